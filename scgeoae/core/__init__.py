@@ -1,0 +1,1 @@
+"""The geometric autoencoder in plain torch: no AnnData, no scanpy, no matplotlib."""

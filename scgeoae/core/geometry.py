@@ -1,0 +1,118 @@
+"""Differential geometry of the decoder: each row of the design's table of quantities as one short function.
+
+Tangents are the columns of the Jacobian `J`, shape (d, n, D): ``tangents[i]`` is the derivative along map coordinate
+``i`` at each of `n` points. Lengths are in input units if the tangents are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def metric(tangents: Tensor) -> Tensor:
+    """Pullback metric `G = J^T J`, (n, d, d), of ``tangents`` (d, n, D)."""
+    columns = tangents.transpose(0, 1)  # (n, d, D)
+    return columns @ columns.mT
+
+
+def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor `J = Q R` by twice-projected Gram–Schmidt.
+
+    Projecting twice keeps `Q` orthogonal to machine precision also where the tangents are nearly parallel
+    (Giraud et al. 2005); it is a few elementwise passes where a batched QR would call LAPACK once per cell.
+
+    Parameters
+    ----------
+    tangents
+        (d, n, D).
+
+    Returns
+    -------
+    Orthonormal directions (d, n, D), zero where the Jacobian is singular, and the upper triangular factor (n, d, d).
+    """
+    d, n, _ = tangents.shape
+    directions = torch.empty_like(tangents)
+    triangle = tangents.new_zeros(n, d, d)
+    tiny = torch.finfo(tangents.dtype).tiny
+    for i in range(d):
+        rest = tangents[i]  # (n, D)
+        for _ in range(2 if i else 0):
+            shares = (directions[:i] * rest).sum(2)  # (i, n)
+            triangle[:, :i, i] += shares.t()
+            rest = rest - (shares[:, :, None] * directions[:i]).sum(0)
+        length = torch.linalg.vector_norm(rest, dim=1)  # (n,)
+        triangle[:, i, i] = length
+        directions[i] = rest / length.clamp_min(tiny)[:, None]
+    return directions, triangle
+
+
+def log_det(tangents: Tensor) -> Tensor:
+    """`ln sqrt(det J^T J)`, (n,), of ``tangents`` (d, n, D): the log generalized Jacobian determinant.
+
+    Bounded below: each diagonal entry ``r`` of the triangular factor counts as ``sqrt(r^2 + (eps |J|)^2)``, with the
+    machine epsilon of the dtype and the Frobenius norm of the Jacobian. Value and gradient stay finite where the
+    Jacobian is singular, and at condition numbers up to 1e4 the bound changes a float32 value by less than 1e-6.
+    """
+    return _LogDet.apply(tangents)
+
+
+class _LogDet(torch.autograd.Function):
+    """Log determinant with its closed-form gradient, the transposed pseudoinverse `J G^-1 = Q R^-T`."""
+
+    @staticmethod
+    def forward(ctx: Any, tangents: Tensor) -> Tensor:
+        directions, triangle = gram_schmidt(tangents)
+        diagonal = triangle.diagonal(dim1=1, dim2=2)  # (n, d)
+        bounded = diagonal.square() + _squared_floor(triangle)
+        ctx.save_for_backward(directions, triangle, diagonal / bounded)
+        return 0.5 * bounded.log().sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        directions, triangle, inverse_diagonal = ctx.saved_tensors
+        pseudoinverse = torch.empty_like(directions)  # (d, n, D)
+        for i in reversed(range(len(directions))):
+            above = triangle[:, i, i + 1 :].t()[:, :, None]  # (d - i - 1, n, 1)
+            rest = directions[i] - (above * pseudoinverse[i + 1 :]).sum(0)
+            pseudoinverse[i] = rest * inverse_diagonal[:, i, None]
+        return pseudoinverse * grad[:, None]
+
+
+def _squared_floor(triangle: Tensor) -> Tensor:
+    limits = torch.finfo(triangle.dtype)
+    return triangle.square().sum((1, 2))[:, None] * limits.eps**2 + limits.tiny
+
+
+def singular_values(tangents: Tensor) -> Tensor:
+    """Singular values of `J`, (n, d), largest first, of ``tangents`` (d, n, D)."""
+    _, triangle = gram_schmidt(tangents)
+    return torch.linalg.svdvals(triangle)
+
+
+def anisotropy(tangents: Tensor) -> Tensor:
+    """`sigma_max / sigma_min` of the Jacobian, (n,), at least 1; infinite where it is singular."""
+    sigma = singular_values(tangents)
+    return sigma[:, 0] / sigma[:, -1]
+
+
+def indicatrix(metric: Tensor, radius: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Semi-axes of the ellipse ``{v : v^T G v = radius^2}``.
+
+    Parameters
+    ----------
+    metric
+        `G`, (n, d, d).
+    radius
+        Radius of the circle in the data, input units.
+
+    Returns
+    -------
+    Lengths (n, d) in units of the map, longest first, and directions (n, d, d), one axis per column.
+    """
+    eigenvalues, eigenvectors = torch.linalg.eigh(metric)
+    return radius / eigenvalues.sqrt(), eigenvectors

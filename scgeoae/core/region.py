@@ -1,0 +1,101 @@
+"""The part of a two-dimensional map that cells occupy: one definition for fields, grids, areas and outside cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+RESOLUTION = 128
+"""Grid cells along the longer side of the box."""
+
+COVERAGE = 0.99
+"""Share of the cells that the region holds."""
+
+PADDING = 0.05
+"""Margin of the box on each side, as a share of its longer side."""
+
+
+@dataclass(frozen=True)
+class OccupiedRegion:
+    """A mask over a grid of square tiles.
+
+    Attributes
+    ----------
+    mask
+        (rows, columns) bool; row 0 is the lowest second coordinate.
+    extent
+        Left, right, bottom and top of the grid in units of the map.
+    """
+
+    mask: np.ndarray
+    extent: tuple[float, float, float, float]
+
+    @property
+    def tile_area(self) -> float:
+        """Area of one tile, in squared units of the map."""
+        left, right, bottom, top = self.extent
+        return (right - left) * (top - bottom) / self.mask.size
+
+    def centers(self) -> tuple[np.ndarray, np.ndarray]:
+        """First coordinates (columns,) and second coordinates (rows,) of the tile centres."""
+        rows, columns = self.mask.shape
+        left, right, bottom, top = self.extent
+        x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+        y = bottom + (np.arange(rows) + 0.5) * (top - bottom) / rows
+        return x, y
+
+    def points(self) -> np.ndarray:
+        """Centres (m, 2) of the occupied tiles, in the order of ``mask[mask]``."""
+        x, y = self.centers()
+        row, column = np.nonzero(self.mask)
+        return np.column_stack([x[column], y[row]])
+
+    def contains(self, z: np.ndarray) -> np.ndarray:
+        """Whether each of the points ``z`` (n, 2) lies in the region, (n,) bool."""
+        row, column, inside = _tiles(z, self.mask.shape, self.extent)
+        inside[inside] = self.mask[row[inside], column[inside]]
+        return inside
+
+
+def occupied_region(z: np.ndarray) -> OccupiedRegion:
+    """Highest-density region of the points ``z`` (n, 2).
+
+    The box of the points, without the outermost 0.1 % of each side and padded, is divided into square tiles. Counts are
+    smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile), and tiles are occupied where the
+    smoothed count reaches the level that 99 % of the points reach.
+    """
+    extent, shape = _grid(z)
+    row, column, inside = _tiles(z, shape, extent)
+    counts = np.zeros(shape)
+    np.add.at(counts, (row[inside], column[inside]), 1)
+    tile = (extent[1] - extent[0]) / shape[1]
+    scott = np.sqrt(z.var(0).mean()) * len(z) ** (-1 / 6)
+    density = gaussian_filter(counts, max(1.0, 0.5 * scott / tile), mode="constant")
+    level = np.quantile(density[row[inside], column[inside]], 1 - COVERAGE)
+    return OccupiedRegion((density >= level) & (density > 0), extent)
+
+
+def _grid(z: np.ndarray) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    low, high = np.quantile(z, [0.001, 0.999], axis=0).astype(float)
+    longer = float(max((high - low).max(), np.finfo(np.float32).tiny))
+    low, high = low - PADDING * longer, high + PADDING * longer
+    tile = (1 + 2 * PADDING) * longer / RESOLUTION
+    columns, rows = (int(count) for count in np.ceil((high - low) / tile - 1e-6))
+    middle = (low + high) / 2
+    half = np.array([columns, rows]) * tile / 2
+    (left, bottom), (right, top) = (middle - half).tolist(), (middle + half).tolist()
+    return (left, right, bottom, top), (rows, columns)
+
+
+def _tiles(
+    z: np.ndarray, shape: tuple[int, int], extent: tuple[float, float, float, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column of each point's tile, and whether it lies on the grid at all."""
+    rows, columns = shape
+    left, right, bottom, top = extent
+    column = np.floor((z[:, 0] - left) / (right - left) * columns).astype(np.int64)
+    row = np.floor((z[:, 1] - bottom) / (top - bottom) * rows).astype(np.int64)
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    return row, column, inside

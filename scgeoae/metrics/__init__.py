@@ -1,0 +1,38 @@
+"""
+How good is a map? Arrays in, numbers out, each with its definition, range, direction and chance value.
+
+X is the data, shape (cells, features); Z is the map, shape (cells, map dimensions), with the same cells in the same
+order. Only `rmse` depends on the scale of the map.
+"""
+
+from .density import kl_density
+from .distances import rmse, spearman, stress
+from .labels import ClusterAgreement, cluster_agreement, knn_accuracy
+from .neighborhoods import (
+    RankErrors,
+    RnxAuc,
+    continuity,
+    knn_recall,
+    lcmc,
+    mrre,
+    rnx_auc,
+    trustworthiness,
+)
+
+__all__ = [
+    "ClusterAgreement",
+    "RankErrors",
+    "RnxAuc",
+    "cluster_agreement",
+    "continuity",
+    "kl_density",
+    "knn_accuracy",
+    "knn_recall",
+    "lcmc",
+    "mrre",
+    "rmse",
+    "rnx_auc",
+    "spearman",
+    "stress",
+    "trustworthiness",
+]

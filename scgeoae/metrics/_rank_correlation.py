@@ -1,0 +1,85 @@
+"""Spearman's correlation of two long series of numbers, without keeping or sorting them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Pairs = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+FRACTION_BITS = 16
+OCTAVES = 64
+N_LEVELS = OCTAVES << FRACTION_BITS
+
+
+@dataclass(frozen=True)
+class Levels:
+    """
+    A scale of numbered levels for numbers from 0 to a bound: 2^16 in each of the 64 octaves below the bound.
+
+    A number is rounded down to 16 binary digits after the first. What is more than 64 octaves below the bound is on
+    level 0. The first bits of a float64 that is not negative, read as an integer, number such levels already.
+    """
+
+    bound: float
+
+    def of(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Level of each number, shape as the numbers', from 0 to `N_LEVELS - 1`."""
+        return np.asarray(np.maximum(_leading_bits(values) - self._lowest, 0))
+
+    @property
+    def _lowest(self) -> np.int64:
+        return np.int64(_leading_bits(np.array([self.bound]))[0] - (N_LEVELS - 1))
+
+
+def _leading_bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return values.view(np.int64) >> (np.finfo(np.float64).nmant - FRACTION_BITS)
+
+
+def spearman_of_blocks(blocks: Callable[[], Iterable[Pairs]], bounds: tuple[float, float]) -> float:
+    """
+    Spearman's correlation of pairs of numbers that arrive in blocks, NaN if one of the two does not vary.
+
+    The first pass counts the numbers on each of 2^22 levels, which gives the mean rank of a level; the second
+    multiplies the ranks.
+
+    Parameters
+    ----------
+    blocks
+        Starts a pass over the pairs: yields two arrays of shape (pairs of the block,), not negative.
+    bounds
+        Upper bounds on the first and the second number.
+    """
+    levels = Levels(bounds[0]), Levels(bounds[1])
+    counts = [np.zeros(N_LEVELS, dtype=np.int64) for _ in levels]
+    for block in blocks():
+        for count, level, values in zip(counts, levels, block, strict=True):
+            count += np.bincount(level.of(values), minlength=N_LEVELS)
+    ranks = [_centred_mean_ranks(count) for count in counts]
+    squared = [float(count @ rank**2) for count, rank in zip(counts, ranks, strict=True)]
+    product = sum(float(ranks[0][levels[0].of(first)] @ ranks[1][levels[1].of(second)]) for first, second in blocks())
+    return _correlation(product, *squared)
+
+
+def _centred_mean_ranks(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Mean rank of the numbers on each level, as a share of all and relative to the middle, shape as the counts'."""
+    last_ranks = np.cumsum(counts)
+    return np.asarray((last_ranks - counts / 2) / last_ranks[-1] - 0.5)
+
+
+def spearman_of_arrays(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    """Spearman's correlation of two arrays of shape (pairs,), NaN if one of the two does not vary."""
+    ranks = np.stack([rankdata(first), rankdata(second)]) - (len(first) + 1) / 2
+    return _correlation(float(ranks[0] @ ranks[1]), *(ranks**2).sum(axis=1).tolist())
+
+
+def _correlation(product: float, first_squared: float, second_squared: float) -> float:
+    scale = float(np.sqrt(first_squared) * np.sqrt(second_squared))
+    return product / scale if scale > 0 else float("nan")

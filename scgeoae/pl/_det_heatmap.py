@@ -1,0 +1,184 @@
+"""The determinant heat map: how much data a square of the map is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from .. import get
+from .._keys import DEFAULT_KEY, ResultKeys
+from ._scatter import color_list, finish, map_dimensions, scatter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+
+LABEL = "area of data per area of map\n(times the average)"
+PERCENTILE = 99
+SMALLEST_LIMIT = 2.0
+
+
+def det_heatmap(
+    adata: AnnData,
+    *,
+    key: str = DEFAULT_KEY,
+    field: bool = False,
+    color: str | Sequence[str] | None = None,
+    dimensions: tuple[int, int] = (0, 1),
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: str = "coolwarm",
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool | None = None,
+    **kwargs: Any,
+) -> Figure | Axes | list[Axes] | None:
+    """Colour the map by its relative determinant (Nazari et al. 2023, section 4).
+
+    On a logarithmic, diverging scale centred on 1, the geometric average. Red: the map is crowded, more data per area
+    than elsewhere. Blue: the map inflates. An evenly grey map is true to area. Maps of one dimension are drawn as
+    determinant against coordinate.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae`.
+    key
+        Name of the result.
+    field
+        Draw the determinant over the whole occupied region (maps of two dimensions), cells as dots on it.
+    color
+        Further panels beside the determinant, as in :func:`scanpy.pl.embedding`.
+    dimensions
+        The two dimensions to draw.
+    vmin, vmax
+        Limits of the colours. By default a symmetric range that holds 99 % of the cells, and at least 1/2 to 2, so that
+        a map that is even looks even. With one of them the other is its inverse.
+    cmap
+        A diverging colour map.
+    ax
+        Draw here; one panel only.
+    show
+        Show the plot instead of returning it.
+    return_fig
+        Return the figure.
+    **kwargs
+        Passed on to :func:`scanpy.pl.embedding`.
+
+    Returns
+    -------
+    The Axes, a list of them for several panels, the figure if `return_fig`, or `None` if shown.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key.
+    ValueError
+        If the dimensions are not those of the map, or the limits are not positive.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> ax = scgeoae.pl.det_heatmap(adata, show=False)
+    """
+    column = _determinant_column(adata, key)
+    determinant = adata.obs[column].to_numpy()
+    norm = _norm(determinant, vmin, vmax)
+    z = get.coordinates(adata, key=key)
+    if z.shape[1] == 1:
+        return finish([_profile(z[:, 0], determinant, norm, ax)], show=show, return_fig=return_fig)
+    panels = [column, *(name for name in color_list(color) if name is not None)]
+    axes = scatter(
+        adata,
+        key=key,
+        ax=ax,
+        color=panels if len(panels) > 1 else column,
+        dimensions=map_dimensions(dimensions, z.shape[1]),
+        norm=[norm, *[None] * (len(panels) - 1)] if len(panels) > 1 else norm,
+        **{"cmap": cmap, "title": ["relative determinant", *panels[1:]], "sort_order": False} | kwargs,
+    )
+    points = cast("PathCollection", axes[0].collections[0])
+    if field:
+        _draw_field(adata, key, axes[0], norm, cmap)
+        points.set(sizes=points.get_sizes() / 8, color="black", alpha=0.4, linewidths=0, zorder=2)
+    _label_colorbar(points, norm)
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _determinant_column(adata: AnnData, key: str) -> str:
+    column = ResultKeys.stored(adata, key).determinant
+    if column not in adata.obs:
+        msg = f"Did not find .obs[{column!r}]. Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first."
+        raise KeyError(msg)
+    return column
+
+
+def _norm(determinant: np.ndarray, vmin: float | None, vmax: float | None) -> LogNorm:
+    for limit in (vmin, vmax):
+        if limit is not None and not limit > 0:
+            msg = f"Limits of the determinant must be positive, not {limit}."
+            raise ValueError(msg)
+    if vmin is None:
+        vmin = 1 / vmax if vmax is not None else 1 / _symmetric_limit(determinant)
+    return LogNorm(vmin, 1 / vmin if vmax is None else vmax, clip=True)
+
+
+def _symmetric_limit(determinant: np.ndarray) -> float:
+    spread = np.exp(np.nanpercentile(np.abs(np.log(determinant)), PERCENTILE))
+    return max(float(spread), SMALLEST_LIMIT)
+
+
+def _profile(z: np.ndarray, determinant: np.ndarray, norm: LogNorm, ax: Axes | None) -> Axes:
+    ax = ax or plt.figure().add_subplot()
+    ax.scatter(z, determinant, s=4, color="black", rasterized=True)
+    ax.axhline(1, color="0.6", linewidth=1)
+    ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")
+    return ax
+
+
+def _draw_field(adata: AnnData, key: str, ax: Axes, norm: LogNorm, cmap: str) -> None:
+    model = get.model(adata, key=key)
+    if model.region is None:
+        msg = "The field is drawn on maps of two dimensions only."
+        raise ValueError(msg)
+    values = np.full(model.region.mask.shape, np.nan)
+    g = get.metric(adata, model.region.points(), key=key)
+    values[model.region.mask] = np.sqrt(np.linalg.det(g)) / model.unit**2
+    image = ax.imshow(values, extent=model.region.extent, origin="lower", norm=norm, cmap=cmap, interpolation="nearest")
+    image.set_zorder(0)
+
+
+def _label_colorbar(points: PathCollection, norm: LogNorm) -> None:
+    bar = points.colorbar
+    if bar is None:
+        return
+    ticks = _ticks(norm)
+    bar.set_ticks(ticks)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}"))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.set_label(LABEL)
+
+
+def _ticks(norm: LogNorm) -> list[float]:
+    """Round factors on both sides of 1, few enough to be read."""
+    low, high = float(norm.vmin or 1), float(norm.vmax or 1)
+    widest = max(1 / low, high)
+    if widest < 4:
+        factors = [1.25, 1.5, 2.0, 3.0]
+    elif widest < 100:
+        factors = [2.0, 5.0, 10.0, 20.0, 50.0]
+    else:
+        factors = [10.0**power for power in range(1, 20)]
+    ticks = [1 / factor for factor in reversed(factors)] + [1.0] + factors
+    return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]

@@ -1,0 +1,69 @@
+"""The course of the training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from .._keys import DEFAULT_KEY, result
+from ._scatter import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = {"reconstruction": "reconstruction\n(share of variance left)", "regularizer": "regularizer"}
+
+
+def history(
+    adata: AnnData,
+    *,
+    key: str = DEFAULT_KEY,
+    ax: Sequence[Axes] | None = None,
+    show: bool | None = None,
+    return_fig: bool | None = None,
+) -> Figure | Axes | list[Axes] | None:
+    """Draw both terms of the loss over the steps, of training and held-out cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae`.
+    key
+        Name of the result.
+    ax
+        Two Axes to draw in, for the reconstruction and the regulariser.
+    show
+        Show the plot instead of returning it.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    Two Axes, the figure if `return_fig`, or `None` if shown.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key.
+    ValueError
+        If `ax` are not two Axes.
+    """
+    curves = result(adata, key)["history"]
+    axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")[1] if ax is None else ax
+    if len(axes) != 2:
+        msg = f"history draws two panels: ax must be two Axes, not {len(axes)}."
+        raise ValueError(msg)
+    for panel, (term, label) in zip(axes, PANELS.items(), strict=True):
+        panel.plot(curves["step"], curves[term], color="C0", label="training")
+        if np.isfinite(curves[f"validation_{term}"]).any():
+            panel.plot(curves["step"], curves[f"validation_{term}"], color="C1", label="held out")
+        positive = np.concatenate([curves[term], curves[f"validation_{term}"]])
+        panel.set(xlabel="step", ylabel=label, yscale="log" if (positive > 0).any() else "linear")
+    axes[0].legend(frameon=False)
+    return finish(list(axes), show=show, return_fig=return_fig)

@@ -1,0 +1,200 @@
+"""Indicatrices: what circles of the data look like on the map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.collections import EllipseCollection
+from matplotlib.patches import Circle
+
+from .. import get
+from .._keys import DEFAULT_KEY
+from ..core import geometry
+from ._scatter import color_list, finish, map_dimensions, scatter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FILL = 0.42
+"""Radius of the undistorted circle as a share of the grid spacing, unless elongated ellipses would overlap."""
+
+LONGEST = 0.8
+"""Bound on the 90th percentile of the longest semi-axes, as a share of the grid spacing."""
+
+
+class Ellipses(NamedTuple):
+    """Indicatrices at `points` (m, 2): semi-axes `lengths` (m, 2), `angles` (m,) in degrees, all for one `radius`."""
+
+    points: np.ndarray
+    lengths: np.ndarray
+    angles: np.ndarray
+    radius: float
+
+
+def indicatrix(
+    adata: AnnData,
+    *,
+    key: str = DEFAULT_KEY,
+    color: str | Sequence[str] | None = None,
+    n_grid: int = 14,
+    cells: Sequence[str] | np.ndarray | None = None,
+    dimensions: tuple[int, int] = (0, 1),
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool | None = None,
+    **kwargs: Any,
+) -> Figure | Axes | list[Axes] | None:
+    """Draw what equal circles in the data look like on the map (Nazari et al. 2023, section 4).
+
+    A large ellipse: the map inflates this place. An elongated one: it stretches directions unequally. Equal circles
+    everywhere: it is true. All ellipses belong to one radius in the data; the circle at the foot shows an undistorted
+    one, and the bar a distance in the data.
+
+    On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
+    the others held fixed, at cells spread over the picture.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae`.
+    key
+        Name of the result.
+    color
+        Colour of the cells, or several for several panels, as in :func:`scanpy.pl.embedding`.
+    n_grid
+        Ellipses along the longer side of the occupied region.
+    cells
+        Draw ellipses at these cells instead: names, positions or a mask.
+    dimensions
+        The two dimensions to draw.
+    ax
+        Draw here; one colour only.
+    show
+        Show the plot instead of returning it.
+    return_fig
+        Return the figure.
+    **kwargs
+        Passed on to :func:`scanpy.pl.embedding`.
+
+    Returns
+    -------
+    The Axes, a list of them for several colours, the figure if `return_fig`, or `None` if shown.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key, or no such cell.
+    ValueError
+        If the map has one dimension, or the dimensions are not those of the map.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> ax = scgeoae.pl.indicatrix(adata, color="bulk_labels", show=False)
+    """
+    if n_grid < 1:
+        msg = f"n_grid must be at least 1; it is {n_grid}."
+        raise ValueError(msg)
+    z = get.coordinates(adata, key=key)
+    dimensions = map_dimensions(dimensions, z.shape[1])
+    drawn = z[:, dimensions]
+    spacing = float(np.ptp(np.quantile(drawn, [0.001, 0.999], axis=0), axis=0).max()) / n_grid
+    points = z[_positions(adata, cells)] if cells is not None else _grid_points(adata, key, z, dimensions, spacing)
+    unit = get.model(adata, key=key).unit
+    ellipses = _ellipses(get.metric(adata, points, key=key), points, dimensions, spacing, unit)
+    colors = color_list(color)
+    axes = scatter(
+        adata, key=key, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs
+    )
+    for panel in axes:
+        panel.add_collection(_collection(ellipses, panel))
+        _draw_legend(panel, drawn, ellipses.radius, unit)
+    return finish(axes, show=show, return_fig=return_fig)
+
+
+def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
+    cells = np.asarray(cells)
+    if cells.dtype.kind in "iu":
+        return cells
+    if cells.dtype == bool:
+        return np.flatnonzero(cells)
+    positions = adata.obs_names.get_indexer(cells)
+    if (positions < 0).any():
+        msg = f"Did not find these cells in .obs_names: {cells[positions < 0][:5].tolist()}."
+        raise KeyError(msg)
+    return positions
+
+
+def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
+    """Where to draw: nodes of a square lattice in the occupied region, or the cells nearest to such nodes."""
+    region = get.model(adata, key=key).region
+    drawn = z[:, dimensions]
+    low, high = drawn.min(0), drawn.max(0)
+    counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
+    margin = (counts * spacing - (high - low)) / 2
+    lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
+    lattice = np.column_stack([axis.ravel() for axis in np.meshgrid(*lines)])  # (m, 2)
+    if region is not None:
+        return lattice[region.contains(lattice)][:, np.argsort(dimensions)]
+    tile = np.round((drawn - lattice[0]) / spacing).astype(int)
+    distance = np.abs(drawn - (lattice[0] + tile * spacing)).max(1)
+    order = np.argsort(distance, kind="stable")
+    _, first = np.unique(tile[order], axis=0, return_index=True)
+    return z[order[first]]
+
+
+def _ellipses(
+    metric: np.ndarray, points: np.ndarray, dimensions: tuple[int, int], spacing: float, unit: float
+) -> Ellipses:
+    """Ellipses of one radius in the data, chosen from the spacing and the 90th percentile of the longest axes."""
+    restricted = metric[:, dimensions][:, :, dimensions]  # (m, 2, 2)
+    lengths, directions = (part.numpy() for part in geometry.indicatrix(torch.from_numpy(restricted)))
+    longest = np.quantile(lengths[:, 0], 0.9) if len(lengths) else 1.0
+    radius = min(FILL * unit, LONGEST / longest) * spacing
+    angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
+    return Ellipses(points[:, dimensions], radius * lengths, angles, radius)
+
+
+def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
+    return EllipseCollection(
+        2 * ellipses.lengths[:, 0],
+        2 * ellipses.lengths[:, 1],
+        ellipses.angles,
+        units="xy",
+        offsets=ellipses.points,
+        offset_transform=ax.transData,
+        facecolors=(1, 1, 1, 0.35),
+        edgecolors="black",
+        linewidths=0.8,
+        zorder=3,
+    )
+
+
+def _draw_legend(ax: Axes, z: np.ndarray, radius: float, unit: float) -> None:
+    """The undistorted circle above a scale bar, in a strip below the cells that is made for them."""
+    (left, bottom), (right, top) = z.min(0), z.max(0)
+    width, height = right - left, top - bottom
+    row = 0.07 * max(width, height)
+    circle, length = radius / unit, _round_length(0.2 * width * unit)
+    circle_line = bottom - 0.06 * height - max(circle, row / 2)
+    bar_line = circle_line - max(circle, row / 2) - row / 2
+    ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(bar_line - row, top + 0.05 * height))
+    ax.add_patch(Circle((left + circle, circle_line), circle, facecolor="none", edgecolor="black", linewidth=0.8))
+    ax.plot([left, left + length / unit], [bar_line, bar_line], color="black", linewidth=2, solid_capstyle="butt")
+    text = left + max(2 * circle, length / unit) + 0.03 * width
+    for line, label in ((circle_line, "undistorted circle"), (bar_line, f"distance {length:g} in the data")):
+        ax.text(text, line, label, va="center", fontsize="small")
+
+
+def _round_length(length: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not above ``length``."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)) * power)

@@ -1,0 +1,57 @@
+"""What the plots share: scanpy's scatter underneath, and the end of every plotting function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import scanpy as sc
+from matplotlib import pyplot as plt
+
+from .._keys import ResultKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list[Axes]:
+    """Draw the cells by `sc.pl.embedding`, points rasterised, lengths equal in both directions; one Axes a panel."""
+    basis = ResultKeys.stored(adata, key).obsm
+    drawn = sc.pl.embedding(adata, basis=basis, ax=ax, show=False, save=False, **kwargs)
+    axes = drawn if isinstance(drawn, list) else [drawn]
+    first, second = (number + 1 for number in kwargs["dimensions"])
+    for panel in axes:
+        name = basis.removeprefix("X_")
+        panel.set(aspect="equal", xlabel=f"{name}{first}", ylabel=f"{name}{second}")
+        for points in panel.collections:
+            points.set_rasterized(True)
+    return axes
+
+
+def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool | None) -> Figure | Axes | list[Axes] | None:
+    """Return the figure if asked for; else show, or return the Axes (a list if there are several)."""
+    if return_fig:
+        return cast("Figure", axes[0].figure)
+    if sc.settings.autoshow if show is None else show:
+        plt.show()
+        return None
+    return axes[0] if len(axes) == 1 else list(axes)
+
+
+def map_dimensions(dimensions: tuple[int, int], n_components: int) -> tuple[int, int]:
+    """Two different dimensions of the map, or a clear error."""
+    if n_components < 2:
+        msg = "The map has one dimension; this plot needs two. `scgeoae.pl.det_heatmap` draws one."
+        raise ValueError(msg)
+    if len(set(dimensions)) != 2 or not all(0 <= number < n_components for number in dimensions):
+        msg = f"dimensions must be two different numbers below {n_components}; they are {dimensions}."
+        raise ValueError(msg)
+    return dimensions
+
+
+def color_list(color: str | Sequence[str] | None) -> list[str | None]:
+    """The colours of the panels as a list; ``[None]`` for plain grey."""
+    return [color] if color is None or isinstance(color, str) else list(color)

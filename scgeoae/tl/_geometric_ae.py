@@ -1,0 +1,185 @@
+"""Train the geometric autoencoder on an AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+
+from .._input import check_finite, choose_representation, resolve_device
+from .._keys import ResultKeys
+from ..core.autoencoder import GeometricAutoencoder
+from ..core.rows import fit_scaling
+from ..core.training import Trainer
+from . import _arguments
+from ._store import fields_added, write_cells, write_result
+from ._training import calibrated_cells, run
+from ._warnings import warn_of_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+
+def geometric_ae(
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    n_components: int = 2,
+    alpha: float = 0.1,
+    regularizer: str | Mapping[str, float] = "area",
+    regularizer_batch: int = 128,
+    noise: float = 0.3,
+    hidden_dims: Sequence[int] = (100, 100, 100, 100),
+    activation: str = "elu",
+    n_steps: int = 1500,
+    batch_size: int = 512,
+    learning_rate: float = 0.03,
+    weight_decay: float = 0.0,
+    validation_fraction: float = 0.1,
+    patience: int | None = None,
+    rng: int | np.random.Generator | None = 0,
+    device: str | None = None,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Map cells by an autoencoder whose decoder preserves area :cite:p:`Nazari2023`.
+
+    Minimises ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
+    standard deviation of the input, and the regulariser `R` measures how unevenly the decoder stretches the map. Both
+    terms are without unit, so one `alpha` means the same on every data set. Afterwards the map is centred, rotated to
+    its principal axes and scaled such that a length on it is, on geometric average over the cells, a distance in the
+    data.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix.
+    use_rep
+        Key of `obsm` to train on, or `'X'`. By default `'X_pca'`.
+    n_pcs
+        Use only the first columns of the `obsm`.
+    layer
+        Train on this layer instead.
+    mask_var
+        Genes to train on, with `use_rep='X'` or `layer`: a boolean column of `var`, or booleans. By default all.
+    n_components
+        Dimension d of the map.
+    alpha
+        Weight of the regulariser; 0 is the vanilla autoencoder.
+    regularizer
+        `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
+        to weights.
+    regularizer_batch
+        Number of cells of each batch on which the regulariser is estimated.
+    noise
+        Standard deviation of Gaussian noise on the encoder's input during training, in units of `s`. The target of the
+        reconstruction stays clean. Keeps the map of new cells as good as that of training cells.
+    hidden_dims
+        Widths of the encoder's hidden layers; the decoder mirrors them.
+    activation
+        `'elu'`, `'gelu'`, `'silu'`, `'softplus'` or `'tanh'`; `'relu'` works but has a piecewise constant Jacobian.
+    n_steps
+        Number of optimiser steps. The time of training does not grow with the number of cells.
+    batch_size
+        Cells a step.
+    learning_rate
+        Peak learning rate of Muon, which trains the matrices between hidden layers; Adam trains the rest at a tenth of
+        it. Linear warm-up, then cosine decay.
+    weight_decay
+        Decoupled weight decay.
+    validation_fraction
+        Share of cells held out of training (at most 2,000). The weights of their lowest loss are kept.
+    patience
+        Stop after this many validations without a better one; there are 50 in a full run. By default never.
+    rng
+        Seed or generator. Equal seeds give equal maps on one machine; global random states are not touched.
+    device
+        `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+    key_added
+        Store under this name instead of `'geoae'`.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    `None`, or the copy if `copy=True`. Sets these fields:
+
+    `adata.obsm['X_geoae' | key_added]` : :class:`numpy.ndarray` (n, d), `float32`
+        Map coordinates; a length is a distance in the input representation.
+    `adata.obs['geoae_det']` : :class:`pandas.Series`, `float64`
+        Relative determinant: area of data per area of map, times the average. Below 1 the map inflates.
+    `adata.obs['geoae_anisotropy']` : :class:`pandas.Series`, `float64`
+        Largest over smallest stretching by the decoder, at least 1.
+    `adata.obs['geoae_reconstruction_error']` : :class:`pandas.Series`, `float64`
+        Root mean square over features of what the map does not explain, in input units.
+    `adata.uns['geoae' | key_added]` : :class:`dict`
+        `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
+        called with ``uns_merge='same'``.
+
+    Raises
+    ------
+    KeyError
+        If the chosen field is not there.
+    ValueError, TypeError
+        If an argument or the data make no sense. Nothing is written then.
+    FloatingPointError
+        If the training diverges.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> adata.obsm["X_geoae"].shape
+    (700, 2)
+    """
+    keys = ResultKeys.named(key_added)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    shape = _arguments.architecture(n_components, hidden_dims, activation, representation.matrix.shape)
+    recipe = _arguments.recipe(
+        alpha=alpha,
+        regularizer=_arguments.regularizer_weights(regularizer, n_components),
+        regularizer_batch=regularizer_batch,
+        noise=noise,
+        n_steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        validation_fraction=validation_fraction,
+        patience=patience,
+    )
+    seed = _arguments.seed_of(rng)
+    rows = representation.rows(resolve_device(device))
+    check_finite(rows, representation.source)
+
+    start = logg.info(f"training a geometric autoencoder on {representation.source}")
+    generator = torch.Generator().manual_seed(seed)
+    model = GeometricAutoencoder(rows.shape[1], **shape, generator=generator).to(rows.device)
+    fit_scaling(model, rows)
+    history = run(Trainer(model, rows, recipe, generator))
+    cells = calibrated_cells(model, rows)
+    model.features = representation.features
+    warn_of_failure(model, rows, cells, regularized=alpha > 0)
+
+    adata = adata.copy() if copy else adata
+    params = {
+        "use_rep": use_rep,
+        "n_pcs": n_pcs,
+        "layer": layer,
+        "mask_var": mask_var if isinstance(mask_var, str | None) else np.asarray(mask_var).tolist(),
+        **shape,
+        **asdict(recipe),
+        "rng": seed,
+    }
+    write_cells(adata, keys, model, cells)
+    write_result(adata, keys, model, history, params)
+    logg.info("    finished", time=start, deep=fields_added(keys))
+    return adata if copy else None

@@ -1,0 +1,55 @@
+"""Write a result into AnnData: all fields after success, none before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.evaluation import relative_determinant
+from ..core.state import to_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+    from .._keys import ResultKeys
+    from ..core.autoencoder import GeometricAutoencoder
+    from ..core.evaluation import Cells
+    from ..core.training import History
+
+
+def write_cells(adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, cells: Cells) -> None:
+    """Write coordinates and the columns of `obs`."""
+    adata.obsm[keys.obsm] = cells.z
+    adata.obs[keys.determinant] = relative_determinant(cells.log_det, model)
+    adata.obs[keys.anisotropy] = cells.anisotropy
+    adata.obs[keys.error] = cells.error
+
+
+def write_result(
+    adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, history: History, params: Mapping[str, Any]
+) -> None:
+    """Write parameters, model and history into `uns`."""
+    curves = {name: np.array(values) for name, values in asdict(history).items() if isinstance(values, list)}
+    adata.uns[keys.uns] = {
+        "params": {"basis": keys.obsm}
+        | {name: value for name, value in params.items() if value is not None}
+        | {"interrupted": history.interrupted},
+        "model": to_state(model),
+        "history": curves,
+    }
+
+
+def fields_added(keys: ResultKeys) -> str:
+    """The list of a log's last line."""
+    return (
+        "added\n"
+        f"    {keys.obsm!r}, map coordinates (adata.obsm)\n"
+        f"    {keys.determinant!r}, relative determinant (adata.obs)\n"
+        f"    {keys.anisotropy!r}, anisotropy (adata.obs)\n"
+        f"    {keys.error!r}, reconstruction error (adata.obs)\n"
+        f"    {keys.uns!r}, parameters, model and history (adata.uns)"
+    )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import scanpy as sc
+import torch
+from helpers import QUICK
+
+import scgeoae
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+mpl.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    torch.set_num_threads(1)  # workers of pytest-xdist share the cores
+    sc.settings.autoshow = False
+    yield
+    mpl.pyplot.close("all")
+
+
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """What scanpy's logger writes."""
+    before, sc.settings.logfile = sc.settings.logfile, StringIO()
+    yield sc.settings.logfile
+    sc.settings.logfile = before
+
+
+@pytest.fixture(scope="session")
+def _pbmc_once() -> AnnData:
+    return sc.datasets.pbmc68k_reduced()
+
+
+@pytest.fixture
+def pbmc(_pbmc_once: AnnData) -> AnnData:
+    """700 blood cells with 50 principal components, 765 scaled genes and labels."""
+    return _pbmc_once.copy()
+
+
+@pytest.fixture(scope="session")
+def _mapped_once(_pbmc_once: AnnData) -> AnnData:
+    return scgeoae.tl.geometric_ae(_pbmc_once, **QUICK, copy=True)
+
+
+@pytest.fixture
+def mapped(_mapped_once: AnnData) -> AnnData:
+    """The blood cells with a quickly trained map."""
+    return _mapped_once.copy()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

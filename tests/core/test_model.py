@@ -1,0 +1,179 @@
+"""Calibration, the stored state, the occupied region, the scaling of the input."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from scgeoae._input import CsrRows, DenseRows
+from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.calibration import principal_frame, substitute
+from scgeoae.core.evaluation import describe, distortion, metric
+from scgeoae.core.region import OccupiedRegion, occupied_region
+from scgeoae.core.rows import fit_scaling
+from scgeoae.core.state import from_state, to_state
+from scgeoae.tl._training import calibrated_cells
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model() -> GeometricAutoencoder:
+    return GeometricAutoencoder(6, hidden_dims=(8, 8), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def x(rng: np.random.Generator) -> np.ndarray:
+    return (rng.gamma(2, size=(300, 6)) * 3 + 10).astype(np.float32)
+
+
+def test_scaling_is_one_scalar(model: GeometricAutoencoder, x: np.ndarray) -> None:
+    fit_scaling(model, DenseRows(x, CPU))
+    np.testing.assert_allclose(model.mean, x.mean(0, dtype=float), rtol=1e-6)
+    np.testing.assert_allclose(model.scale, np.sqrt(((x - x.mean(0, dtype=float)) ** 2).mean()), rtol=1e-6)
+    standard = model.standardize(torch.from_numpy(x))
+    assert standard.square().mean().item() == pytest.approx(1, rel=1e-5)
+
+
+def test_scaling_survives_a_large_offset(model: GeometricAutoencoder, x: np.ndarray) -> None:
+    fit_scaling(model, DenseRows(x + 1e4, CPU))
+    assert model.scale.item() == pytest.approx(x.astype(float).std(0).__pow__(2).mean() ** 0.5, rel=1e-3)
+
+
+def test_constant_matrix_is_refused(model: GeometricAutoencoder) -> None:
+    with pytest.raises(ValueError, match="All cells are equal"):
+        fit_scaling(model, DenseRows(np.full((5, 6), 3.3, dtype=np.float32), CPU))
+
+
+def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: np.ndarray) -> None:
+    rows = DenseRows(x, CPU)
+    fit_scaling(model, rows)
+    before = model(torch.from_numpy(x)).detach()
+    cells = calibrated_cells(model, rows)
+    torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
+    # centred, principal axes, skewness, unit 1
+    again = describe(model, rows)
+    np.testing.assert_allclose(again.z, cells.z, atol=1e-5 * np.ptp(cells.z))
+    np.testing.assert_allclose(again.log_det, cells.log_det, atol=1e-5)
+    assert abs(again.log_det.mean()) < 1e-5
+    covariance = np.cov(cells.z.T.astype(float))
+    assert abs(covariance[0, 1]) < 1e-5 * covariance[0, 0]
+    assert covariance[0, 0] >= covariance[1, 1]
+    assert (np.sum(cells.z.astype(float) ** 3, 0) > 0).all()
+
+
+def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -> None:
+    exact = model.double()
+    x = torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    before, z = exact(x), exact.encode(x)
+    forward, shift = np.array([[2.0, 0.5], [-1.0, 3.0]]), np.array([0.3, -4.0])
+    substitute(exact, forward, shift)
+    torch.testing.assert_close(exact(x), before)
+    torch.testing.assert_close(exact.encode(x), (z - torch.from_numpy(shift)) @ torch.from_numpy(forward).T)
+
+
+def test_principal_frame_of_a_tilted_cloud(rng: np.random.Generator) -> None:
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    z = (rng.exponential(size=(5000, 2)) * [3, 1]) @ turn.T + [5, -2]
+    _, axes = principal_frame(z)
+    np.testing.assert_allclose(axes, turn, atol=0.05)
+
+
+def test_sparse_and_dense_rows_agree(rng: np.random.Generator) -> None:
+    from scipy import sparse
+
+    matrix = sparse.random(50, 9, density=0.3, format="csr", random_state=0, dtype=np.float64)
+    index = torch.tensor([3, 3, 49, 0])
+    dense, csr = DenseRows(matrix.toarray(), CPU), CsrRows(matrix, CPU)
+    torch.testing.assert_close(dense.take(index), csr.take(index))
+    torch.testing.assert_close(dense.block(10, 20), csr.block(10, 20))
+
+
+def test_determinants_are_float64_and_blocks_do_not_matter(model: GeometricAutoencoder, monkeypatch) -> None:
+    z = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    whole, g = distortion(model, z), metric(model, z)
+    monkeypatch.setattr("scgeoae.core.evaluation.BLOCK_ENTRIES", 100)
+    for got, expected in zip(distortion(model, z), whole, strict=True):
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+    np.testing.assert_allclose(metric(model, z), g, rtol=1e-12)
+    np.testing.assert_allclose(whole[0], 0.5 * np.linalg.slogdet(g)[1], rtol=1e-9)
+
+
+def test_region_holds_the_cells_and_not_the_hole(rng: np.random.Generator) -> None:
+    angle = rng.uniform(0, 2 * np.pi, 5000)
+    z = np.column_stack([np.cos(angle), np.sin(angle)]) * rng.uniform(0.8, 1.2, (5000, 1))
+    region = occupied_region(z)
+    assert region.contains(z).mean() > 0.985
+    assert not region.contains(np.array([[0.0, 0.0], [3.0, 3.0], [1.0, 1.0]])).any()
+    assert region.mask.sum() * region.tile_area == pytest.approx(np.pi * (1.2**2 - 0.8**2), rel=0.15)
+    assert region.contains(region.points()).all()
+
+
+@pytest.mark.parametrize("z", [np.zeros((3, 2)), np.eye(2), np.array([[0, 0], [1, 0], [2, 0], [9, 0.0]])])
+def test_region_of_degenerate_maps(z: np.ndarray) -> None:
+    assert occupied_region(z).contains(z).any()
+
+
+def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
+    z = np.vstack([rng.normal(size=(5000, 2)), [[1e5, 0]]])
+    region = occupied_region(z)
+    assert region.extent[1] < 10
+    assert region.contains(z[:-1]).mean() > 0.95
+
+
+def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
+    model.unit = 1.5
+    model.features = np.array([f"gene {i}" for i in range(6)], dtype=object)
+    model.region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
+    model.error_quantiles = np.linspace(0, 1, 101)
+    back = from_state(copy.deepcopy(to_state(model)))
+    assert not back.training
+    assert back.unit == 1.5
+    assert back.hidden_dims == (8, 8)
+    np.testing.assert_array_equal(back.features, model.features)
+    np.testing.assert_array_equal(back.region.mask, model.region.mask)
+    torch.testing.assert_close(back(torch.from_numpy(x)), model(torch.from_numpy(x)), rtol=0, atol=0)
+
+
+def damage(path: str, value: object):
+    def apply(state: dict) -> None:
+        *parents, last = path.split("/")
+        for name in parents:
+            state = state[name]
+        if value is None:
+            del state[last]
+        else:
+            state[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (damage("format", 99), "format 99"),
+        (damage("format", None), "damaged"),
+        (damage("architecture/n_features", 7), "shape"),
+        (damage("architecture/hidden_dims", np.array([10**9, 10**9])), "shape"),
+        (damage("architecture/hidden_dims", np.array([0])), "no width"),
+        (damage("architecture/activation", "evil"), "unknown activation"),
+        (damage("weights/mean", None), "missing or unexpected"),
+        (damage("weights/extra", np.zeros(3)), "missing or unexpected"),
+        (damage("weights/mean", np.full(6, np.nan, dtype=np.float32)), "finite"),
+        (damage("weights/mean", np.array([object()] * 6)), "finite"),
+        (damage("weights", "nothing"), "damaged"),
+        (damage("unit", -1.0), "unit"),
+        (damage("unit", "one"), "could not convert|damaged"),
+        (damage("features", np.array(["a"])), "features"),
+    ],
+)
+def test_damaged_states_are_refused(model: GeometricAutoencoder, change, message: str) -> None:
+    model.features = np.array(list("abcdef"), dtype=object)
+    state = to_state(model)
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        from_state(state)

@@ -1,0 +1,177 @@
+"""The structure of the plots: panels, ellipses, legends, colours, and that they leave the data alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pytest
+import scanpy as sc
+from helpers import QUICK
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+import scgeoae
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def ellipses(ax: Axes) -> EllipseCollection:
+    (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection)]
+    return collection
+
+
+def texts(ax: Axes) -> str:
+    return " ".join(text.get_text() for text in ax.texts)
+
+
+def test_indicatrix_draws_one_scale(mapped: AnnData) -> None:
+    ax = scgeoae.pl.indicatrix(mapped, color="bulk_labels", show=False)
+    assert isinstance(ax, Axes)
+    assert ax.get_aspect() == 1
+    drawn = ellipses(ax)
+    points = np.asarray(drawn.get_offsets())
+    assert scgeoae.get.model(mapped).region.contains(points).all()
+    # widths and heights are twice radius / sqrt(eigenvalue), one radius for all
+    g = scgeoae.get.metric(mapped, points)
+    product = drawn.get_widths() * drawn.get_heights() / 4
+    radii = np.sqrt(product * np.sqrt(np.linalg.det(g)))
+    np.testing.assert_allclose(radii, radii[0], rtol=1e-6)
+    # the longest axis lies where the metric is smallest
+    angle = np.deg2rad(drawn.get_angles())
+    v = np.column_stack([np.cos(angle), np.sin(angle)]) * drawn.get_widths()[:, None] / 2
+    np.testing.assert_allclose(np.einsum("ni,nij,nj->n", v, g, v), radii**2, rtol=1e-5)
+    # the legend's circle has that radius, as the unit of the map is 1
+    (circle,) = ax.patches
+    assert circle.get_radius() == pytest.approx(radii[0], rel=1e-6)
+    assert "undistorted circle" in texts(ax)
+    assert "in the data" in texts(ax)
+
+
+def test_scale_bar_has_its_length(mapped: AnnData) -> None:
+    ax = scgeoae.pl.indicatrix(mapped, show=False)
+    (bar,) = ax.lines
+    length = float(texts(ax).split("distance ")[1].split()[0])
+    assert np.ptp(bar.get_xdata()) == pytest.approx(length)  # unit 1
+
+
+def test_indicatrix_at_cells(mapped: AnnData) -> None:
+    names = mapped.obs_names[[3, 1, 4]]
+    for cells in (names, [3, 1, 4], np.isin(np.arange(700), [1, 3, 4])):
+        ax = scgeoae.pl.indicatrix(mapped, cells=cells, show=False)
+        drawn = np.asarray(ellipses(ax).get_offsets())
+        np.testing.assert_allclose(np.sort(drawn, 0), np.sort(mapped.obsm["X_geoae"][[3, 1, 4]], 0))
+    with pytest.raises(KeyError, match="nobody"):
+        scgeoae.pl.indicatrix(mapped, cells=["nobody"], show=False)
+
+
+def test_determinant_is_centred_on_one(mapped: AnnData) -> None:
+    ax = scgeoae.pl.det_heatmap(mapped, show=False)
+    points = ax.collections[0]
+    assert isinstance(points.norm, LogNorm)
+    assert points.norm.vmin * points.norm.vmax == pytest.approx(1)
+    assert points.norm.vmax >= 2
+    assert points.get_rasterized()
+    np.testing.assert_allclose(points.get_array(), mapped.obs["geoae_det"])
+    assert "area of data" in points.colorbar.ax.get_ylabel()
+    ax = scgeoae.pl.det_heatmap(mapped, vmax=5, show=False)
+    assert (ax.collections[0].norm.vmin, ax.collections[0].norm.vmax) == (0.2, 5)
+
+
+def test_field_is_the_determinant_in_the_region(mapped: AnnData) -> None:
+    ax = scgeoae.pl.det_heatmap(mapped, field=True, show=False)
+    (image,) = ax.images
+    values = np.ma.getdata(image.get_array())
+    region = scgeoae.get.model(mapped).region
+    assert np.isnan(values[~region.mask]).all()
+    g = scgeoae.get.metric(mapped, region.points())
+    np.testing.assert_allclose(values[region.mask], np.sqrt(np.linalg.det(g)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("draw", [scgeoae.pl.det_heatmap, scgeoae.pl.indicatrix])
+def test_conventions(mapped: AnnData, draw) -> None:
+    before = mapped.copy()
+    several = draw(mapped, color=["bulk_labels", "n_genes"], show=False)
+    assert all(isinstance(ax, Axes) for ax in several)
+    assert len(several) == (3 if draw is scgeoae.pl.det_heatmap else 2)
+    _, ax = plt.subplots()
+    assert draw(mapped, ax=ax, show=False) is ax
+    assert isinstance(draw(mapped, return_fig=True), Figure)
+    assert draw(mapped, show=True) is None
+    assert draw(mapped, show=False, title="mine", size=4).get_title() == "mine"
+    assert list(mapped.obs.columns) == list(before.obs.columns)
+    assert list(mapped.obsm) == list(before.obsm)
+    assert set(mapped.uns) == set(before.uns)
+    with pytest.raises(KeyError, match="geometric_ae"):
+        draw(mapped, key="umap", show=False)
+    with pytest.raises(ValueError, match="dimensions"):
+        draw(mapped, dimensions=(0, 2), show=False)
+
+
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_autoshow_and_autosave_do_not_cut_the_overlay(mapped: AnnData, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    sc.settings.autosave = True
+    try:
+        ax = scgeoae.pl.indicatrix(mapped, show=False)
+    finally:
+        sc.settings.autosave = False
+    assert len(ellipses(ax).get_offsets())
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_limits(mapped: AnnData) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        scgeoae.pl.det_heatmap(mapped, vmin=-1, show=False)
+    with pytest.raises(ValueError, match="n_grid"):
+        scgeoae.pl.indicatrix(mapped, n_grid=0, show=False)
+
+
+def test_three_dimensions(pbmc: AnnData) -> None:
+    scgeoae.tl.geometric_ae(pbmc, n_components=3, **QUICK)
+    ax = scgeoae.pl.indicatrix(pbmc, dimensions=(2, 0), show=False)
+    drawn = ellipses(ax)
+    points = np.asarray(drawn.get_offsets())
+    z = pbmc.obsm["X_geoae"]
+    cells = [int(np.flatnonzero((z[:, [2, 0]] == point).all(1))[0]) for point in points]
+    g = scgeoae.get.metric(pbmc, z[cells])[:, [2, 0]][:, :, [2, 0]]
+    ratio = np.sqrt(np.linalg.cond(g))
+    np.testing.assert_allclose(drawn.get_widths() / drawn.get_heights(), ratio, rtol=1e-4)
+    assert ax.get_xlabel() == "geoae3"
+    scgeoae.pl.det_heatmap(pbmc, dimensions=(1, 2), show=False)
+    with pytest.raises(ValueError, match="two dimensions only"):
+        scgeoae.pl.det_heatmap(pbmc, field=True, show=False)
+
+
+def test_one_dimension(pbmc: AnnData) -> None:
+    scgeoae.tl.geometric_ae(pbmc, n_components=1, **QUICK)
+    ax = scgeoae.pl.det_heatmap(pbmc, show=False)
+    np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 0], pbmc.obsm["X_geoae"][:, 0])
+    assert ax.get_yscale() == "log"
+    with pytest.raises(ValueError, match="one dimension"):
+        scgeoae.pl.indicatrix(pbmc, show=False)
+
+
+def test_history(mapped: AnnData) -> None:
+    axes = scgeoae.pl.history(mapped, show=False)
+    assert [len(ax.lines) for ax in axes] == [2, 2]
+    with pytest.raises(ValueError, match="two Axes"):
+        scgeoae.pl.history(mapped, ax=[axes[0]], show=False)
+
+
+def test_own_key(pbmc: AnnData) -> None:
+    scgeoae.tl.geometric_ae(pbmc, key_added="mine", **QUICK)
+    assert scgeoae.pl.indicatrix(pbmc, key="mine", show=False).get_xlabel() == "mine1"
+    assert scgeoae.pl.det_heatmap(pbmc, key="mine", show=False)
+
+
+def test_a_hundred_thousand_cells(mapped: AnnData) -> None:
+    many = ad.concat([mapped] * 143, uns_merge="same", index_unique="-")
+    figure = scgeoae.pl.indicatrix(many, color="bulk_labels", return_fig=True)
+    figure.canvas.draw()
+    assert all(c.get_rasterized() for c in figure.axes[0].collections if not isinstance(c, EllipseCollection))
