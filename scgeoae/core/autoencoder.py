@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from .projection import Projection, ValueRange
     from .region import OccupiedRegion
 
 
@@ -49,6 +50,12 @@ class GeometricAutoencoder(nn.Module):
         The part of the map (d = 2) that the training cells occupy.
     error_quantiles
         Quantiles 0, 0.01, …, 1 of the training cells' reconstruction error, input units, shape (101,).
+    obsm_key
+        Key of the `obsm` that the input was, or `None`.
+    projection
+        How genes become the input, where that is known.
+    value_range
+        Range of what new cells are read from: genes before scaling, or the input.
     """
 
     mean: Tensor
@@ -78,6 +85,9 @@ class GeometricAutoencoder(nn.Module):
         self.features: np.ndarray | None = None
         self.region: OccupiedRegion | None = None
         self.error_quantiles: np.ndarray | None = None
+        self.obsm_key: str | None = None
+        self.projection: Projection | None = None
+        self.value_range: ValueRange | None = None
 
     def standardize(self, x: Tensor) -> Tensor:
         """Input units (n, D) to the scaled units in which the networks work."""

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
     from .rows import Rows
 
-BLOCK_ENTRIES = 2_000_000
-"""Entries of the widest array that a block of points may need: 16 MB of float64."""
+BLOCK_ENTRIES = 1_000_000
+"""Entries of the widest array that a block of points may need: 8 MB of float64."""
+
+N_DIRECTIONS = 16
+"""Points of an indicatrix at which the decoder is compared with its linear picture."""
 
 
 class Cells(NamedTuple):
@@ -42,6 +45,20 @@ def describe(model: GeometricAutoencoder, rows: Rows) -> Cells:
     return Cells(z, error, *distortion(model, z))
 
 
+def describe_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> Cells:
+    """The same for cells whose coordinates ``z`` (n, d) were made elsewhere."""
+    return Cells(z, _error_at(model, rows, z), *distortion(model, z))
+
+
+@torch.no_grad()
+def _error_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> np.ndarray:
+    error = np.empty(rows.shape[0])
+    for where, x in blocks(rows):
+        latent = torch.tensor(z[where], dtype=x.dtype, device=x.device)
+        error[where] = root_mean_square_error(model, x, latent).cpu().numpy()
+    return error
+
+
 def relative_determinant(log_det: np.ndarray, model: GeometricAutoencoder) -> np.ndarray:
     """`det / unit^d`: times the geometric average over the training cells."""
     return np.exp(log_det - model.n_components * np.log(model.unit))
@@ -53,10 +70,12 @@ def embed(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarr
     n = rows.shape[0]
     z = np.empty((n, model.n_components), dtype=np.float32)
     error = np.empty(n)
-    for where, x in blocks(rows):
-        latent = model.encode(x)
-        z[where] = latent.cpu().numpy()
-        error[where] = root_mean_square_error(model, x, latent).cpu().numpy()
+    size = max(1, BLOCK_ENTRIES // max(model.n_features, *model.hidden_dims, 1))
+    for where, block in blocks(rows):
+        for start, x in zip(range(where.start, where.stop, size), block.split(size), strict=True):
+            latent = model.encode(x)
+            z[start : start + len(x)] = latent.cpu().numpy()
+            error[start : start + len(x)] = root_mean_square_error(model, x, latent).cpu().numpy()
     return z, error
 
 
@@ -84,14 +103,60 @@ def metric(model: GeometricAutoencoder, z: np.ndarray) -> np.ndarray:
     return result
 
 
-def _tangent_blocks(model: GeometricAutoencoder, z: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-    """Tangents in float64: on the model's device, or on the host where it has no float64."""
+@torch.no_grad()
+def nonlinearity(
+    model: GeometricAutoencoder, z: np.ndarray, radius: float, dimensions: tuple[int, int] = (0, 1)
+) -> np.ndarray:
+    """How far the decoder departs from its linear picture on the indicatrices of this radius.
+
+    The root mean square of ``|f(z + v) - f(z) - J v| / radius`` over `N_DIRECTIONS` points ``z + v`` of the indicatrix,
+    equally spaced on the circle in the data: 0 for a linear decoder, about radius / (2 radius of curvature) for a
+    curved one.
+
+    Parameters
+    ----------
+    z
+        (n, d), d at least 2.
+    radius
+        Of the circles in the data, input units.
+    dimensions
+        The two map dimensions in which the indicatrix lies.
+
+    Returns
+    -------
+    (n,) float64, without unit.
+    """
+    exact = _in_float64(model)
+    result = np.empty(len(z))
+    for where, tangents in _tangent_blocks(model, z):
+        points = torch.tensor(z[where], dtype=torch.float64, device=exact.mean.device)
+        pair = tangents[list(dimensions)]  # (2, n, D)
+        lengths, axes = geometry.indicatrix(geometry.metric(pair), radius)
+        centre = exact.decode(points).cpu()
+        squares = torch.zeros(len(points), dtype=torch.float64)
+        for angle in 2 * np.pi * np.arange(N_DIRECTIONS) / N_DIRECTIONS:
+            on_circle = lengths * torch.tensor([np.cos(angle), np.sin(angle)])  # (n, 2)
+            v = (axes @ on_circle[:, :, None])[:, :, 0]  # (n, 2)
+            moved = points.clone()
+            moved[:, list(dimensions)] += v.to(points.device)
+            rest = exact.decode(moved).cpu() - centre - (v.t()[:, :, None] * pair).sum(0)
+            squares += rest.square().sum(1)
+        result[where] = (squares / N_DIRECTIONS).sqrt().numpy() / radius
+    return result
+
+
+def _in_float64(model: GeometricAutoencoder) -> GeometricAutoencoder:
+    """A copy on the model's device, or on the host where that has no float64."""
     home = model.mean.device
-    wide = torch.device("cpu") if home.type == "mps" else home
-    exact = deepcopy(model).to(wide, torch.float64)
+    return deepcopy(model).to(torch.device("cpu") if home.type == "mps" else home, torch.float64)
+
+
+def _tangent_blocks(model: GeometricAutoencoder, z: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    """Tangents in float64, on the host."""
+    exact = _in_float64(model)
     widest = max(model.n_features, *model.hidden_dims, 1) * (1 + model.n_components)
     size = max(1, BLOCK_ENTRIES // widest)
     for start in range(0, len(z), size):
-        points = torch.tensor(z[start : start + size], dtype=torch.float64, device=wide)
+        points = torch.tensor(z[start : start + size], dtype=torch.float64, device=exact.mean.device)
         _, tangents = exact.pushforward(points)
         yield slice(start, start + len(points)), tangents.cpu()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
@@ -44,7 +46,7 @@ class Muon(torch.optim.Optimizer):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=step)
 
 
-def orthogonalize(matrices: Tensor, n_iterations: int = 5) -> Tensor:
+def orthogonalize(matrices: Tensor, n_iterations: int = 3) -> Tensor:
     """Push all singular values of each matrix (k, rows, columns) towards 1 by a quintic Newton–Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
@@ -68,13 +70,17 @@ class HybridOptimizer:
         Peak rate of Muon.
     weight_decay
         Decoupled, relative to the learning rate, on all weights.
+    others
+        Further parameters for Adam.
     """
 
-    def __init__(self, model: GeometricAutoencoder, learning_rate: float, weight_decay: float) -> None:
+    def __init__(
+        self, model: GeometricAutoencoder, learning_rate: float, weight_decay: float, others: Sequence[Tensor] = ()
+    ) -> None:
         networks = [network for network in (model.encoder, model.decoder) if network is not None]
         hidden = [layer.weight for network in networks for layer in network.hidden]
         chosen = {id(matrix) for matrix in hidden}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+        rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen] + list(others)
         adam_rate = ADAM_SHARE * learning_rate
         adam = torch.optim.AdamW(rest, lr=adam_rate, weight_decay=weight_decay, fused=True)
         self.optimizers: list[torch.optim.Optimizer] = [adam]

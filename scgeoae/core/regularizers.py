@@ -1,12 +1,13 @@
-"""What the decoder is asked to preserve: functions of its tangents (d, n, D), zero at the ideal and without unit."""
+"""What the decoder is asked to preserve: functions of its pullback geometry, zero at the ideal and without unit."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
-from .geometry import log_det, metric
+from . import geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,28 +15,50 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def area(tangents: Tensor) -> Tensor:
+class Pullback:
+    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularisers."""
+
+    def __init__(self, tangents: Tensor) -> None:
+        self.tangents = tangents
+
+    @cached_property
+    def metric(self) -> Tensor:
+        """`G`, (n, d, d)."""
+        return geometry.metric(self.tangents)
+
+    @cached_property
+    def trace(self) -> Tensor:
+        """`tr G`, (n,), bounded below so that its logarithm is finite."""
+        trace = self.metric.diagonal(dim1=1, dim2=2).sum(1)
+        return trace.clamp_min(torch.finfo(trace.dtype).tiny ** 0.5)
+
+    @cached_property
+    def log_det(self) -> Tensor:
+        """`ln sqrt(det G)`, (n,)."""
+        return geometry.log_det(self.tangents)
+
+
+def area(pullback: Pullback) -> Tensor:
     """Unbiased variance of `ln det` over the cells: 0 where areas are true (Nazari et al. 2023, section 3)."""
-    return log_det(tangents).var()
+    return pullback.log_det.var()
 
 
-def isometry(tangents: Tensor) -> Tensor:
+def isometry(pullback: Pullback) -> Tensor:
     """`d E[tr G^2] / E[tr G]^2 - 1`: 0 exactly for a scaled isometry (Lee et al. 2022)."""
-    g = metric(tangents)  # (n, d, d)
-    trace = g.diagonal(dim1=1, dim2=2).sum(1).mean().clamp_min(torch.finfo(g.dtype).tiny ** 0.5)
-    return len(tangents) * g.square().sum((1, 2)).mean() / trace.square() - 1
+    d = len(pullback.tangents)
+    return d * pullback.metric.square().sum((1, 2)).mean() / pullback.trace.mean().square() - 1
 
 
-def conformal(tangents: Tensor) -> Tensor:
+def conformal(pullback: Pullback) -> Tensor:
     """`E[ln(tr G / d) - ln(det G) / d]`: 0 exactly where `G` is a multiple of the identity, angles kept."""
-    d = len(tangents)
-    trace = tangents.square().sum((0, 2)).clamp_min(torch.finfo(tangents.dtype).tiny)  # (n,)
-    return ((trace / d).log() - 2 * log_det(tangents) / d).mean()
+    d = len(pullback.tangents)
+    return ((pullback.trace / d).log() - 2 * pullback.log_det / d).mean()
 
 
-REGULARIZERS: dict[str, Callable[[Tensor], Tensor]] = {"area": area, "isometry": isometry, "conformal": conformal}
+REGULARIZERS: dict[str, Callable[[Pullback], Tensor]] = {"area": area, "isometry": isometry, "conformal": conformal}
 
 
 def weighted_sum(weights: Mapping[str, float], tangents: Tensor) -> Tensor:
-    """Sum of the named regularisers, each times its weight."""
-    return sum((weight * REGULARIZERS[name](tangents) for name, weight in weights.items()), tangents.new_zeros(()))
+    """Sum of the named regularisers of ``tangents`` (d, n, D), each times its weight."""
+    pullback = Pullback(tangents)
+    return sum((weight * REGULARIZERS[name](pullback) for name, weight in weights.items()), tangents.new_zeros(()))

@@ -10,6 +10,7 @@ import torch
 
 from .activations import ACTIVATIONS
 from .autoencoder import GeometricAutoencoder
+from .projection import Projection, Scaling, ValueRange
 from .region import OccupiedRegion
 
 if TYPE_CHECKING:
@@ -34,12 +35,36 @@ def to_state(model: GeometricAutoencoder) -> dict[str, Any]:
         "unit": model.unit,
     }
     if model.features is not None:
-        state["features"] = np.asarray(model.features, dtype=object)
+        state["features"] = np.array(model.features, dtype=object)
     if model.region is not None:
-        state["region"] = {"mask": model.region.mask, "extent": np.array(model.region.extent)}
+        state["region"] = {"mask": model.region.mask.copy(), "extent": np.array(model.region.extent)}
     if model.error_quantiles is not None:
-        state["error_quantiles"] = model.error_quantiles
+        state["error_quantiles"] = model.error_quantiles.copy()
+    if model.obsm_key is not None:
+        state["obsm_key"] = model.obsm_key
+    if model.projection is not None:
+        state["projection"] = _projection_state(model.projection)
+    if model.value_range is not None:
+        state["value_range"] = np.array(model.value_range, dtype=np.float64)
     return state
+
+
+def _projection_state(projection: Projection) -> dict[str, Any]:
+    scaling = projection.scaling
+    parts = {
+        "genes": projection.genes,
+        "loadings": projection.loadings,
+        "offset": projection.offset,
+        "center": projection.center,
+        "layer": projection.layer,
+        "scaling": None if scaling is None else _without_none(vars(scaling)),
+    }
+    return _without_none(parts)
+
+
+def _without_none(parts: Mapping[str, Any]) -> dict[str, Any]:
+    copies = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in parts.items()}
+    return {name: value for name, value in copies.items() if value is not None}
 
 
 def from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
@@ -52,7 +77,7 @@ def from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
     """
     try:
         return _from_state(state)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         msg = f"The stored model is damaged: {error!r}."
         raise ValueError(msg) from error
 
@@ -68,11 +93,18 @@ def _from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     model.unit = _positive(state["unit"], "unit")
     if "features" in state:
-        model.features = _of_shape(np.asarray(state["features"], dtype=object), (model.n_features,), "features")
+        model.features = _names(state["features"], model.n_features, "features")
     if "region" in state:
         model.region = _region(state["region"])
     if "error_quantiles" in state:
         model.error_quantiles = _finite(state["error_quantiles"], (101,), "error_quantiles")
+    if "obsm_key" in state:
+        model.obsm_key = str(state["obsm_key"])
+    if "projection" in state:
+        model.projection = _projection(state["projection"], model.n_features)
+    if "value_range" in state:
+        low, high, whole = _finite(state["value_range"], (3,), "value_range").tolist()
+        model.value_range = ValueRange(low, high, bool(whole))
     return model.eval()
 
 
@@ -105,7 +137,8 @@ def _expected_shapes(
 
 def _check_weights(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     if weights.keys() != shapes.keys():
-        msg = f"The stored model is damaged: missing or unexpected weights {sorted(weights.keys() ^ shapes.keys())}."
+        differing = sorted(weights.keys() ^ shapes.keys())[:5]
+        msg = f"The stored model is damaged: missing or unexpected weights {differing}."
         raise ValueError(msg)
     for name, shape in shapes.items():
         _finite(weights[name], shape, name)
@@ -117,7 +150,41 @@ def _region(stored: Mapping[str, Any]) -> OccupiedRegion:
         msg = f"The stored model is damaged: region has {mask.ndim} dimensions, not 2."
         raise ValueError(msg)
     left, right, bottom, top = _finite(stored["extent"], (4,), "region").tolist()
+    if not (left < right and bottom < top and mask.size):
+        msg = "The stored model is damaged: region is empty."
+        raise ValueError(msg)
     return OccupiedRegion(mask, (left, right, bottom, top))
+
+
+def _projection(stored: Mapping[str, Any], n_features: int) -> Projection:
+    n_genes = n_features
+    arrays: dict[str, np.ndarray] = {}
+    if "loadings" in stored:
+        n_genes = len(stored["genes"])
+        shapes = {"loadings": (n_genes, n_features), "offset": (n_features,), "center": (n_genes,)}
+        arrays = {name: _finite(stored[name], shape, f"projection/{name}") for name, shape in shapes.items()}
+    return Projection(
+        genes=_names(stored["genes"], n_genes, "projection/genes"),
+        scaling=_scaling(stored["scaling"], n_genes) if "scaling" in stored else None,
+        layer=str(stored["layer"]) if "layer" in stored else None,
+        **arrays,
+    )
+
+
+def _scaling(stored: Mapping[str, Any], n_genes: int) -> Scaling:
+    mean, std = (_finite(stored[name], (n_genes,), f"projection/scaling/{name}") for name in ("mean", "std"))
+    if not (std > 0).all():
+        msg = "The stored model is damaged: projection/scaling/std is not positive."
+        raise ValueError(msg)
+    return Scaling(mean, std, _positive(stored["max_value"], "max_value") if "max_value" in stored else None)
+
+
+def _names(value: Any, n: int, name: str) -> np.ndarray:
+    array = _of_shape(np.asarray(value, dtype=object), (n,), name)
+    if not all(isinstance(entry, str) for entry in array):
+        msg = f"The stored model is damaged: {name} is not made of names."
+        raise ValueError(msg)
+    return array
 
 
 def _finite(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from .neighbors import NeighborGraph, contrast
 from .optimizer import HybridOptimizer
 from .regularizers import weighted_sum
 from .rows import block_size
@@ -15,6 +16,7 @@ from .rows import block_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from scipy import sparse
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 MAX_VALIDATION_CELLS = 2_000
 N_VALIDATIONS = 50
 WARM_UP = 0.05
+TOLERANCE = 0.02
+"""Validation losses this much above the lowest differ from it by the noise of the few held-out cells: of such, the
+latest weights are kept, which were trained at the lowest rate."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Recipe:
     weight_decay: float
     validation_fraction: float
     patience: int | None
+    neighbors_weight: float = 0.0
 
 
 @dataclass
@@ -57,14 +63,10 @@ class History:
 
 @dataclass(frozen=True)
 class Loss:
-    """Both terms of the loss, without unit."""
+    """The terms of the loss, without unit."""
 
     reconstruction: Tensor
     regularizer: Tensor
-
-    def total(self, alpha: float) -> Tensor:
-        """Reconstruction plus ``alpha`` times the regulariser."""
-        return self.reconstruction + alpha * self.regularizer if alpha else self.reconstruction
 
 
 def loss(model: GeometricAutoencoder, x: Tensor, z: Tensor, weights: Mapping[str, float], n_tangents: int) -> Loss:
@@ -93,6 +95,8 @@ class Trainer:
         Host generator: the only source of randomness.
     coordinates
         Map coordinates (n, d) made elsewhere, standardised, for a model without encoder.
+    adjacency
+        Graph (n, n) of the neighbour term, CSR; `None` without that term.
     """
 
     def __init__(
@@ -102,23 +106,28 @@ class Trainer:
         recipe: Recipe,
         generator: torch.Generator,
         coordinates: Tensor | None = None,
+        adjacency: sparse.csr_matrix | sparse.csr_array | None = None,
     ) -> None:
         self.model, self.rows, self.recipe, self.generator = model, rows, recipe, generator
         self.coordinates = coordinates
         n_held_out = min(int(rows.shape[0] * recipe.validation_fraction), MAX_VALIDATION_CELLS, block_size(rows))
         self.training, self.held_out = _split(rows.shape[0], n_held_out, generator)
+        self.graph = None if adjacency is None else NeighborGraph(adjacency, self.training)
+        self.log_scale = torch.ones((), device=rows.device, requires_grad=True)
         self.history = History()
-        self._best: tuple[float, int, dict[str, Tensor]] | None = None
+        self._lowest, self._lowest_at = math.inf, 0
+        self._best: dict[str, Tensor] | None = None
 
     def run(self, progress: Callable[[int], Any] = lambda _: None) -> History:
         """Train; on Ctrl-C keep what was learned so far."""
-        optimizer = HybridOptimizer(self.model, self.recipe.learning_rate, self.recipe.weight_decay)
+        others = [] if self.graph is None else [self.log_scale]
+        optimizer = HybridOptimizer(self.model, self.recipe.learning_rate, self.recipe.weight_decay, others)
         try:
             self._steps(optimizer, progress)
         except KeyboardInterrupt:
             self.history.interrupted = True
         if self._best is not None:
-            self.model.load_state_dict(self._best[2])
+            self.model.load_state_dict(self._best)
         return self.history
 
     def _steps(self, optimizer: HybridOptimizer, progress: Callable[[int], Any]) -> None:
@@ -128,8 +137,7 @@ class Trainer:
         batches = _batches(self.training, self.recipe.batch_size, self.generator)
         for step in range(1, n_steps + 1):
             share = schedule(step, n_steps)
-            terms = self._training_loss(next(batches))
-            terms.total(self.recipe.alpha).backward()
+            terms = self._backward(next(batches))
             optimizer.step(share)
             sums += torch.stack([terms.reconstruction, terms.regularizer]).detach()
             if step % every == 0 or step == n_steps:
@@ -139,10 +147,22 @@ class Trainer:
                 if self._out_of_patience():
                     break
 
-    def _training_loss(self, index: Tensor) -> Loss:
+    def _backward(self, index: Tensor) -> Loss:
+        """Gradients of the loss of one batch; with a graph its second half are neighbours of the first."""
+        recipe = self.recipe
+        if self.graph is not None:
+            heads = index[: (len(index) + 1) // 2]
+            index = torch.cat([heads, self.graph.partners(heads, self.generator)])
         x = self.model.standardize(self.rows.take(index))
-        n_tangents = min(self.recipe.regularizer_batch, len(index)) if self.recipe.alpha else 0
-        return loss(self.model, x, self._latent(x, index, self.recipe.noise), self.recipe.regularizer, n_tangents)
+        z = self._latent(x, index, recipe.noise)
+        n_tangents = min(recipe.regularizer_batch, len(index)) if recipe.alpha else 0
+        terms = loss(self.model, x, z, recipe.regularizer, n_tangents)
+        total = terms.reconstruction + recipe.alpha * terms.regularizer
+        if self.graph is not None:
+            head, tail = z.chunk(2)
+            total = total + recipe.neighbors_weight * contrast(head, tail, self.log_scale)
+        total.backward()
+        return terms
 
     def _latent(self, x: Tensor, index: Tensor, noise: float = 0) -> Tensor:
         if self.coordinates is not None:
@@ -169,10 +189,11 @@ class Trainer:
         validation = self._validation_loss() if len(self.held_out) else (math.nan, math.nan)
         history.validation_reconstruction.append(validation[0])
         history.validation_regularizer.append(validation[1])
-        total = validation[0] + self.recipe.alpha * validation[1] if len(self.held_out) else -step
-        if self._best is None or total < self._best[0]:
-            weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-            self._best = (total, len(history.step), weights)
+        total = validation[0] + self.recipe.alpha * validation[1] if len(self.held_out) else 0.0
+        if total < self._lowest:
+            self._lowest, self._lowest_at = total, len(history.step)
+        if total <= (1 + TOLERANCE) * self._lowest:
+            self._best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def _validation_loss(self) -> tuple[float, float]:
         x = self.model.standardize(self.rows.take(self.held_out))
@@ -180,9 +201,9 @@ class Trainer:
         return terms.reconstruction.item(), terms.regularizer.item()
 
     def _out_of_patience(self) -> bool:
-        if self.recipe.patience is None or not len(self.held_out) or self._best is None:
+        if self.recipe.patience is None or not len(self.held_out):
             return False
-        return len(self.history.step) - self._best[1] >= self.recipe.patience
+        return len(self.history.step) - self._lowest_at >= self.recipe.patience
 
 
 def schedule(step: int, n_steps: int) -> float:

@@ -15,6 +15,8 @@ from ..core.regularizers import REGULARIZERS
 from ..core.training import Recipe
 
 MIN_CELLS = 3
+MAX_STEPS = 1_500
+MAX_PASSES = 250
 
 
 def recipe(**arguments: Any) -> Recipe:
@@ -25,13 +27,11 @@ def recipe(**arguments: Any) -> Recipe:
     ValueError, TypeError
         Naming the argument, what came and what is allowed.
     """
-    whole = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
-    real = {"alpha": 0.0, "noise": 0.0, "learning_rate": 0.0, "weight_decay": 0.0, "validation_fraction": 0.0}
-    for name, lowest in whole.items():
+    for name, lowest in {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}.items():
         if not (name == "patience" and arguments[name] is None):
             arguments[name] = whole_number(arguments[name], name, lowest)
-    for name, bound in real.items():
-        arguments[name] = real_number(arguments[name], name, bound)
+    for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction", "neighbors_weight"):
+        arguments[name] = real_number(arguments.get(name, 0), name, 0)
     if arguments["learning_rate"] == 0:
         msg = "learning_rate must be positive; it is 0."
         raise ValueError(msg)
@@ -39,6 +39,12 @@ def recipe(**arguments: Any) -> Recipe:
         msg = f"validation_fraction must be below 1; it is {arguments['validation_fraction']}."
         raise ValueError(msg)
     return Recipe(**arguments)
+
+
+def default_steps(n_cells: int, batch_size: Any) -> int:
+    """1,500 optimiser steps, or as many as show every cell 250 times if these are fewer."""
+    batch_size = min(whole_number(batch_size, "batch_size", 2), n_cells)
+    return min(MAX_STEPS, -(-MAX_PASSES * n_cells // batch_size))
 
 
 def whole_number(value: Any, name: str, lowest: int) -> int:
@@ -64,8 +70,10 @@ def real_number(value: Any, name: str, lowest: float) -> float:
     return number
 
 
-def regularizer_weights(regularizer: str | Mapping[str, float], n_components: int) -> dict[str, float]:
+def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:
     """The regulariser as a mapping of names to weights."""
+    if regularizer is None:
+        return {"area": 1.0, "conformal": 0.3} if n_components > 1 else {"area": 1.0}
     weights = {regularizer: 1.0} if isinstance(regularizer, str) else regularizer
     if not isinstance(weights, Mapping):
         msg = f"regularizer must be a name or a mapping of names to weights, not {type(regularizer).__name__}."
@@ -100,6 +108,11 @@ def architecture(n_components: Any, hidden_dims: Any, activation: Any, shape: tu
         logg.warning("With activation='relu' the Jacobian is piecewise constant: the determinant jumps between cells.")
     widths = [whole_number(width, "each of hidden_dims", 1) for width in hidden_dims]
     return {"n_components": n_components, "hidden_dims": widths, "activation": activation}
+
+
+def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:
+    """The arguments that choose the data matrix, as `params` keeps them."""
+    return {**others, "mask_var": mask_var if isinstance(mask_var, str | None) else np.asarray(mask_var).tolist()}
 
 
 def seed_of(rng: int | np.random.Generator | None) -> int:

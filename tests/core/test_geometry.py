@@ -23,6 +23,10 @@ def random_tangents(seed: int, d: int = 2, n: int = 7, n_features: int = 5) -> t
     return torch.randn(d, n, n_features, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def regularizer(name: str, tangents: torch.Tensor) -> torch.Tensor:
+    return weighted_sum({name: 1.0}, tangents)
+
+
 def sphere(z: torch.Tensor) -> torch.Tensor:
     longitude, latitude = z
     return torch.stack([longitude.cos() * latitude.cos(), longitude.sin() * latitude.cos(), latitude.sin()])
@@ -97,7 +101,7 @@ def test_gradients_are_finite_at_singular_jacobians(name: str, kind: str) -> Non
     else:
         tangents[:] = tangents[:, :1]
     tangents.requires_grad_()
-    value = REGULARIZERS[name](tangents)
+    value = regularizer(name, tangents)
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(tangents.grad).all()
@@ -197,8 +201,8 @@ def test_invariances(seed: int, d: int, factor: float) -> None:
     log_det, scaled = geometry.log_det(tangents), geometry.log_det(tangents / factor)
     torch.testing.assert_close(scaled, log_det - d * np.log(factor))
     torch.testing.assert_close(geometry.anisotropy(tangents / factor), geometry.anisotropy(tangents))
-    for name, regularizer in REGULARIZERS.items():
-        torch.testing.assert_close(regularizer(tangents / factor), regularizer(tangents), msg=name)
+    for name in REGULARIZERS:
+        torch.testing.assert_close(regularizer(name, tangents / factor), regularizer(name, tangents), msg=name)
 
 
 def test_regularizers_vanish_at_their_ideals() -> None:
@@ -207,7 +211,7 @@ def test_regularizers_vanish_at_their_ideals() -> None:
     shear = torch.stack([frame[0] * stretch, frame[1] / stretch])
     zero = torch.zeros((), dtype=torch.float64)
     for name, ideal in (("area", shear), ("isometry", 2.5 * frame), ("conformal", stretch * frame)):
-        torch.testing.assert_close(REGULARIZERS[name](ideal), zero, msg=name)
-    assert REGULARIZERS["area"](stretch * frame) > 0.1
-    assert REGULARIZERS["isometry"](stretch * frame) > 0.1
-    assert REGULARIZERS["conformal"](shear) > 0.1
+        torch.testing.assert_close(regularizer(name, ideal), zero, msg=name)
+    assert regularizer("area", stretch * frame) > 0.1
+    assert regularizer("isometry", stretch * frame) > 0.1
+    assert regularizer("conformal", shear) > 0.1

@@ -1,0 +1,118 @@
+"""From genes to the input of a model and back: scaling, principal components, or the genes as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+
+class ValueRange(NamedTuple):
+    """Smallest and largest value of a matrix, and whether all its values are whole numbers, as raw counts are."""
+
+    low: float
+    high: float
+    whole: bool
+
+    def __str__(self) -> str:
+        """Two numbers for a message."""
+        return f"{self.low:.3g} to {self.high:.3g}{' in whole numbers' if self.whole else ''}"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What `scanpy.pp.scale` did to the reference: ``clip((x - mean) / std, -max_value, max_value)``.
+
+    Attributes
+    ----------
+    mean, std
+        Of each gene before scaling, (g,) float64.
+    max_value
+        Where the values were clipped, or `None`.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    max_value: float | None = None
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Scale rows ``x`` (n, g)."""
+        scaled = (x - self.mean) / self.std
+        return scaled if self.max_value is None else np.clip(scaled, -self.max_value, self.max_value)
+
+    def undo(self, x: np.ndarray) -> np.ndarray:
+        """Values (n, g) before scaling; those that were clipped stay at the clip."""
+        x = x * self.std
+        x += self.mean
+        return x
+
+    @property
+    def zero_level(self) -> np.ndarray:
+        """What a zero becomes, (g,): the fingerprint that these very means and deviations leave in sparse data."""
+        return self.apply(np.zeros_like(self.mean))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How the expression of named genes becomes the input of a model: ``scale(x) P - o``.
+
+    Attributes
+    ----------
+    genes
+        Names, (g,) object.
+    loadings
+        `P`, (g, D); `None` where the genes are the input themselves.
+    offset
+        `o`, (D,) float64; `None` without loadings.
+    center
+        Mean of the scaled expression over the reference, (g,) float64: what the components leave out is decoded as
+        this; `None` without loadings.
+    scaling
+        What was done before, or `None`.
+    layer
+        Layer that holds the genes; `X` if `None`.
+    """
+
+    genes: np.ndarray
+    loadings: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    center: np.ndarray | None = None
+    scaling: Scaling | None = None
+    layer: str | None = None
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of input features."""
+        return len(self.genes) if self.loadings is None else self.loadings.shape[1]
+
+    def apply(self, x: np.ndarray, *, scaled: bool = False) -> np.ndarray:
+        """Input (n, D), float64, of rows ``x`` (n, g) that are ``scaled`` already, or not."""
+        x = np.asarray(x, dtype=np.float64)  # X P and o are large beside their difference
+        if self.scaling is not None and not scaled:
+            x = self.scaling.apply(x)
+        return x if self.loadings is None or self.offset is None else x @ self.loadings - self.offset
+
+    def undo(self, y: np.ndarray) -> np.ndarray:
+        """Expression (n, g), float64, before scaling, of inputs ``y`` (n, D).
+
+        Of all expressions that `apply` takes to ``y`` the one nearest to the mean of the reference: with `P^+` the
+        pseudo-inverse, ``c + (y + o - c P) P^+``. The columns of PCA loadings are orthonormal, so that this is the
+        usual reconstruction ``mean + Z P^T``.
+        """
+        x = np.asarray(y, dtype=np.float64)
+        if self._inverse is not None:
+            inverse, constant = self._inverse
+            x = x @ inverse
+            x += constant
+        return x if self.scaling is None else self.scaling.undo(x)
+
+    @cached_property
+    def _inverse(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """`P^+` (D, g) and what is added to ``y P^+`` (g,)."""
+        if self.loadings is None or self.offset is None or self.center is None:
+            return None
+        loadings = self.loadings.astype(np.float64)
+        inverse = np.linalg.pinv(loadings)
+        return inverse, self.center + (self.offset - self.center @ loadings) @ inverse
