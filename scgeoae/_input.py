@@ -34,11 +34,17 @@ class Representation:
         How messages and parameters name it, such as ``obsm['X_pca']``.
     features
         Names of its columns: genes, or the obsm key with a running number.
+    obsm_key
+        Its name in `obsm`; `None` for expression.
+    layer
+        The layer; `None` for `X` and an `obsm`.
     """
 
     matrix: np.ndarray | sparse.csr_matrix | sparse.csr_array
     source: str
     features: np.ndarray
+    obsm_key: str | None = None
+    layer: str | None = None
 
     def rows(self, device: torch.device) -> Rows:
         """The matrix as float32 rows on ``device``."""
@@ -96,7 +102,7 @@ def _from_obsm(adata: AnnData, use_rep: str | None, n_pcs: int | None) -> Repres
             msg = f"n_pcs={n_pcs}, but {source} has {matrix.shape[1]} columns."
             raise ValueError(msg)
         matrix, features = matrix[:, :n_pcs], features[:n_pcs]
-    return Representation(_real_matrix(matrix, source), source, features)
+    return Representation(_real_matrix(matrix, source), source, features, obsm_key=name)
 
 
 def _from_expression(adata: AnnData, layer: str | None, mask_var: str | np.ndarray | None) -> Representation:
@@ -114,7 +120,7 @@ def _from_expression(adata: AnnData, layer: str | None, mask_var: str | np.ndarr
     features = adata.var_names.to_numpy(dtype=object)
     if chosen is not None:
         matrix, features = matrix[:, chosen], features[chosen]
-    return Representation(_real_matrix(matrix, source), source, features)
+    return Representation(_real_matrix(matrix, source), source, features, layer=layer)
 
 
 def _var_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray | None:
@@ -198,6 +204,27 @@ def check_finite(rows: Rows, source: str) -> None:
     if n_bad:
         msg = f"{source} holds {n_bad} missing, infinite or larger than float32 values, the first at {first}."
         raise ValueError(msg)
+
+
+def connectivities(adata: AnnData, neighbors_key: str | None = None) -> sparse.csr_matrix | sparse.csr_array:
+    """The weighted neighbour graph (n, n) that `sc.pp.neighbors` wrote.
+
+    Raises
+    ------
+    KeyError
+        If it is not there.
+    ValueError
+        If it has no edge.
+    """
+    key = "neighbors" if neighbors_key is None else neighbors_key
+    if key not in adata.uns or "connectivities_key" not in adata.uns[key]:
+        msg = f"Did not find .uns[{key!r}]. Run `sc.pp.neighbors` first, or pass neighbors_weight=0."
+        raise KeyError(msg)
+    graph = sparse.csr_matrix(adata.obsp[adata.uns[key]["connectivities_key"]])
+    if not graph.sum() > 0:
+        msg = f"The neighbour graph of .uns[{key!r}] has no edge."
+        raise ValueError(msg)
+    return graph
 
 
 def _free_memory(device: torch.device) -> float:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-RESULTS = {"vanilla": 0.0, "geoae": 0.1}
-"""Key and alpha of each autoencoder."""
+RESULTS: dict[str, dict[str, Any]] = {"vanilla": {"alpha": 0}, "geoae": {}}
+"""Key of each autoencoder and the arguments in which it differs from the default."""
 
 TITLES = {"vanilla": "vanilla autoencoder", "geoae": "geometric autoencoder"}
 LABELS = "bulk_labels"
@@ -37,8 +37,8 @@ def run_demo(directory: Path) -> Iterator[str]:
     mpl.use("agg")
     directory.mkdir(parents=True, exist_ok=True)
     adata = sc.datasets.pbmc68k_reduced()
-    for key, alpha in RESULTS.items():
-        tl.geometric_ae(adata, alpha=alpha, key_added=None if key == "geoae" else key, **TRAINING)
+    for key, difference in RESULTS.items():
+        tl.geometric_ae(adata, key_added=None if key == "geoae" else key, **difference, **TRAINING)
         yield f"{TITLES[key]:<22} {_numbers(adata, key)}"
     adata.write_h5ad(directory / "pbmc68k_reduced.h5ad")
     for name, figure in _pictures(adata):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ._decode import decode
 from ._model import coordinates, metric, model
+from ._nonlinearity import nonlinearity
 
-__all__ = ["coordinates", "metric", "model"]
+__all__ = ["coordinates", "decode", "metric", "model", "nonlinearity"]

@@ -82,8 +82,13 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
     cells = np.asarray(adata.obsm[ResultKeys.stored(adata, key).obsm])
     if points is None:
         return cells
+    return checked_points(points, cells.shape[1])
+
+
+def checked_points(points: np.ndarray, n_components: int) -> np.ndarray:
+    """``points`` (m, d) of a map of this dimension, or a `ValueError`."""
     points = np.asarray(points)
-    if points.ndim != 2 or points.shape[1] != cells.shape[1] or not np.isfinite(points).all():
-        msg = f"points must be finite and of shape (m, {cells.shape[1]}); they have shape {points.shape}."
+    if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
+        msg = f"points must be finite and of shape (m, {n_components}); they have shape {points.shape}."
         raise ValueError(msg)
     return points

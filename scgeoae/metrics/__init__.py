@@ -18,6 +18,7 @@ from .neighborhoods import (
     rnx_auc,
     trustworthiness,
 )
+from .quality import embedding_quality
 
 __all__ = [
     "ClusterAgreement",
@@ -25,6 +26,7 @@ __all__ = [
     "RnxAuc",
     "cluster_agreement",
     "continuity",
+    "embedding_quality",
     "kl_density",
     "knn_accuracy",
     "knn_recall",

@@ -13,7 +13,7 @@ from ._points import Points, prepare
 from ._sampling import Random, row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PAIRS_PER_CELL = 100
 """A sample has `PAIRS_PER_CELL * max_cells` pairs."""
@@ -54,15 +54,19 @@ class PairedDistances:
         """Number of all pairs of different cells."""
         return self.n_cells * (self.n_cells - 1) // 2
 
-    def squared_blocks(self) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-        """Yield the squared distances of all pairs once, in the data and on the map, each of shape (pairs,)."""
-        for rows in row_blocks(np.arange(self.n_cells), self.n_cells):
-            first = rows[0]
-            each_once = np.arange(first, self.n_cells) > rows[:, None]  # (rows, cells - first)
-            yield (
-                self.data.squared_distances(rows, first)[each_once],
-                self.embedding.squared_distances(rows, first)[each_once],
-            )
+
+def squared_blocks(several: Sequence[PairedDistances]) -> Iterator[list[npt.NDArray[np.float64]]]:
+    """
+    Yield the squared distances of all pairs of cells once, in the data and on several maps of these data.
+
+    Those in the data, the larger part of the work, are computed once. Each array has the shape (pairs of the block,).
+    """
+    data = several[0].data
+    for rows in row_blocks(np.arange(data.n_cells), data.n_cells):
+        first = rows[0]
+        each_once = np.arange(first, data.n_cells) > rows[:, None]  # (rows, cells - first)
+        points = [data, *(pairs.embedding for pairs in several)]
+        yield [each.squared_distances(rows, first)[each_once] for each in points]
 
 
 def pair_distances(X: Any, Z: Any, *, max_cells: int, rng: Random) -> PairedDistances:
@@ -78,14 +82,22 @@ def pair_distances(X: Any, Z: Any, *, max_cells: int, rng: Random) -> PairedDist
     rng
         Seed or generator for the sample.
     """
+    return pair_distances_of_several(X, [Z], max_cells=max_cells, rng=rng)[0]
+
+
+def pair_distances_of_several(
+    X: Any, embeddings: Sequence[Any], *, max_cells: int, rng: Random
+) -> list[PairedDistances]:
+    """Pair the distances in the data with those on several maps of the same cells, over the same pairs."""
     max_cells = check_integer(max_cells, "max_cells", 3)
     generator = np.random.default_rng(rng)
-    data, embedding = prepare(X), prepare(Z)
+    data, maps = prepare(X), [prepare(Z) for Z in embeddings]
     if data.n_cells <= max_cells:
-        return PairedDistances(data, embedding, None)
+        return [PairedDistances(data, embedding, None) for embedding in maps]
     pairs = _random_pairs(data.n_cells, PAIRS_PER_CELL * max_cells, generator)
-    distances = [np.sqrt(points.squared_distances_of_pairs(*pairs)) for points in (data, embedding)]
-    return PairedDistances(data, embedding, PairSample(*distances))
+    in_data, *on_maps = (np.sqrt(points.squared_distances_of_pairs(*pairs)) for points in (data, *maps))
+    samples = [PairSample(in_data, on_map) for on_map in on_maps]
+    return [PairedDistances(data, embedding, sample) for embedding, sample in zip(maps, samples, strict=True)]
 
 
 def _random_pairs(

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    Pairs = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    Series = Sequence[npt.NDArray[np.float64]]
 
 FRACTION_BITS = 16
 OCTAVES = 64
@@ -43,29 +43,35 @@ def _leading_bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return values.view(np.int64) >> (np.finfo(np.float64).nmant - FRACTION_BITS)
 
 
-def spearman_of_blocks(blocks: Callable[[], Iterable[Pairs]], bounds: tuple[float, float]) -> float:
+def spearman_of_blocks(blocks: Callable[[], Iterable[Series]], bounds: Sequence[float]) -> list[float]:
     """
-    Spearman's correlation of pairs of numbers that arrive in blocks, NaN if one of the two does not vary.
+    Spearman's correlation of the first of several series with each of the others, NaN if one of the two does not vary.
 
-    The first pass counts the numbers on each of 2^22 levels, which gives the mean rank of a level; the second
-    multiplies the ranks.
+    The series arrive in blocks. The first pass counts the numbers on each of 2^22 levels, which gives the mean rank of
+    a level; the second multiplies the ranks.
 
     Parameters
     ----------
     blocks
-        Starts a pass over the pairs: yields two arrays of shape (pairs of the block,), not negative.
+        Starts a pass: yields one array per series, each of shape (numbers of the block,), not negative.
     bounds
-        Upper bounds on the first and the second number.
+        Upper bounds on the numbers of each series.
     """
-    levels = Levels(bounds[0]), Levels(bounds[1])
+    levels = [Levels(bound) for bound in bounds]
     counts = [np.zeros(N_LEVELS, dtype=np.int64) for _ in levels]
     for block in blocks():
         for count, level, values in zip(counts, levels, block, strict=True):
             count += np.bincount(level.of(values), minlength=N_LEVELS)
-    ranks = [_centred_mean_ranks(count) for count in counts]
-    squared = [float(count @ rank**2) for count, rank in zip(counts, ranks, strict=True)]
-    product = sum(float(ranks[0][levels[0].of(first)] @ ranks[1][levels[1].of(second)]) for first, second in blocks())
-    return _correlation(product, *squared)
+    ranks, squared = [], []
+    while counts:
+        count = counts.pop(0)  # tables take 32 MB each
+        ranks.append(_centred_mean_ranks(count))
+        squared.append(float(count @ ranks[-1] ** 2))
+    products = np.zeros(len(ranks) - 1)
+    for block in blocks():
+        first, *others = (rank[level.of(values)] for rank, level, values in zip(ranks, levels, block, strict=True))
+        products += [float(first @ other) for other in others]
+    return [_correlation(float(product), squared[0], each) for product, each in zip(products, squared[1:], strict=True)]
 
 
 def _centred_mean_ranks(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -12,7 +12,10 @@ from ._points import Points, prepare
 from ._sampling import Random, row_blocks, sample_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    OrderAndRanks = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,30 @@ def compare_ranks(X: Any, Z: Any, k: int, *, max_cells: int, rng: Random) -> Ran
     max_cells, rng
         See `sample_cells`.
     """
-    data, embedding = prepare(X), prepare(Z)
+    return compare_ranks_of_several(X, [Z], k, max_cells=max_cells, rng=rng)[0]
+
+
+def compare_ranks_of_several(
+    X: Any, embeddings: Sequence[Any], k: int, *, max_cells: int, rng: Random
+) -> list[RankComparison]:
+    """Compare several maps of the same cells; those in the data, the larger part of the work, are ranked once."""
+    data, maps = prepare(X), [prepare(Z) for Z in embeddings]
     cells = sample_cells(data.n_cells, max_cells, rng)
     tables = _auc_tables(data.n_cells)
-    blocks = [_compare_block(data, embedding, rows, k, tables) for rows in row_blocks(cells, data.n_cells)]
-    return RankComparison(data.n_cells, *(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+    blocks: list[list[tuple[npt.NDArray[Any], ...]]] = [[] for _ in maps]
+    for rows in row_blocks(cells, data.n_cells):
+        in_data = _order_and_ranks(data, rows, k)
+        for done, embedding in zip(blocks, maps, strict=True):
+            done.append(_compare_block(in_data, _order_and_ranks(embedding, rows, k), tables))
+    return [
+        RankComparison(data.n_cells, *(np.concatenate(parts) for parts in zip(*done, strict=True))) for done in blocks
+    ]
 
 
 def _compare_block(
-    data: Points, embedding: Points, rows: npt.NDArray[np.intp], k: int, tables: tuple[_AucTable, _AucTable]
+    in_data: OrderAndRanks, on_map: OrderAndRanks, tables: tuple[_AucTable, _AucTable]
 ) -> tuple[npt.NDArray[Any], ...]:
-    data_order, data_ranks = _order_and_ranks(data, rows, k)
-    map_order, map_ranks = _order_and_ranks(embedding, rows, k)
+    (data_order, data_ranks), (map_order, map_ranks) = in_data, on_map
     larger_ranks = np.maximum(data_ranks, map_ranks)  # (rows, cells)
     return (
         np.take_along_axis(map_ranks, data_order, axis=1),
@@ -72,9 +87,7 @@ def _compare_block(
     )
 
 
-def _order_and_ranks(
-    points: Points, rows: npt.NDArray[np.intp], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def _order_and_ranks(points: Points, rows: npt.NDArray[np.intp], k: int) -> OrderAndRanks:
     """Return the k nearest cells in order, shape (rows, k), and the rank of every cell, shape (rows, cells)."""
     order = _order_keys(points, rows)
     order.sort(axis=1)

@@ -84,10 +84,20 @@ def kl_density_estimates(X: Any, Z: Any, sigmas: Sequence[float], *, max_cells: 
     max_cells, rng
         See `sample_cells`.
     """
-    data, embedding = prepare(X), prepare(Z)
+    return kl_density_estimates_of_several(X, [Z], sigmas, max_cells=max_cells, rng=rng)[0]
+
+
+def kl_density_estimates_of_several(
+    X: Any, embeddings: Sequence[Any], sigmas: Sequence[float], *, max_cells: int, rng: Random
+) -> list[list[Estimate]]:
+    """The same for several maps of the same cells, one list a map; densities in the data are computed once."""
+    data = prepare(X)
     cells = sample_cells(data.n_cells, max_cells, rng)
-    densities = [_kernel_sums(points, cells, sigmas) for points in (data, embedding)]
-    return [_divergence(p, q, data.n_cells) for p, q in zip(*densities, strict=True)]
+    in_data = _kernel_sums(data, cells, sigmas)
+    return [
+        [_divergence(p, q, data.n_cells) for p, q in zip(in_data, _kernel_sums(prepare(Z), cells, sigmas), strict=True)]
+        for Z in embeddings
+    ]
 
 
 def _kernel_sums(points: Points, cells: npt.NDArray[np.intp], sigmas: Sequence[float]) -> npt.NDArray[np.float64]:

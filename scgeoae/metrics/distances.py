@@ -8,19 +8,19 @@ pairs is used.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ._checks import PointsLike, as_pair, check_varies
-from ._pairs import PairedDistances, PairSample, pair_distances
+from ._pairs import PairedDistances, PairSample, pair_distances, squared_blocks
 from ._rank_correlation import spearman_of_arrays, spearman_of_blocks
 from ._sampling import Estimate, Random, standard_error_by_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MAX_SORTED_PAIRS = 2**20
 """Up to so many pairs the distances are sorted to rank them; of more, the ranks are counted in a table."""
@@ -67,7 +67,7 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
     data, embedding = as_pair(X, Z)
     check_varies(data, "X", "spearman")
     check_varies(embedding, "Z", "spearman")
-    return spearman_of_pairs(pair_distances(data, embedding, max_cells=max_cells, rng=rng))
+    return spearman_of_several([pair_distances(data, embedding, max_cells=max_cells, rng=rng)])[0]
 
 
 def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random = 0) -> float:
@@ -159,10 +159,19 @@ class DistanceSums:
 
 def sum_distances(pairs: PairedDistances) -> DistanceSums:
     """Sum over all pairs, or over the sample."""
-    if pairs.sample is not None:
-        return _sums(pairs.sample.in_data, pairs.sample.on_map)
-    sums = [_sums(np.sqrt(in_data), np.sqrt(on_map)) for in_data, on_map in pairs.squared_blocks()]
-    return DistanceSums(*(sum(terms) for terms in zip(*map(astuple, sums), strict=True)))
+    return sum_distances_of_several([pairs])[0]
+
+
+def sum_distances_of_several(several: Sequence[PairedDistances]) -> list[DistanceSums]:
+    """The same for several maps of the same data."""
+    samples = [pairs.sample for pairs in several if pairs.sample is not None]
+    if samples:
+        return [_sums(sample.in_data, sample.on_map) for sample in samples]
+    totals = np.zeros((len(several), len(fields(DistanceSums))))
+    for block in squared_blocks(several):
+        in_data, *on_maps = map(np.sqrt, block)
+        totals += [astuple(_sums(in_data, on_map)) for on_map in on_maps]
+    return [DistanceSums(int(total[0]), *total[1:].tolist()) for total in totals]
 
 
 def _sums(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64]) -> DistanceSums:
@@ -190,21 +199,24 @@ def rmse_of_sums(sums: DistanceSums, n_cells: int) -> float:
     return float(np.sqrt(sums.difference_squared / sums.n_pairs * share_of_different_cells))
 
 
-def spearman_of_pairs(pairs: PairedDistances) -> float:
-    """Spearman correlation over all pairs, or over the sample."""
-    if pairs.sample is not None:
-        correlation = spearman_of_arrays(pairs.sample.in_data, pairs.sample.on_map)
-    elif pairs.n_pairs <= MAX_SORTED_PAIRS:
-        in_data, on_map = zip(*pairs.squared_blocks(), strict=True)
-        correlation = spearman_of_arrays(np.concatenate(in_data), np.concatenate(on_map))
+def spearman_of_several(several: Sequence[PairedDistances]) -> list[float]:
+    """Spearman correlation over all pairs, or over the sample, of several maps of the same data."""
+    samples = [pairs.sample for pairs in several if pairs.sample is not None]
+    if samples:
+        correlations = [spearman_of_arrays(sample.in_data, sample.on_map) for sample in samples]
+    elif several[0].n_pairs <= MAX_SORTED_PAIRS:
+        in_data, *on_maps = (np.concatenate(blocks) for blocks in zip(*squared_blocks(several), strict=True))
+        correlations = [spearman_of_arrays(in_data, on_map) for on_map in on_maps]
     else:
-        correlation = spearman_of_blocks(pairs.squared_blocks, (pairs.data.bound, pairs.embedding.bound))
-    return _defined(correlation, "spearman", "all distances are equal in X or in Z")
+        bounds = [several[0].data.bound, *(pairs.embedding.bound for pairs in several)]
+        correlations = spearman_of_blocks(lambda: squared_blocks(several), bounds)
+    return [_defined(value, "spearman", "all distances are equal in X or in Z") for value in correlations]
 
 
-def spearman_estimate(pairs: PairedDistances) -> Estimate:
-    """Spearman correlation with its standard error."""
-    return _estimate(spearman_of_pairs(pairs), pairs.sample, spearman_of_arrays)
+def spearman_estimates(several: Sequence[PairedDistances]) -> list[Estimate]:
+    """Spearman correlations with their standard errors, of several maps of the same data."""
+    values = zip(spearman_of_several(several), several, strict=True)
+    return [_estimate(value, pairs.sample, spearman_of_arrays) for value, pairs in values]
 
 
 def stress_estimate(pairs: PairedDistances, sums: DistanceSums) -> Estimate:

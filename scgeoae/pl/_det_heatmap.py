@@ -110,7 +110,9 @@ def det_heatmap(
     points = cast("PathCollection", axes[0].collections[0])
     if field:
         _draw_field(adata, key, axes[0], norm, cmap)
-        points.set(sizes=points.get_sizes() / 8, color="black", alpha=0.4, linewidths=0, zorder=2)
+        points.set_visible(False)
+        sizes, drawn = points.get_sizes() / 8, z[:, dimensions]
+        axes[0].scatter(drawn[:, 0], drawn[:, 1], s=sizes, color="black", alpha=0.4, linewidths=0, rasterized=True)
     _label_colorbar(points, norm)
     return finish(axes, show=show, return_fig=return_fig)
 
@@ -154,8 +156,10 @@ def _draw_field(adata: AnnData, key: str, ax: Axes, norm: LogNorm, cmap: str) ->
     values = np.full(model.region.mask.shape, np.nan)
     g = get.metric(adata, model.region.points(), key=key)
     values[model.region.mask] = np.sqrt(np.linalg.det(g)) / model.unit**2
+    limits = ax.get_xlim(), ax.get_ylim()
     image = ax.imshow(values, extent=model.region.extent, origin="lower", norm=norm, cmap=cmap, interpolation="nearest")
     image.set_zorder(0)
+    ax.set(xlim=limits[0], ylim=limits[1])  # imshow would cut off the cells outside the region
 
 
 def _label_colorbar(points: PathCollection, norm: LogNorm) -> None:

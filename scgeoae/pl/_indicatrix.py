@@ -27,14 +27,24 @@ FILL = 0.42
 LONGEST = 0.8
 """Bound on the 90th percentile of the longest semi-axes, as a share of the grid spacing."""
 
+BELIEVED = 1.0
+"""Nonlinearity up to which an indicatrix is drawn in full: the decoded ellipse is off by as much as its radius."""
+
+FAINT = 0.5
+"""Opacity of an indicatrix that is not believed."""
+
 
 class Ellipses(NamedTuple):
-    """Indicatrices at `points` (m, 2): semi-axes `lengths` (m, 2), `angles` (m,) in degrees, all for one `radius`."""
+    """Indicatrices at `points` (m, 2): semi-axes `lengths` (m, 2), `angles` (m,) in degrees, all for one `radius`.
+
+    `believed` (m,) says where the linear picture holds at this radius.
+    """
 
     points: np.ndarray
     lengths: np.ndarray
     angles: np.ndarray
     radius: float
+    believed: np.ndarray
 
 
 def indicatrix(
@@ -55,6 +65,11 @@ def indicatrix(
     A large ellipse: the map inflates this place. An elongated one: it stretches directions unequally. Equal circles
     everywhere: it is true. All ellipses belong to one radius in the data; the circle at the foot shows an undistorted
     one, and the bar a distance in the data.
+
+    An indicatrix is the picture of the linearised decoder. Where the decoder bends so much that the decoded ellipse is
+    farther than its own radius from the circle that it stands for (:func:`scgeoae.get.nonlinearity` above 1), it is
+    drawn faint and dashed: its area tells of this point, not of its surroundings. Smaller ellipses, with a larger
+    `n_grid`, hold in more places.
 
     On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
     the others held fixed, at cells spread over the picture.
@@ -109,14 +124,14 @@ def indicatrix(
     spacing = float(np.ptp(np.quantile(drawn, [0.001, 0.999], axis=0), axis=0).max()) / n_grid
     points = z[_positions(adata, cells)] if cells is not None else _grid_points(adata, key, z, dimensions, spacing)
     unit = get.model(adata, key=key).unit
-    ellipses = _ellipses(get.metric(adata, points, key=key), points, dimensions, spacing, unit)
+    ellipses = _ellipses(adata, key, points, dimensions, spacing, unit)
     colors = color_list(color)
     axes = scatter(
         adata, key=key, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs
     )
     for panel in axes:
         panel.add_collection(_collection(ellipses, panel))
-        _draw_legend(panel, drawn, ellipses.radius, unit)
+        _draw_legend(panel, drawn, ellipses, unit)
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -152,18 +167,20 @@ def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int,
 
 
 def _ellipses(
-    metric: np.ndarray, points: np.ndarray, dimensions: tuple[int, int], spacing: float, unit: float
+    adata: AnnData, key: str, points: np.ndarray, dimensions: tuple[int, int], spacing: float, unit: float
 ) -> Ellipses:
     """Ellipses of one radius in the data, chosen from the spacing and the 90th percentile of the longest axes."""
-    restricted = metric[:, dimensions][:, :, dimensions]  # (m, 2, 2)
+    restricted = get.metric(adata, points, key=key)[:, dimensions][:, :, dimensions]  # (m, 2, 2)
     lengths, directions = (part.numpy() for part in geometry.indicatrix(torch.from_numpy(restricted)))
     longest = np.quantile(lengths[:, 0], 0.9) if len(lengths) else 1.0
     radius = min(FILL * unit, LONGEST / longest) * spacing
     angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
-    return Ellipses(points[:, dimensions], radius * lengths, angles, radius)
+    departure = get.nonlinearity(adata, points, radius=radius, dimensions=dimensions, key=key)
+    return Ellipses(points[:, dimensions], radius * lengths, angles, radius, departure <= BELIEVED)
 
 
 def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
+    opacity = np.where(ellipses.believed, 1, FAINT)
     return EllipseCollection(
         2 * ellipses.lengths[:, 0],
         2 * ellipses.lengths[:, 1],
@@ -171,27 +188,32 @@ def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
         units="xy",
         offsets=ellipses.points,
         offset_transform=ax.transData,
-        facecolors=(1, 1, 1, 0.35),
-        edgecolors="black",
+        facecolors=[(1, 1, 1, 0.35 * share) for share in opacity],
+        edgecolors=[(0, 0, 0, share) for share in opacity],
+        linestyles=["solid" if believed else (0, (2, 2)) for believed in ellipses.believed],
         linewidths=0.8,
         zorder=3,
     )
 
 
-def _draw_legend(ax: Axes, z: np.ndarray, radius: float, unit: float) -> None:
-    """The undistorted circle above a scale bar, in a strip below the cells that is made for them."""
+def _draw_legend(ax: Axes, z: np.ndarray, ellipses: Ellipses, unit: float) -> None:
+    """The undistorted circle, a scale bar and what dashes mean, in a strip below the cells that is made for them."""
     (left, bottom), (right, top) = z.min(0), z.max(0)
     width, height = right - left, top - bottom
     row = 0.07 * max(width, height)
-    circle, length = radius / unit, _round_length(0.2 * width * unit)
+    circle, length = ellipses.radius / unit, _round_length(0.2 * width * unit)
     circle_line = bottom - 0.06 * height - max(circle, row / 2)
     bar_line = circle_line - max(circle, row / 2) - row / 2
-    ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(bar_line - row, top + 0.05 * height))
+    dashes = [] if ellipses.believed.all() else [(bar_line - row, "dashed: strongly curved")]
+    last_line = dashes[0][0] if dashes else bar_line
+    ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(last_line - row, top + 0.05 * height))
     ax.add_patch(Circle((left + circle, circle_line), circle, facecolor="none", edgecolor="black", linewidth=0.8))
     ax.plot([left, left + length / unit], [bar_line, bar_line], color="black", linewidth=2, solid_capstyle="butt")
     text = left + max(2 * circle, length / unit) + 0.03 * width
     for line, label in ((circle_line, "undistorted circle"), (bar_line, f"distance {length:g} in the data")):
         ax.text(text, line, label, va="center", fontsize="small")
+    for line, label in dashes:
+        ax.text(left, line, label, va="center", fontsize="small")
 
 
 def _round_length(length: float) -> float:

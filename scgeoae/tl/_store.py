@@ -11,7 +11,7 @@ from ..core.evaluation import relative_determinant
 from ..core.state import to_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 def write_cells(adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, cells: Cells) -> None:
     """Write coordinates and the columns of `obs`."""
     adata.obsm[keys.obsm] = cells.z
+    write_distortion(adata, keys, model, cells)
+
+
+def write_distortion(adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, cells: Cells) -> None:
+    """Write the columns of `obs` alone."""
     adata.obs[keys.determinant] = relative_determinant(cells.log_det, model)
     adata.obs[keys.anisotropy] = cells.anisotropy
     adata.obs[keys.error] = cells.error
@@ -43,13 +48,34 @@ def write_result(
     }
 
 
+def write_mapped(adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, columns: Mapping[str, Any]) -> None:
+    """Write what only mapped cells have: further columns of `obs`, and the model that placed them."""
+    for name, values in columns.items():
+        adata.obs[name] = values
+    adata.uns[keys.uns] = {"params": {"basis": keys.obsm, "mapped": True}, "model": to_state(model)}
+
+
 def fields_added(keys: ResultKeys) -> str:
     """The list of a log's last line."""
+    return f"{_cells_added(keys)}    {keys.uns!r}, parameters, model and history (adata.uns)"
+
+
+def decoder_fields_added(keys: ResultKeys) -> str:
+    """The same for a decoder of coordinates that are there already."""
+    return f"{_cells_added(keys, coordinates=False)}    {keys.uns!r}, parameters, model and history (adata.uns)"
+
+
+def mapped_fields_added(keys: ResultKeys, columns: Sequence[str]) -> str:
+    """The same for mapped cells."""
+    further = "".join(f"    {name!r} (adata.obs)\n" for name in columns)
+    return f"{_cells_added(keys)}{further}    {keys.uns!r}, parameters and model (adata.uns)"
+
+
+def _cells_added(keys: ResultKeys, *, coordinates: bool = True) -> str:
+    placed = f"    {keys.obsm!r}, map coordinates (adata.obsm)\n" if coordinates else ""
     return (
-        "added\n"
-        f"    {keys.obsm!r}, map coordinates (adata.obsm)\n"
+        f"added\n{placed}"
         f"    {keys.determinant!r}, relative determinant (adata.obs)\n"
         f"    {keys.anisotropy!r}, anisotropy (adata.obs)\n"
         f"    {keys.error!r}, reconstruction error (adata.obs)\n"
-        f"    {keys.uns!r}, parameters, model and history (adata.uns)"
     )

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from scanpy import logging as logg
 from scanpy import settings
 from tqdm.auto import tqdm
 
+from ..core.autoencoder import GeometricAutoencoder
 from ..core.calibration import principal_frame, substitute, unit_of
-from ..core.evaluation import describe
+from ..core.evaluation import describe, describe_at
 from ..core.region import occupied_region
+from ..core.rows import fit_scaling
 
 if TYPE_CHECKING:
-    from ..core.autoencoder import GeometricAutoencoder
+    from collections.abc import Mapping
+
     from ..core.evaluation import Cells
     from ..core.rows import Rows
     from ..core.training import History, Trainer
 
 QUIET_BELOW = 2
 """Verbosity of scanpy from which a progress bar is shown."""
+
+
+def untrained(
+    rows: Rows, shape: Mapping[str, Any], seed: int, *, with_encoder: bool = True
+) -> tuple[GeometricAutoencoder, torch.Generator]:
+    """A model with fresh weights and the scaling of ``rows``, and the generator from which the training draws on."""
+    generator = torch.Generator().manual_seed(seed)
+    model = GeometricAutoencoder(rows.shape[1], **shape, with_encoder=with_encoder, generator=generator).to(rows.device)
+    fit_scaling(model, rows)
+    return model, generator
 
 
 def run(trainer: Trainer) -> History:
@@ -46,6 +60,18 @@ def calibrated_cells(model: GeometricAutoencoder, rows: Rows) -> Cells:
     z = ((cells.z - centre) @ (unit * axes)).astype(np.float32)
     remember_cells(model, z, cells.error)
     return cells._replace(z=z, log_det=cells.log_det - model.n_components * np.log(unit))
+
+
+def given_cells(model: GeometricAutoencoder, rows: Rows, z: np.ndarray, centre: np.ndarray, scale: float) -> Cells:
+    """Take the standardisation ``(z - centre) / scale`` into the decoder; return what it says at ``z`` (n, d).
+
+    The coordinates stay the user's; the unit says how much distance in the data one unit of them is worth on average.
+    """
+    substitute(model, scale * np.eye(len(centre)), -centre / scale)
+    cells = describe_at(model, rows, z)
+    model.unit = unit_of(cells.log_det, model.n_components)
+    remember_cells(model, z, cells.error)
+    return cells
 
 
 def remember_cells(model: GeometricAutoencoder, z: np.ndarray, error: np.ndarray) -> None:

@@ -35,10 +35,22 @@ def warn_of_failure(model: GeometricAutoencoder, rows: Rows, cells: Cells, *, re
             logg.warning(message)
 
 
+def warn_of_singular_decoder(cells: Cells) -> None:
+    """Log a warning where the decoder of a map made elsewhere is singular; the rest is not the decoder's doing."""
+    if message := _singular(cells):
+        logg.warning(message)
+
+
+def _singular(cells: Cells) -> str:
+    share = np.mean(~(cells.anisotropy < SINGULAR))
+    if share > 0.01:
+        return f"The decoder is singular at {share:.0%} of the cells: the map is folded or collapsed there."
+    return ""
+
+
 def _distortion(cells: Cells, *, regularized: bool) -> str:
-    singular = np.mean(~(cells.anisotropy < SINGULAR))
-    if singular > 0.01:
-        return f"The decoder is singular at {singular:.0%} of the cells: the map is folded or collapsed there."
+    if message := _singular(cells):
+        return message
     variance = cells.log_det.var()
     if regularized and variance > HIGH_VARIANCE:
         return f"The variance of ln det is {variance:.2g}: areas are not true. Raise alpha or n_steps."

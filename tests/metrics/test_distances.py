@@ -78,7 +78,7 @@ def test_spearman_of_blocks_is_the_correlation_of_mean_ranks():
         yield from ((first[i : i + 999], second[i : i + 999]) for i in range(0, 5_000, 999))
 
     expected = np.corrcoef(rankdata(first), rankdata(second))[0, 1]
-    assert spearman_of_blocks(blocks, (first.max(), second.max())) == pytest.approx(expected, abs=1e-12)
+    assert spearman_of_blocks(blocks, (first.max(), second.max())) == pytest.approx([expected], abs=1e-12)
     assert spearman_of_arrays(first, second) == pytest.approx(expected, abs=1e-12)
 
 

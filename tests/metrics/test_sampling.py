@@ -11,7 +11,7 @@ from scgeoae.metrics._pairs import pair_distances
 from scgeoae.metrics._ranks import compare_ranks
 from scgeoae.metrics._sampling import mean_estimate, row_blocks, sample_cells
 from scgeoae.metrics.density import kl_density_estimates
-from scgeoae.metrics.distances import rmse_estimate, spearman_estimate, stress_estimate, sum_distances
+from scgeoae.metrics.distances import rmse_estimate, spearman_estimates, stress_estimate, sum_distances
 
 MEASURES = [
     metrics.kl_density,
@@ -42,7 +42,7 @@ def estimates(X: np.ndarray, Z: np.ndarray, max_cells: int, rng: int) -> dict[st
         "local_auc": mean_estimate(ranks.local_auc, n),
         "global_auc": mean_estimate(ranks.global_auc, n),
         "kl_density": kl_density_estimates(X, Z, [0.1], max_cells=max_cells, rng=rng)[0],
-        "spearman": spearman_estimate(pairs),
+        "spearman": spearman_estimates([pairs])[0],
         "stress": stress_estimate(pairs, sums),
         "rmse": rmse_estimate(pairs, sums),
     }

@@ -1,0 +1,166 @@
+"""A model in one file, without the cells: safetensors with JSON metadata.
+
+Why safetensors and not npz: the format is a JSON header and plain numbers. There is nothing to unpickle and nothing to
+decompress, and the reader checks that all declared shapes and offsets are those of the file before it hands out a
+number. A zip archive could declare more than it holds, and an npy header may ask for any amount of memory.
+
+Layout: each array of :func:`scgeoae.core.state.to_state` is a tensor named by its path (``weights/mean``); the numbers
+and names that are not arrays are one JSON object, path to value, in the metadata under ``scgeoae``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ._keys import DEFAULT_KEY, result
+from .core.autoencoder import GeometricAutoencoder
+from .core.state import from_state, to_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ENTRY = "scgeoae"
+"""Name of the metadata."""
+
+MAX_BYTES = 2**31
+"""Larger files are no models of ours: an autoencoder of 30,000 genes takes 50 MB."""
+
+
+def write_model(
+    adata_or_model: AnnData | GeometricAutoencoder, path: str | os.PathLike[str], *, key: str = DEFAULT_KEY
+) -> None:
+    """Write a model, without the cells, into one file.
+
+    The file appears whole or not at all; one that is there is replaced.
+
+    Parameters
+    ----------
+    adata_or_model
+        An AnnData with a result, or a model.
+    path
+        Where to; ``.safetensors`` is the customary suffix.
+    key
+        Name of the result.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key.
+    TypeError
+        If it is neither.
+    ValueError
+        If the stored model is damaged.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> scgeoae.write_model(adata, "blood.safetensors")
+    """
+    if isinstance(adata_or_model, AnnData):
+        model = from_state(result(adata_or_model, key)["model"])
+    elif isinstance(adata_or_model, GeometricAutoencoder):
+        model = adata_or_model
+    else:
+        msg = f"Pass an AnnData or a model, not {type(adata_or_model).__name__}."
+        raise TypeError(msg)
+    arrays, others = {}, {}
+    for name, value in _flat(to_state(model)):
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            arrays[name] = np.array(value, order="C")  # safetensors writes memory as it lies
+        else:
+            others[name] = value.tolist() if isinstance(value, np.ndarray) else value
+    _write(Path(path), save(arrays, {ENTRY: json.dumps(others)}))
+
+
+def read_model(path: str | os.PathLike[str]) -> GeometricAutoencoder:
+    """Read a model that :func:`write_model` wrote. Nothing in the file is ever run.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    The module in evaluation mode, on the host; see :func:`scgeoae.get.model`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If it is not such a file, truncated, damaged, inconsistent, not finite, or of a newer format.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> scgeoae.write_model(adata, "blood.safetensors")
+    >>> scgeoae.read_model("blood.safetensors").n_features
+    50
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"There is no file {str(path)!r}."
+        raise FileNotFoundError(msg)
+    if path.stat().st_size > MAX_BYTES:
+        msg = f"{str(path)!r} is too large for a model: {path.stat().st_size} bytes."
+        raise ValueError(msg)
+    try:
+        state = _read(path)
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        msg = f"{str(path)!r} is not a model file of scgeoae, or it is damaged: {reason[:300]}"
+        raise ValueError(msg) from error
+    return from_state(state)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        values = json.loads(metadata[ENTRY])
+        # a tensor of the file lies in the file: memory is bounded by its size
+        values |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state: dict[str, Any] = {}
+    for name, value in values.items():
+        *parents, last = name.split("/")
+        place = state
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return state
+
+
+def _flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Through a temporary file beside it, so that a reader never sees half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # mkstemp keeps the file to its owner; a model is to be shared
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

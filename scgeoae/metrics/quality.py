@@ -1,0 +1,199 @@
+"""One table for all maps of an AnnData: how good is each of them, and at what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from .._keys import DEFAULT_KEY, ResultKeys, embedding_key, is_result
+from ._checks import as_labelled, as_points, check_integer, check_neighbors, check_neighbors_below_half, check_varies
+from ._table import table_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a column of the table reads: which direction is better, and whether `mean_rank` counts it."""
+
+    better: Literal["higher", "lower"]
+    ranked: bool = False
+
+
+MEASURES = {
+    "kl_density_0.1": Measure("lower", ranked=True),
+    "kl_density_100": Measure("lower", ranked=True),
+    "knn_recall": Measure("higher", ranked=True),
+    "trustworthiness": Measure("higher", ranked=True),
+    "continuity": Measure("higher"),
+    "lcmc": Measure("higher"),
+    "mrre_data": Measure("lower"),
+    "mrre_map": Measure("lower"),
+    "rnx_local": Measure("higher"),
+    "rnx_global": Measure("higher"),
+    "spearman": Measure("higher", ranked=True),
+    "stress": Measure("lower", ranked=True),
+    "rmse": Measure("lower"),
+    "knn_accuracy": Measure("higher"),
+    "ari": Measure("higher"),
+    "nmi": Measure("higher"),
+    "log_det_variance": Measure("lower"),
+    "det_p95_p5": Measure("lower"),
+    "anisotropy": Measure("lower"),
+    "mean_rank": Measure("lower"),
+}
+"""All columns that a table can have, in order."""
+
+
+def embedding_quality(
+    adata: AnnData,
+    bases: Sequence[str],
+    *,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    layer: str | None = None,
+    labels: str | None = None,
+    k: int = 20,
+    max_cells: int = 10_000,
+    rng: int | np.random.Generator | None = 0,
+) -> pd.DataFrame:
+    """
+    Measure how well maps show the data, one row per map and one column per measure.
+
+    The measures are those of this module, where their definitions are; `scgeoae.metrics.quality.MEASURES` names the
+    better direction of each. What is computed from the data alone is computed once for all maps.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix.
+    bases
+        The maps: keys of `obsm`, with or without ``X_``. Of `'X_pca'` the first two columns are taken.
+    use_rep, n_pcs, layer
+        The data, as in `scgeoae.tl.geometric_ae`: by default `obsm['X_pca']`.
+    labels
+        Column of `obs` with classes; cells without one do not count. `None` leaves out the measures of labels.
+    k
+        Number of neighbours.
+    max_cells
+        Up to so many cells values are exact. Above, cells and pairs are sampled, the same for all maps, and each
+        sampled measure has a standard error in a column ``'<measure>_se'``.
+    rng
+        Seed or generator for the samples. The same seed gives the same table.
+
+    Returns
+    -------
+    Table indexed by `bases`, of float64. `mean_rank` is the mean over measures of the rank among the rows, 1 being
+    best, as in the paper [1]_: over `kl_density_0.1`, `kl_density_100`, `knn_recall`, `trustworthiness`, `spearman` and
+    `stress`. The last stands for the paper's `rmse`, which depends on the scale of the map and would rank maps by their
+    unit. Equal values share their mean rank.
+
+    Maps with a decoder (`scgeoae.tl.geometric_ae`, `scgeoae.tl.fit_decoder`) have three more numbers, NaN for others:
+    `log_det_variance`, the variance of ln det over cells; `det_p95_p5`, the 95th over the 5th percentile of det: the
+    same area of map is worth up to so many times more here than there; `anisotropy`, its median. Of several
+    decoders of one map the one under its default key is taken, else the first by name.
+
+    Raises
+    ------
+    KeyError
+        If a map, the data or the labels are not there.
+    ValueError
+        If `bases` is empty or names a map twice, a map is constant or not finite, k is not below half the number of
+        cells, or the labels name one class.
+
+    References
+    ----------
+    .. [1] Nazari, Damrich, Hamprecht (2023), Geometric Autoencoders - What You See is What You Decode, ICML,
+       arXiv:2306.17638.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> table = scgeoae.metrics.embedding_quality(adata, ["pca", "umap"], labels="bulk_labels")
+    >>> bool(table.loc["umap", "knn_recall"] > table.loc["pca", "knn_recall"])
+    True
+    """
+    from .._input import choose_representation  # torch takes seconds to import: measures of arrays do without
+
+    names = _obsm_names(adata, bases)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+    X = _points(representation.matrix, representation.source)
+    maps = [_map(adata, name) for name in names.values()]
+    k = check_neighbors_below_half(k, adata.n_obs)
+    max_cells = check_integer(max_cells, "max_cells", 3)
+    seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
+    classes = None if labels is None else _labels(adata, labels)
+    if classes is not None:
+        check_neighbors(k, len(as_labelled(maps[0], classes)[1]))
+    table = pd.DataFrame(table_rows(X, maps, classes, k, max_cells, seed), index=list(bases))
+    table = table.join(pd.DataFrame([_distortion(adata, name) for name in names.values()], index=table.index))
+    table["mean_rank"] = _mean_rank(table)
+    return _ordered(table).rename_axis("basis")
+
+
+def _obsm_names(adata: AnnData, bases: Sequence[str]) -> dict[str, str]:
+    """Names in `obsm`, by name of the row."""
+    if isinstance(bases, str):
+        msg = f"bases must be a sequence of names, not the str {bases!r}."
+        raise TypeError(msg)
+    names = {basis: embedding_key(adata, basis) for basis in bases}
+    if not names or len(set(names.values())) < len(bases):
+        msg = f"bases must name at least one map, and none of them twice; they are {list(bases)}."
+        raise ValueError(msg)
+    return names
+
+
+def _points(values: Any, name: str) -> Any:
+    points = as_points(values, name)
+    check_varies(points, name, "The quality of a map")
+    return points
+
+
+def _map(adata: AnnData, name: str) -> Any:
+    Z = adata.obsm[name]
+    Z = Z.toarray() if sparse.issparse(Z) else np.asarray(Z)
+    return _points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]")
+
+
+def _labels(adata: AnnData, labels: str) -> pd.Series:
+    if labels not in adata.obs:
+        msg = f"Did not find .obs[{labels!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}."
+        raise KeyError(msg)
+    return adata.obs[labels]
+
+
+def _distortion(adata: AnnData, obsm: str) -> dict[str, float]:
+    """What the decoder of this map says, or nothing."""
+    results = [key for key, value in adata.uns.items() if is_result(value) and value["params"]["basis"] == obsm]
+    usual = (DEFAULT_KEY, ResultKeys.decoding(obsm, None).uns)
+    for key in sorted(results, key=lambda name: (name not in usual, name)):
+        keys = ResultKeys(key, obsm)
+        if {keys.determinant, keys.anisotropy} <= set(adata.obs):
+            log_det = np.log(adata.obs[keys.determinant])
+            low, high = np.percentile(log_det, [5, 95])
+            return {
+                "log_det_variance": float(log_det.var()),
+                "det_p95_p5": float(np.exp(high - low)),
+                "anisotropy": float(adata.obs[keys.anisotropy].median()),
+            }
+    return {}
+
+
+def _mean_rank(table: pd.DataFrame) -> pd.Series:
+    ranks = [
+        table[name].rank(ascending=measure.better == "lower") for name, measure in MEASURES.items() if measure.ranked
+    ]
+    return pd.concat(ranks, axis=1).mean(axis=1)
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    columns = [column for name in MEASURES for column in (name, f"{name}_se")]
+    return table.reindex(columns=[column for column in columns if column in table.columns])

@@ -1,0 +1,125 @@
+"""The trade-off between reconstruction and true areas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib import pyplot as plt
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from .._keys import alpha_path_key
+from ._scatter import finish
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVES = {"reconstruction": ("all cells", "C0", "o"), "validation_reconstruction": ("held-out cells", "C1", "s")}
+"""Label, colour and marker by column."""
+
+
+def alpha_path(
+    adata: AnnData,
+    *,
+    key: str | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool | None = None,
+) -> Figure | Axes | list[Axes] | None:
+    """Draw what true areas cost: reconstruction against the variance of ln det, one point an alpha.
+
+    Both axes are logarithmic, and better is towards the lower left. The curves are those of all cells and of the cells
+    that were held out of training; a ring marks the default alpha where it is among them.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix after :func:`scgeoae.tl.alpha_path`.
+    key
+        Name of the table in `uns`; by default `'geoae_alpha_path'`.
+    ax
+        Draw here.
+    show
+        Show the plot instead of returning it.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    The Axes, the figure if `return_fig`, or `None` if shown.
+
+    Raises
+    ------
+    KeyError
+        If there is no such table.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.alpha_path(adata, [0, 0.01, 0.1, 1], n_steps=50)
+    >>> ax = scgeoae.pl.alpha_path(adata, show=False)
+    """
+    table = _table(adata, alpha_path_key(key))
+    if ax is None:
+        ax = plt.subplots(figsize=(5, 3.8), layout="constrained")[1]
+    variance = table["log_det_variance"]
+    for column, (label, color, marker) in CURVES.items():
+        if table[column].notna().any():
+            ax.plot(variance, table[column], color=color, marker=marker, markersize=5, linewidth=1.2, label=label)
+    _mark_default(ax, table)
+    _write_alphas(ax, table)
+    _decorate(ax)
+    return finish([ax], show=show, return_fig=return_fig)
+
+
+def _table(adata: AnnData, key: str) -> pd.DataFrame:
+    table = adata.uns.get(key)
+    if not {"alpha", "log_det_variance", "default", *CURVES} <= set(getattr(table, "columns", ())):
+        msg = f"Did not find the table of alphas in .uns[{key!r}]. Run `scgeoae.tl.alpha_path(adata, alphas)` first."
+        raise KeyError(msg)
+    return table
+
+
+def _mark_default(ax: Axes, table: pd.DataFrame) -> None:
+    row = table[table["default"]]
+    if len(row):
+        points = row[list(CURVES)].to_numpy().ravel()
+        label = rf"default, $\alpha$ = {row['alpha'].item():g}"
+        x = [row["log_det_variance"].item()] * len(points)
+        ax.plot(x, points, "o", color="black", markersize=11, markerfacecolor="none", label=label)
+
+
+def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
+    """Each alpha above the upper of its points."""
+    upper = table[list(CURVES)].max(axis=1)
+    first = table["log_det_variance"].idxmin()
+    for row, alpha, x in table[["alpha", "log_det_variance"]].itertuples():
+        text = ax.annotate(
+            rf"$\alpha$ = {alpha:g}" if row == first else f"{alpha:g}",
+            (x, upper[row]),
+            xytext=(1, 7),
+            textcoords="offset points",
+            rotation=45,  # so that near ones do not touch
+            rotation_mode="anchor",
+            fontsize="small",
+        )
+        text.set_path_effects([Stroke(linewidth=2, foreground="white"), Normal()])  # readable across a line
+
+
+def _decorate(ax: Axes) -> None:
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="variance of ln det (0: areas are true)",
+        ylabel="reconstruction\n(share of variance left)",
+    )
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.margins(0.12, 0.16)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize="small")

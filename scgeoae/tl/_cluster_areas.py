@@ -1,0 +1,120 @@
+"""How large a group of cells looks on the map, and how large it is in the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scanpy import logging as logg
+from scipy.spatial import cKDTree
+
+from .. import get
+from .._keys import DEFAULT_KEY, ResultKeys, areas_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
+    """Measure how much of the map each group of cells takes, and how much of the data.
+
+    The map's occupied region is divided into small tiles, each of which belongs to the group of the cell nearest to its
+    centre. The area of a group on the map is that of its tiles. Its area in the data is the integral of the decoder's
+    determinant over them: the area of the piece of surface that they are decoded to. So "this cluster looks three times
+    as large as it is" becomes the number ``ratio == 3``.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a two-dimensional result of :func:`geometric_ae` or :func:`fit_decoder`.
+    groupby
+        Column of `obs` with the groups. Cells without a label, and the tiles nearest to them, are left out.
+    key
+        Name of the result.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    `None`, or the copy if `copy=True`. Sets this field:
+
+    `adata.uns['geoae_areas']` : :class:`pandas.DataFrame`
+        (``f'{key}_areas'``.) One row a group, in the order of the categories; the name of the index is `groupby`.
+
+        `'n_cells'` : `int`
+        `'map_area'`, `'data_area'` : `float`
+            Areas, in squared units of the map and of the input representation.
+        `'map_share'`, `'data_share'` : `float`
+            The same as shares of all groups.
+        `'ratio'` : `float`
+            Apparent over true share: above 1 the group looks larger than it is. NaN for a group without a tile.
+        `'anisotropy'`, `'reconstruction_error'` : `float`
+            Medians over the cells. Where the error is large, do not believe the areas.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result or column.
+    ValueError
+        If the map is not of two dimensions, or there are fewer than two groups.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> scgeoae.tl.cluster_areas(adata, "bulk_labels")
+    >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
+    """
+    keys = ResultKeys.stored(adata, key)
+    groups = _groups(adata, groupby)
+    start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
+    areas = _areas(adata, key, groups.cat.codes.to_numpy(), len(groups.cat.categories))
+    table = pd.DataFrame({"n_cells": groups.value_counts(sort=False)} | areas, index=groups.cat.categories)
+    for name, column in (("anisotropy", keys.anisotropy), ("reconstruction_error", keys.error)):
+        table[name] = _column(adata, column).groupby(groups, observed=False).median()
+    table.index = pd.Index(groups.cat.categories.astype(str), name=groupby)
+
+    adata = adata.copy() if copy else adata
+    adata.uns[areas_key(key)] = table
+    logg.info("    finished", time=start, deep=f"added\n    {areas_key(key)!r}, areas of the groups (adata.uns)")
+    return adata if copy else None
+
+
+def _groups(adata: AnnData, groupby: str) -> pd.Series:
+    """The column as categories, each of which has cells."""
+    groups = _column(adata, groupby).astype("category").cat.remove_unused_categories()
+    if len(groups.cat.categories) < 2:
+        msg = f"obs[{groupby!r}] names {len(groups.cat.categories)} groups; areas are compared between two or more."
+        raise ValueError(msg)
+    return groups
+
+
+def _column(adata: AnnData, name: str) -> pd.Series:
+    if name not in adata.obs:
+        msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}."
+        raise KeyError(msg)
+    return adata.obs[name]
+
+
+def _areas(adata: AnnData, key: str, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
+    """Areas and shares of the groups, each (n_groups,), of cells with group numbers ``codes`` (n,), -1 for none."""
+    region = get.model(adata, key=key).region
+    if region is None:
+        msg = "Areas are measured on maps of two dimensions only."
+        raise ValueError(msg)
+    tiles = region.points()
+    _, nearest = cKDTree(get.coordinates(adata, key=key)).query(tiles)
+    owner = codes[nearest]  # (m,)
+    labelled = owner >= 0
+    determinant = np.sqrt(np.linalg.det(get.metric(adata, tiles[labelled], key=key)))
+    on_map, in_data = (
+        region.tile_area * np.bincount(owner[labelled], weights=weights, minlength=n_groups)
+        for weights in (np.ones(len(determinant)), determinant)
+    )
+    shares = on_map / on_map.sum(), in_data / in_data.sum()
+    with np.errstate(invalid="ignore"):
+        ratio = shares[0] / shares[1]
+    names = ("map_area", "data_area", "map_share", "data_share", "ratio")
+    return dict(zip(names, (on_map, in_data, *shares, ratio), strict=True))

@@ -1,0 +1,183 @@
+"""Fit a decoder to a map that was made elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+from scipy import sparse
+
+from .._input import check_finite, choose_representation, resolve_device
+from .._keys import ResultKeys, embedding_key
+from ..core.training import Trainer
+from . import _arguments
+from ._projection import remember_input
+from ._store import decoder_fields_added, write_distortion, write_result
+from ._training import given_cells, run, untrained
+from ._warnings import warn_of_singular_decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+
+def fit_decoder(
+    adata: AnnData,
+    basis: str,
+    *,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    layer: str | None = None,
+    mask_var: str | np.ndarray | None = None,
+    weight_decay: float = 0.3,
+    alpha: float = 0.0,
+    regularizer: str | Mapping[str, float] = "area",
+    regularizer_batch: int = 128,
+    hidden_dims: Sequence[int] = (100, 100, 100, 100),
+    activation: str = "elu",
+    n_steps: int = 1500,
+    batch_size: int = 512,
+    learning_rate: float = 0.03,
+    validation_fraction: float = 0.1,
+    patience: int | None = 15,
+    rng: int | np.random.Generator | None = 0,
+    device: str | None = None,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Fit a decoder to a UMAP, a t-SNE or any other map, to see how it distorts the data.
+
+    A function `f` from the map to the data is fitted by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the
+    decoder and the training of :func:`geometric_ae`; cells that are held out choose the weights that are kept. The
+    map stays as it is. All getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
+
+    The determinant is a derivative, so that a decoder that follows the noise of single cells has a meaningless one.
+    `weight_decay` is the prior against this. It bounds how much one layer can stretch, and so how sharply `f` bends,
+    but does not pull the determinant towards any value. `alpha`, the area regulariser, gives smooth determinants too,
+    by making them equal: a distorted map then looks true. Noise on the coordinates is kernel smoothing, which shrinks
+    the determinant at the rim of clusters. See ``tests/benchmarks/decoders.py`` for a comparison.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix.
+    basis
+        The map: a key of `obsm`, with or without ``X_``.
+    use_rep, n_pcs, layer, mask_var
+        The data, as in :func:`geometric_ae`. Use what the map was made from.
+    weight_decay
+        Strength of the smoothness prior: no hidden matrix stretches by much more than its inverse. With 0 the fit is
+        closest, with 1 the determinant is smoothest; both of a dense cluster and its surroundings then blur.
+    alpha, regularizer, regularizer_batch
+        Pull the decoder towards equal areas, as in :func:`geometric_ae`. Not by default: it hides distortion.
+    hidden_dims, activation, n_steps, batch_size, learning_rate, validation_fraction
+        As in :func:`geometric_ae`.
+    patience
+        Stop after this many validations without a better one; there are 50 in a full run. `None`: never.
+    rng
+        Seed or generator.
+    device
+        `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+    key_added
+        Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    `None`, or the copy if `copy=True`. Sets these fields, here for the basis `'umap'`:
+
+    `adata.obs['geoae_umap_det']` : :class:`pandas.Series`, `float64`
+        Relative determinant: area of data per area of map, times the average. Below 1 the map inflates.
+    `adata.obs['geoae_umap_anisotropy']` : :class:`pandas.Series`, `float64`
+        Largest over smallest stretching by the decoder, at least 1.
+    `adata.obs['geoae_umap_reconstruction_error']` : :class:`pandas.Series`, `float64`
+        Root mean square over features of what the map does not explain, in input units.
+    `adata.uns['geoae_umap' | key_added]` : :class:`dict`
+        `'params'` (``params['basis']`` is `'X_umap'`), `'model'` (a decoder only) and `'history'`.
+
+    Raises
+    ------
+    KeyError
+        If the map or the chosen data are not there.
+    ValueError, TypeError
+        If an argument, the map or the data make no sense. Nothing is written then.
+    FloatingPointError
+        If the training diverges.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
+    >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
+    """
+    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    given = _coordinates(adata, keys.obsm)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    shape = _arguments.architecture(given.z.shape[1], hidden_dims, activation, representation.matrix.shape)
+    recipe = _arguments.recipe(
+        alpha=alpha,
+        regularizer=_arguments.regularizer_weights(regularizer, given.z.shape[1]),
+        regularizer_batch=regularizer_batch,
+        noise=0.0,
+        n_steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        validation_fraction=validation_fraction,
+        patience=patience,
+    )
+    seed = _arguments.seed_of(rng)
+    rows = representation.rows(resolve_device(device))
+    check_finite(rows, representation.source)
+
+    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {representation.source}")
+    model, generator = untrained(rows, shape, seed, with_encoder=False)
+    standardized = torch.tensor((given.z - given.centre) / given.scale, dtype=torch.float32, device=rows.device)
+    history = run(Trainer(model, rows, recipe, generator, standardized))
+    cells = given_cells(model, rows, given.z, given.centre, given.scale)
+    remember_input(model, adata, representation)
+    warn_of_singular_decoder(cells)
+
+    adata = adata.copy() if copy else adata
+    params = {
+        **_arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var),
+        **shape,
+        **asdict(recipe),
+        "rng": seed,
+    }
+    write_distortion(adata, keys, model, cells)
+    write_result(adata, keys, model, history, params)
+    logg.info("    finished", time=start, deep=decoder_fields_added(keys))
+    return adata if copy else None
+
+
+class _Coordinates(NamedTuple):
+    """A map `z` (n, d) float64, its `centre` (d,), and one `scale` for all axes: the geometry is kept."""
+
+    z: np.ndarray
+    centre: np.ndarray
+    scale: float
+
+
+def _coordinates(adata: AnnData, name: str) -> _Coordinates:
+    stored = adata.obsm[name]
+    z = np.asarray(stored.toarray() if sparse.issparse(stored) else stored)
+    if z.ndim != 2 or z.dtype.kind not in "fiu":
+        msg = f"obsm[{name!r}] must be a matrix of real numbers; it has dtype {z.dtype} and shape {z.shape}."
+        raise TypeError(msg)
+    z = z.astype(np.float64)
+    n_bad = int((~np.isfinite(z).all(1)).sum())
+    if n_bad:
+        msg = f"obsm[{name!r}] holds missing or infinite coordinates of {n_bad} cells. Drop these cells first."
+        raise ValueError(msg)
+    if z.shape[1] < 1 or not (np.ptp(z, axis=0) > 0).all():
+        msg = f"obsm[{name!r}] must spread the cells in every dimension; all are at one place in some."
+        raise ValueError(msg)
+    centre = z.mean(0)
+    return _Coordinates(z, centre, float(np.sqrt(np.square(z - centre).mean())))

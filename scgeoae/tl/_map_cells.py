@@ -1,0 +1,155 @@
+"""Put new cells on a map that was trained before."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+from scanpy import logging as logg
+
+from .._input import resolve_device
+from .._keys import DEFAULT_KEY, ResultKeys, result
+from .._model_file import read_model
+from ..core.autoencoder import GeometricAutoencoder
+from ..core.evaluation import Cells, describe
+from ..core.state import from_state
+from ._labels import label_columns, vote
+from ._query import query_rows
+from ._store import mapped_fields_added, write_cells, write_mapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OUTSIDE_PERCENTILE = 99
+"""A cell is outside beyond this percentile of the reference cells' reconstruction error."""
+
+
+def map_cells(
+    adata: AnnData,
+    adata_ref: AnnData | GeometricAutoencoder | str | PathLike[str],
+    *,
+    key: str = DEFAULT_KEY,
+    obs: str | Sequence[str] | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Put new cells on the map of a reference, and flag those that the reference does not explain.
+
+    Genes are matched by name. A reference that was trained on principal components takes its PCA along, where `X`
+    reproduced it at training; a reference that was scaled by :func:`scanpy.pp.scale` takes its means and standard
+    deviations along. The query then is log-normalised expression. Every cell is mapped by itself: its place does not
+    depend on the other cells of the query.
+
+    Parameters
+    ----------
+    adata
+        The query. `X`, or the layer that the reference used, may be dense, sparse or, in a backed object, on disk. It
+        is log-normalised as the reference was, or already scaled with the reference's own mean and standard deviation
+        (as the reference itself is). If the reference was trained on an `obsm` that is not a PCA of its `X` (Harmony,
+        scVI), the query must hold an `obsm` of the same name, in the same space.
+    adata_ref
+        An AnnData with a result of :func:`scgeoae.tl.geometric_ae`, a model (:func:`scgeoae.get.model`), or the path of
+        a file by :func:`scgeoae.write_model`. Never modified.
+    key
+        Name of the result in `adata_ref`, and of the one that is written.
+    obs
+        Columns of labels in ``adata_ref.obs`` to carry over by a vote of the 15 nearest reference cells on the map. A
+        column of this name in `adata` is replaced.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    `None`, or the copy if `copy=True`. Sets these fields, those of another `key` under its name:
+
+    `adata.obsm['X_geoae']` : :class:`numpy.ndarray` (n, d), `float32`
+        Map coordinates; a length is a distance in the reference's input.
+    `adata.obs['geoae_det']` : :class:`pandas.Series`, `float64`
+        Relative determinant, times the average over the reference.
+    `adata.obs['geoae_anisotropy']` : :class:`pandas.Series`, `float64`
+        Largest over smallest stretching by the decoder, at least 1.
+    `adata.obs['geoae_reconstruction_error']` : :class:`pandas.Series`, `float64`
+        Root mean square over features of what the map does not explain, in input units.
+    `adata.obs['geoae_outside']` : :class:`pandas.Series`, `bool`
+        Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
+        region of the map that the reference occupies (maps of two dimensions). Of cells like the reference's about 2 %
+        are flagged.
+    `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
+        For each of `obs`: the label, in the reference's categories, and the share of the neighbours that have it.
+    `adata.uns['geoae']` : :class:`dict`
+        `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query.
+
+    Raises
+    ------
+    KeyError
+        If the reference holds no result, the query no such layer or `obsm`, or `adata_ref` no such label.
+    ValueError
+        If genes are missing, the query was scaled by itself, values are not finite, the model file is damaged, the
+        model has no encoder, labels are asked of a model, or `adata` is `adata_ref`. Nothing is written then.
+    TypeError
+        If `adata_ref` is something else.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> reference, query = adata[::2].copy(), adata[1::2].copy()
+    >>> scgeoae.tl.geometric_ae(reference, n_steps=100)
+    >>> scgeoae.tl.map_cells(query, reference, obs="bulk_labels")
+    >>> query.obsm["X_geoae"].shape
+    (350, 2)
+    """
+    if adata is adata_ref and not copy:
+        msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
+        raise ValueError(msg)
+    keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
+    model, reference = _reference(adata_ref, key)
+    labels = label_columns(reference, obs)
+    rows = query_rows(adata, model)
+
+    start = logg.info(f"mapping {adata.n_obs} cells")
+    cells = describe(model, rows)
+    columns: dict[str, Any] = {keys.outside: outside(model, cells)}
+    for name, known in labels.items():
+        columns[name], columns[f"{name}_confidence"] = vote(cells.z, _coordinates(reference, key), known)
+
+    adata = adata.copy() if copy else adata
+    write_cells(adata, keys, model, cells)
+    write_mapped(adata, keys, model, columns)
+    logg.info("    finished", time=start, deep=mapped_fields_added(keys, list(columns)))
+    return adata if copy else None
+
+
+def outside(model: GeometricAutoencoder, cells: Cells) -> np.ndarray:
+    """Whether the reference does not explain a cell, (n,) bool: by its reconstruction error or by its place."""
+    flag = np.zeros(len(cells.z), dtype=bool)
+    if model.error_quantiles is not None:
+        flag |= cells.error > model.error_quantiles[OUTSIDE_PERCENTILE]
+    if model.region is not None:
+        flag |= ~model.region.contains(cells.z)
+    return flag
+
+
+def _reference(adata_ref: Any, key: str) -> tuple[GeometricAutoencoder, AnnData | None]:
+    """The model, ready to map, and the cells of the reference if it has any."""
+    if isinstance(adata_ref, GeometricAutoencoder):
+        model, cells = adata_ref, None
+    elif isinstance(adata_ref, AnnData):
+        model, cells = from_state(result(adata_ref, key)["model"]).to(resolve_device(None)), adata_ref
+    elif isinstance(adata_ref, str | PathLike):
+        model, cells = read_model(adata_ref).to(resolve_device(None)), None
+    else:
+        msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
+        raise TypeError(msg)
+    if model.encoder is None:
+        msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
+        raise ValueError(msg)
+    return model, cells
+
+
+def _coordinates(reference: AnnData | None, key: str) -> np.ndarray:
+    if reference is None:
+        msg = "A model without cells has no coordinates of cells."
+        raise ValueError(msg)
+    return np.asarray(reference.obsm[ResultKeys.stored(reference, key).obsm])

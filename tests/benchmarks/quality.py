@@ -1,0 +1,107 @@
+"""Every method on every data set, with several seeds, into one table: run by hand.
+
+``python tests/benchmarks/quality.py --data ../shared/data --output results``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import report
+import scoring
+
+KEY = ["set", "method", "seed"]
+
+
+def main() -> None:
+    arguments = parsed()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    table_file = arguments.output / "results.csv"
+    table = pd.read_csv(table_file) if table_file.exists() else pd.DataFrame(columns=[*KEY, "error"])
+    seeds = range(arguments.seeds)
+    for name in arguments.sets:
+        jobs = list(product(seeds, arguments.methods))
+        if arguments.resume:
+            jobs = [job for job in jobs if not is_done(table, name, *job)]
+        if not jobs:
+            continue
+        X, labels = datasets.load(name, arguments.data, max_cells=arguments.max_cells)
+        for seed, method in jobs:
+            row = {"set": name, "rna": is_rna(name, arguments.data), "method": method, "seed": seed}
+            row |= run(X, labels, method, seed)
+            table = updated(table, row)
+            table.to_csv(table_file, index=False)
+            (arguments.output / "results.md").write_text(report.markdown(table))
+            told = row.get("error") or f"{row['seconds']:.1f} s"
+            print(f"{name}, seed {seed}, {method}: {told}", flush=True)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of further data sets")
+    parser.add_argument("--sets", help="names with commas between; by default all")
+    parser.add_argument("--methods", help=f"by default all: {','.join(scoring.METHODS)}")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, each with its own split")
+    parser.add_argument("--max-cells", type=int, help="draw at most so many cells of each set")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    parser.add_argument("--resume", action="store_true", help="leave out what results.csv holds without an error")
+    arguments = parser.parse_args()
+    for option, known in (("sets", datasets.names(arguments.data)), ("methods", scoring.METHODS)):
+        given = getattr(arguments, option)
+        chosen = known if given is None else given.split(",")
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            parser.error(f"unknown {option}: {unknown}; there are {known}")
+        setattr(arguments, option, chosen)
+    return arguments
+
+
+def run(X: np.ndarray, labels: np.ndarray | None, method: str, seed: int) -> dict[str, object]:
+    """Measure a method in a fresh process; a failure is a row with its error."""
+    train, test = datasets.split(len(X), seed=seed)
+    names = np.full(len(X), "") if labels is None else np.array(["" if x is None else str(x) for x in labels])
+    with tempfile.TemporaryDirectory() as folder:
+        data, job, row = (Path(folder) / name for name in ("data.npz", "job.json", "row.json"))
+        np.savez(data, X=X, labels=names, train=train, test=test)
+        job.write_text(json.dumps({"method": method, "data": str(data), "seed": seed}))
+        command = [sys.executable, "-W", "ignore", __file__, "--worker", str(job), str(row)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        sizes = {"n_cells": len(train), "n_features": X.shape[1]}
+        if row.exists():
+            return sizes | json.loads(row.read_text()) | {"error": None}
+    said = done.stderr.strip().splitlines()
+    return sizes | {"error": said[-1] if said else f"exit status {done.returncode}"}
+
+
+def is_rna(name: str, data: Path | None) -> bool:
+    """Whether the set holds expression: for those the targets are meant."""
+    return name == "pbmc68k_reduced" or (data is not None and (data / f"{name}.h5ad").exists())
+
+
+def is_done(table: pd.DataFrame, name: str, seed: int, method: str) -> bool:
+    same = (table["set"] == name) & (table["method"] == method) & (table["seed"] == seed)
+    return bool((same & table["error"].isna()).any())
+
+
+def updated(table: pd.DataFrame, row: dict[str, object]) -> pd.DataFrame:
+    """Put the row in place of the one with its set, method and seed."""
+    same = (table[KEY] == [row[name] for name in KEY]).all(axis=1)
+    rows = [*table[~same].to_dict("records"), row]
+    columns = ["set", "rna", "method", "seed", "n_cells", "n_features", "threads", *report.MEASURES, "error"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        scoring.work(*sys.argv[2:])
+    else:
+        main()

@@ -1,0 +1,161 @@
+"""One method on one data set with one seed, in a process of its own: the map, its measures, its time and its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import baselines
+import numpy as np
+import scanpy as sc
+import torch
+from baselines import Embedding, share_left
+
+import scgeoae
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULTS = {name: argument.default for name, argument in inspect.signature(scgeoae.tl.geometric_ae).parameters.items()}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "ours: area only": {"regularizer": "area"},
+    "ours: alpha 0": {"alpha": 0},
+    "ours: no noise": {"noise": 0},
+    "ours: neighbours": {"neighbors_weight": 0.02},
+    "ours: short": {"n_steps": DEFAULTS["n_steps"] // 3},
+}
+"""Arguments of :func:`scgeoae.tl.geometric_ae`; what is not named is the default."""
+
+METHODS = [*baselines.METHODS, *VARIANTS]
+COMPILED = ("UMAP", "densMAP", "Parametric UMAP", "ours: neighbours")
+"""Methods of which numba compiles parts at their first call."""
+TREE_SEARCH = 4096
+"""Cells above which umap-learn, and later scanpy, search neighbours with pynndescent."""
+WARM_UP_CELLS, WARM_UP_STEPS = 500, 10
+N_NEIGHBORS = 20
+FROM_TABLE = (
+    "kl_density_0.1",
+    "kl_density_100",
+    "knn_recall",
+    "trustworthiness",
+    "continuity",
+    "spearman",
+    "stress",
+    "knn_accuracy",
+    "ari",
+    "nmi",
+)
+
+
+def work(job_file: str, row_file: str) -> None:
+    """Do the job that the first file describes and write the measures into the second."""
+    job = json.loads(Path(job_file).read_text())
+    Path(row_file).write_text(json.dumps(row_of(job["method"], job["data"], seed=job["seed"])))
+
+
+def row_of(method: str, data: str, *, seed: int) -> dict[str, float]:
+    """Run a method on the arrays of an ``.npz`` file and measure what came of it."""
+    with np.load(data) as arrays:
+        X, labels, train, test = (arrays[name] for name in ("X", "labels", "train", "test"))
+    fit = method_named(method, n_cells=len(train))
+    reset_peak_memory()
+    before = peak_memory()
+    result = fit(X[train], X[test], seed=seed)
+    used = peak_memory() - before
+    row = quality(X[train], result.train, labels[train], seed)
+    if result.test is not None:
+        held_out = quality(X[test], result.test, None, seed)
+        row |= {f"held_out_{name}": held_out[name] for name in ("knn_recall", "trustworthiness")}
+    row |= {"reconstruction": result.reconstruct_train, "held_out_reconstruction": result.reconstruct_test}
+    row |= distortion(result) | {"seconds": result.seconds, "memory_mb": used, "threads": torch.get_num_threads()}
+    return {name: float(value) for name, value in row.items() if value is not None}
+
+
+def method_named(name: str, *, n_cells: int) -> Callable[..., Embedding]:
+    """Return a method after a first small call, so that neither imports nor compilation are timed."""
+    small = np.random.default_rng(0).normal(size=(WARM_UP_CELLS, 10)).astype(np.float32)
+    if name in COMPILED and n_cells > TREE_SEARCH:
+        baselines.warm_up()
+    if name in VARIANTS:
+        arguments = VARIANTS[name]
+        ours({**arguments, "n_steps": WARM_UP_STEPS})(small, small, seed=0)
+        return ours(arguments)
+    baselines.METHODS[name](small, small, seed=0)
+    return baselines.METHODS[name]
+
+
+def ours(arguments: dict[str, Any]) -> Callable[..., Embedding]:
+    """Return the method that calls :func:`scgeoae.tl.geometric_ae`, and makes the neighbour graph if it needs one."""
+
+    def fit(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
+        adata = ad.AnnData(obsm={"X_pca": X_train})
+        start = time.perf_counter()
+        if arguments.get("neighbors_weight", DEFAULTS.get("neighbors_weight")):
+            sc.pp.neighbors(adata, n_neighbors=baselines.N_NEIGHBORS, use_rep="X_pca", random_state=seed)
+        scgeoae.tl.geometric_ae(adata, **arguments, rng=seed)
+        seconds = time.perf_counter() - start
+        found = Embedding(
+            adata.obsm["X_geoae"],
+            None,
+            seconds,
+            log_det=np.log(adata.obs["geoae_det"].to_numpy()),
+            anisotropy=adata.obs["geoae_anisotropy"].to_numpy(),
+        )
+        return with_reconstruction(found, scgeoae.get.model(adata), X_train, X_test)
+
+    return fit
+
+
+@torch.no_grad()
+def with_reconstruction(found: Embedding, model: Any, X_train: np.ndarray, X_test: np.ndarray) -> Embedding:
+    """Add the held-out cells' places, and the share of variance left of both."""
+    mean = X_train.mean(axis=0)
+    test = model.encode(torch.from_numpy(X_test)).numpy()
+    left = [
+        share_left(X, model.decode(torch.from_numpy(z)).numpy(), mean)
+        for X, z in ((X_train, found.train), (X_test, test))
+    ]
+    return replace(found, test=test, reconstruct_train=left[0], reconstruct_test=left[1])
+
+
+def quality(X: np.ndarray, Z: np.ndarray, labels: np.ndarray | None, seed: int) -> dict[str, float]:
+    """Measure a map by :func:`scgeoae.metrics.embedding_quality`, which ranks the neighbours in the data once."""
+    adata = ad.AnnData(obsm={"data": X, "map": Z})
+    column = None
+    if labels is not None and len(set(labels) - {""}) > 1:
+        column = "label"
+        adata.obs[column] = [label or None for label in labels.tolist()]
+    table = scgeoae.metrics.embedding_quality(adata, ["map"], use_rep="data", labels=column, k=N_NEIGHBORS, rng=seed)
+    return table.reindex(columns=FROM_TABLE).iloc[0].dropna().to_dict()
+
+
+def distortion(result: Embedding) -> dict[str, float]:
+    """How unevenly and how obliquely the decoder stretches the map, where there is one."""
+    if result.log_det is None or result.anisotropy is None:
+        return {}
+    low, high = np.percentile(result.log_det, [5, 95])
+    return {
+        "log_det_variance": float(np.var(result.log_det, ddof=1)),
+        "det_p95_p5": float(np.exp(high - low)),
+        "anisotropy": float(np.median(result.anisotropy)),
+    }
+
+
+def reset_peak_memory() -> None:
+    """Give free memory back and begin to watch the peak anew, at what is held now (Linux)."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> float:
+    """Largest resident memory since the last reset, MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024

@@ -1,0 +1,125 @@
+"""Plots of tables (areas of groups, quality of maps), and indicatrices that are not to be believed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.collections import EllipseCollection, PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+import scgeoae
+from scgeoae.pl import _indicatrix
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+@pytest.fixture
+def measured(mapped: AnnData) -> AnnData:
+    scgeoae.tl.cluster_areas(mapped, "bulk_labels")
+    return mapped
+
+
+def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
+    ax = scgeoae.pl.cluster_areas(measured, show=False)
+    table = measured.uns["geoae_areas"].sort_values("ratio")
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(table.index)
+    true, apparent = (c for c in ax.collections if isinstance(c, PathCollection))
+    np.testing.assert_allclose(true.get_offsets()[:, 0], table["data_share"])
+    np.testing.assert_allclose(apparent.get_offsets()[:, 0], table["map_share"])
+    palette = dict(zip(measured.obs["bulk_labels"].cat.categories, measured.uns["bulk_labels_colors"], strict=True))
+    assert [to_hex(color) for color in true.get_facecolors()] == [to_hex(palette[name]) for name in table.index]
+    words = [text.get_text() for text in ax.texts]
+    assert words[-1].endswith("too large")
+    assert words[0].endswith("too small")
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
+
+
+def test_cluster_areas_without_colors(measured: AnnData) -> None:
+    before = measured.copy()
+    del measured.uns["bulk_labels_colors"]
+    ax = scgeoae.pl.cluster_areas(measured, show=False)
+    assert len({to_hex(color) for color in ax.collections[0].get_colors()}) == 1
+    assert set(measured.uns) == set(before.uns) - {"bulk_labels_colors"}
+
+
+def test_quality_marks_the_best(pbmc: AnnData) -> None:
+    table = scgeoae.metrics.embedding_quality(pbmc, ["pca", "umap"], labels="bulk_labels", max_cells=300)
+    ax = scgeoae.pl.quality(table, show=False)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    shown = [name for name in scgeoae.metrics.quality.MEASURES if name in table]
+    assert len(labels) == len(shown)
+    assert "kNN recall ↑" in labels
+    assert "stress ↓" in labels
+    assert sum(isinstance(patch, Rectangle) and not patch.get_fill() for patch in ax.patches) >= len(shown)
+    bold = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    best = table["knn_recall"].max()
+    assert any(text.startswith(f"{best:#.3g} ±") for text in bold)
+
+
+def test_quality_of_one_map_has_no_best(pbmc: AnnData) -> None:
+    table = scgeoae.metrics.embedding_quality(pbmc, ["pca"])
+    ax = scgeoae.pl.quality(table, show=False)
+    assert not [text for text in ax.texts if text.get_weight() == "bold"]
+
+
+def test_maps_that_print_alike_are_both_best() -> None:
+    table = pd.DataFrame({"stress": [0.12341, 0.12344, 0.3]}, index=["a", "b", "c"])
+    ax = scgeoae.pl.quality(table, show=False)
+    assert [text.get_weight() for text in ax.texts] == ["bold", "bold", "normal"]
+
+
+def test_missing_values_are_dashes() -> None:
+    table = pd.DataFrame({"stress": [0.1, np.nan, 0.3]}, index=["a", "b", "c"])
+    ax = scgeoae.pl.quality(table, show=False)
+    assert [text.get_text() for text in ax.texts] == ["0.100", "-", "0.300"]
+    assert [text.get_weight() for text in ax.texts] == ["bold", "normal", "normal"]
+
+
+@pytest.mark.parametrize("name", ["cluster_areas", "quality"])
+def test_conventions(measured: AnnData, name: str) -> None:
+    table = pd.DataFrame({"stress": [0.1, 0.2]}, index=["a", "b"])
+    draw, argument = getattr(scgeoae.pl, name), table if name == "quality" else measured
+    assert isinstance(draw(argument, return_fig=True), Figure)
+    _, ax = plt.subplots()
+    assert draw(argument, ax=ax, show=False) is ax
+    assert draw(argument, show=True) is None
+
+
+def test_bad_input(mapped: AnnData) -> None:
+    with pytest.raises(KeyError, match=r"tl.cluster_areas\(adata, groupby"):
+        scgeoae.pl.cluster_areas(mapped, show=False)
+    for table in (pd.DataFrame({"speed": [1]}), pd.DataFrame({"stress": []})):
+        with pytest.raises(ValueError, match="stress"):
+            scgeoae.pl.quality(table, show=False)
+
+
+def drawn(ax: Axes) -> EllipseCollection:
+    (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection)]
+    return collection
+
+
+def test_indicatrices_that_bend_are_dashed_and_faint(mapped: AnnData, monkeypatch) -> None:
+    points = np.asarray(drawn(scgeoae.pl.indicatrix(mapped, show=False)).get_offsets())
+    limit = float(np.median(scgeoae.get.nonlinearity(mapped, points, radius=5)))
+    monkeypatch.setattr(scgeoae.get, "nonlinearity", lambda a, p, **_: _nonlinearity(a, p, radius=5))
+    monkeypatch.setattr(_indicatrix, "BELIEVED", limit)
+    ax = scgeoae.pl.indicatrix(mapped, show=False)
+    faint = drawn(ax).get_edgecolors()[:, 3] < 1
+    np.testing.assert_array_equal(faint, _nonlinearity(mapped, points, radius=5) > limit)
+    assert 0.4 < faint.mean() < 0.6
+    assert any("dashed" in text.get_text() for text in ax.texts)
+    monkeypatch.setattr(_indicatrix, "BELIEVED", np.inf)
+    ax = scgeoae.pl.indicatrix(mapped, show=False)
+    assert (drawn(ax).get_edgecolors()[:, 3] == 1).all()
+    assert not any("dashed" in text.get_text() for text in ax.texts)
+
+
+_nonlinearity = scgeoae.get.nonlinearity

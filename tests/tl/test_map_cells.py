@@ -1,0 +1,551 @@
+"""New cells on a map: placed as the training cells would be, flagged or refused where they cannot be."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import torch
+from helpers import QUICK
+from scipy import sparse
+
+import scgeoae
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import StringIO
+    from pathlib import Path
+
+    from anndata import AnnData
+
+COLUMNS = ["geoae_det", "geoae_anisotropy", "geoae_reconstruction_error"]
+N_PCS = 20
+
+
+@pytest.fixture(scope="module")
+def _cells() -> AnnData:
+    """700 blood cells, 300 genes, log-normalised, dense."""
+    shipped = sc.datasets.pbmc68k_reduced()
+    adata = shipped.raw.to_adata()[:, shipped.var["dispersions"].argsort()[-300:].sort_values()].copy()
+    adata.X = np.asarray(adata.X.todense() if sparse.issparse(adata.X) else adata.X, dtype=np.float32)
+    for name in ("X_pca", "X_umap"):
+        del adata.obsm[name]
+    adata.uns.clear()
+    return adata
+
+
+@pytest.fixture
+def cells(_cells: AnnData) -> AnnData:
+    return _cells.copy()
+
+
+def trained(adata: AnnData, **arguments: object) -> AnnData:
+    torch.set_num_threads(1)  # numba, which scanpy uses, has raised it
+    scgeoae.tl.geometric_ae(adata, **{**QUICK, "n_steps": 80, **arguments})
+    return adata
+
+
+def on_log(adata: AnnData) -> AnnData:
+    sc.pp.pca(adata, n_comps=N_PCS)
+    return trained(adata)
+
+
+def on_scaled(adata: AnnData, max_value: float | None = 3) -> AnnData:
+    sc.pp.scale(adata, max_value=max_value)
+    sc.pp.pca(adata, n_comps=N_PCS)
+    return trained(adata)
+
+
+def on_genes(adata: AnnData) -> AnnData:
+    return trained(adata, use_rep="X")
+
+
+def on_scaled_genes(adata: AnnData) -> AnnData:
+    sc.pp.scale(adata, max_value=3)
+    return trained(adata, use_rep="X")
+
+
+def on_layer(adata: AnnData) -> AnnData:
+    adata.layers["log"] = sparse.csr_matrix(adata.X)
+    adata.X = None
+    sc.pp.pca(adata, n_comps=N_PCS, layer="log")
+    return trained(adata)
+
+
+def on_mask(adata: AnnData) -> AnnData:
+    adata.var["chosen"] = np.arange(adata.n_vars) % 3 == 0
+    sc.pp.pca(adata, n_comps=N_PCS, mask_var="chosen")
+    return trained(adata, n_pcs=10)
+
+
+KINDS = [on_log, on_scaled, on_genes, on_scaled_genes, on_layer, on_mask]
+
+
+@pytest.fixture(scope="module")
+def references(_cells: AnnData) -> dict[Callable, AnnData]:
+    return {kind: kind(_cells.copy()) for kind in KINDS}
+
+
+@pytest.fixture
+def reference(references: dict[Callable, AnnData]) -> AnnData:
+    return references[on_log].copy()
+
+
+def place(query: AnnData, reference: object, **arguments: object) -> np.ndarray:
+    return scgeoae.tl.map_cells(query, reference, copy=True, **arguments).obsm["X_geoae"]
+
+
+def assert_same_place(z: np.ndarray, expected: np.ndarray) -> None:
+    """To 1e-5 of the size of the map."""
+    np.testing.assert_allclose(z, expected, rtol=0, atol=1e-5 * np.ptp(expected, axis=0).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_cells_come_back(references: dict, kind: Callable) -> None:
+    reference = references[kind]
+    mapped = scgeoae.tl.map_cells(reference, reference, copy=True)
+    assert_same_place(mapped.obsm["X_geoae"], reference.obsm["X_geoae"])
+    for name in COLUMNS:
+        np.testing.assert_allclose(mapped.obs[name], reference.obs[name], rtol=1e-3)
+    assert mapped.obsm["X_geoae"].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes, on_scaled_genes, on_mask])
+def test_log_normalised_cells_come_back(references: dict, cells: AnnData, kind: Callable) -> None:
+    """No matter how the reference was scaled, the query is log-normalised expression."""
+    assert_same_place(place(cells, references[kind]), references[kind].obsm["X_geoae"])
+
+
+def test_the_layer_of_the_pca_is_read(references: dict, cells: AnnData) -> None:
+    reference = references[on_layer]
+    assert scgeoae.get.model(reference).projection.layer == "log"
+    with pytest.raises(KeyError, match=r"Did not find \.layers"):
+        place(cells, reference)
+    cells.layers["log"] = cells.X
+    assert_same_place(place(cells, reference), reference.obsm["X_geoae"])
+
+
+def test_only_genes_with_a_loading_are_stored(references: dict, cells: AnnData) -> None:
+    projection = scgeoae.get.model(references[on_mask]).projection
+    assert projection.genes.tolist() == cells.var_names[::3].tolist()
+    assert projection.loadings.shape == (100, 10)
+    assert_same_place(place(cells[:, ::3].copy(), references[on_mask]), references[on_mask].obsm["X_geoae"])
+
+
+def test_missing_loadings_count_as_zero(cells: AnnData, references: dict) -> None:
+    reference = references[on_mask].copy()
+    reference.varm["PCs"][~reference.var["chosen"]] = np.nan
+    assert len(scgeoae.get.model(trained(reference, n_pcs=10)).projection.genes) == 100
+
+
+@pytest.mark.parametrize("kind", [on_scaled, on_scaled_genes])
+def test_halves_scaled_apart(cells: AnnData, kind: Callable) -> None:
+    """A query scaled by itself is refused; scaled with the reference's numbers, or not at all, it is placed alike."""
+    half, query = cells[::2].copy(), cells[1::2].copy()
+    reference = kind(half)
+    right = place(query, reference)
+    by_itself = query.copy()
+    sc.pp.scale(by_itself, max_value=3)
+    with pytest.raises(ValueError, match="Pass log-normalised values"):
+        scgeoae.tl.map_cells(by_itself, reference)
+    assert "X_geoae" not in by_itself.obsm
+    assert not by_itself.uns
+    with pytest.raises(ValueError, match="Pass log-normalised values"):  # also without its own numbers
+        place(ad.AnnData(by_itself.X, var=by_itself.var[[]]), reference)
+    with pytest.raises(ValueError, match="Pass log-normalised values"):
+        place(by_itself[:1].copy(), reference)
+    with_reference = query.copy()
+    mean, std = reference.var["mean"].to_numpy(), reference.var["std"].to_numpy()
+    with_reference.X = np.clip((query.X - mean) / std, -3, 3)
+    assert_same_place(place(with_reference, reference), right)
+    np.testing.assert_allclose(place(with_reference[:1].copy(), reference), right[:1], atol=1e-5 * np.ptp(right))
+
+
+def test_the_scaled_trap_is_one(cells: AnnData) -> None:
+    """Without the refusal the cells would land in the wrong place: the oracle is the scaling by hand."""
+    reference = on_scaled(cells[::2].copy(), max_value=None)
+    query = cells[1::2].copy()
+    right = place(query, reference)
+    model = scgeoae.get.model(reference)
+    assert model.projection.scaling.max_value is None
+    sc.pp.scale(query)
+    wrong = query.X @ reference.varm["PCs"] - model.projection.offset
+    with torch.no_grad():
+        wrong = model.encode(torch.tensor(wrong, dtype=torch.float32)).numpy()
+    assert np.abs(wrong - right).max() > 0.02 * np.ptp(right)
+
+
+def test_both_scaled_together(cells: AnnData) -> None:
+    sc.pp.scale(cells, max_value=3)
+    reference, query = cells[::2].copy(), cells[1::2].copy()
+    sc.pp.pca(reference, n_comps=N_PCS)
+    trained(reference)
+    expected = query.X @ reference.varm["PCs"] - scgeoae.get.model(reference).projection.offset
+    with torch.no_grad():
+        expected = scgeoae.get.model(reference).encode(torch.tensor(expected, dtype=torch.float32)).numpy()
+    assert_same_place(place(query, reference), expected)
+
+
+def test_scaled_data_without_zeros_go_by_the_stored_numbers(rng: np.random.Generator) -> None:
+    reference = ad.AnnData(rng.normal(5, 1, (200, 12)).astype(np.float32))
+    query = reference[::2].copy()
+    sc.pp.scale(reference)
+    trained(reference, use_rep="X")
+    assert_same_place(place(reference, reference), reference.obsm["X_geoae"])
+    assert_same_place(place(query, reference), reference.obsm["X_geoae"][::2])
+    sc.pp.scale(query)
+    with pytest.raises(ValueError, match="Pass log-normalised values"):
+        place(query, reference)
+
+
+def test_scaling_without_centring_stores_no_projection(cells: AnnData) -> None:
+    sc.pp.scale(cells, zero_center=False)
+    sc.pp.pca(cells, n_comps=N_PCS)
+    assert scgeoae.get.model(trained(cells)).projection is None
+
+
+def test_numbers_of_another_layer_are_not_taken_for_the_scaling_of_x(cells: AnnData) -> None:
+    cells.layers["scaled"] = cells.X.copy()
+    sc.pp.scale(cells, layer="scaled")
+    on_log(cells)
+    projection = scgeoae.get.model(cells).projection
+    assert projection is not None
+    assert projection.scaling is None
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes])
+def test_one_by_one_equals_all_at_once(references: dict, cells: AnnData, kind: Callable) -> None:
+    at_once = scgeoae.tl.map_cells(cells[:12].copy(), references[kind], copy=True)
+    singles = ad.concat([scgeoae.tl.map_cells(cells[i].copy(), references[kind], copy=True) for i in range(12)])
+    assert_same_place(singles.obsm["X_geoae"], at_once.obsm["X_geoae"])
+    for name in COLUMNS:
+        np.testing.assert_allclose(singles.obs[name], at_once.obs[name], rtol=1e-4)
+    assert singles.obs["geoae_outside"].tolist() == at_once.obs["geoae_outside"].tolist()
+
+
+@pytest.mark.parametrize("kind", [on_log, on_genes])
+def test_blocks_do_not_matter(references: dict, cells: AnnData, kind: Callable, monkeypatch) -> None:
+    expected = place(cells, references[kind])
+    monkeypatch.setattr("scgeoae._genes.BLOCK_ENTRIES", 13 * cells.n_vars)
+    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 29 * N_PCS)
+    assert_same_place(place(cells, references[kind]), expected)
+
+
+@pytest.mark.parametrize(
+    "convert", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, np.asfortranarray, lambda x: x.astype(float)]
+)
+@pytest.mark.parametrize("kind", [on_log, on_scaled])
+def test_kinds_of_matrix(references: dict, cells: AnnData, kind: Callable, convert: Callable) -> None:
+    cells.X = convert(cells.X)
+    assert_same_place(place(cells, references[kind]), references[kind].obsm["X_geoae"])
+
+
+def test_a_sparse_query_is_never_densified_whole(reference: AnnData, cells: AnnData, monkeypatch) -> None:
+    cells.X = sparse.csr_matrix(cells.X)
+    sizes = []
+    toarray = sparse.csr_matrix.toarray
+    monkeypatch.setattr(sparse.csr_matrix, "toarray", lambda self, *a: sizes.append(self.shape[0]) or toarray(self, *a))
+    monkeypatch.setattr("scgeoae._genes.BLOCK_ENTRIES", 16 * cells.n_vars)
+    place(cells, reference)
+    sc.pp.pca(cells, n_comps=5)
+    trained(cells)
+    assert max(sizes) <= 16
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("mode", ["r", "r+"])
+@pytest.mark.parametrize("kind", [on_log, on_scaled])
+def test_backed_queries(references: dict, cells: AnnData, tmp_path: Path, convert, mode: str, kind: Callable) -> None:
+    cells.X = convert(cells.X)
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    query = ad.read_h5ad(tmp_path / "query.h5ad", backed=mode)
+    try:
+        scgeoae.tl.map_cells(query, references[kind])
+        assert query.isbacked
+        assert_same_place(query.obsm["X_geoae"], references[kind].obsm["X_geoae"])
+    finally:
+        query.file.close()
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes])
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_no_cells(references: dict, cells: AnnData, kind: Callable, *, as_sparse: bool) -> None:
+    query = cells[:0].copy()
+    if as_sparse:
+        query.X = sparse.csr_matrix(query.X)
+    scgeoae.tl.map_cells(query, references[kind], obs="bulk_labels")
+    assert query.obsm["X_geoae"].shape == (0, 2)
+    assert query.obs[[*COLUMNS, "geoae_outside", "bulk_labels", "bulk_labels_confidence"]].shape == (0, 6)
+    assert query.obs["geoae_outside"].dtype == bool
+
+
+@pytest.mark.filterwarnings("ignore:.*of view, initializing view as actual")
+def test_views(reference: AnnData, cells: AnnData) -> None:
+    expected = place(cells, reference)[5:9]
+    view = cells[5:9]
+    assert scgeoae.tl.map_cells(view, reference) is None
+    assert_same_place(view.obsm["X_geoae"], expected)
+    assert "X_geoae" not in cells.obsm
+
+
+def test_genes_go_by_name(reference: AnnData, cells: AnnData, rng: np.random.Generator) -> None:
+    expected = place(cells, reference)
+    shuffled = cells[:, rng.permutation(cells.n_vars)].copy()
+    assert_same_place(place(shuffled, reference), expected)
+    extra = ad.AnnData(
+        np.full((cells.n_obs, 3), 7, dtype=np.float32), obs=cells.obs, var=pd.DataFrame(index=list("xyz"))
+    )
+    assert_same_place(place(ad.concat([extra, shuffled], axis=1), reference), expected)
+
+
+@pytest.mark.parametrize("kind", [on_log, on_genes])
+def test_missing_genes_are_counted_and_listed(references: dict, cells: AnnData, kind: Callable) -> None:
+    with pytest.raises(ValueError, match=rf"7 of the 300 genes .* missing .*{cells.var_names[0]}, .*…"):
+        place(cells[:, 7:].copy(), references[kind])
+    with pytest.raises(ValueError, match=f"1 of the 300 genes .*: {cells.var_names[-1]} "):
+        place(cells[:, :-1].copy(), references[kind])
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_genes_that_are_there_twice(reference: AnnData, cells: AnnData) -> None:
+    cells.var_names = [cells.var_names[0], *cells.var_names[:-1]]
+    with pytest.raises(ValueError, match="var_names_make_unique"):
+        place(cells, reference)
+
+
+def everything(adata: AnnData) -> bytes:
+    return pickle.dumps([adata.X, adata.obs, adata.var, dict(adata.uns), dict(adata.obsm), dict(adata.varm)])
+
+
+def test_the_reference_is_never_modified(reference: AnnData, cells: AnnData) -> None:
+    before = everything(reference)
+    query = cells[:20].copy()
+    scgeoae.tl.map_cells(query, reference, obs=["bulk_labels", "phase"])
+    for mapping in (query.uns["geoae"]["model"], query.uns["geoae"]["model"]["projection"]):
+        for value in mapping.values():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                value[...] = 0  # nothing is shared
+    query.uns["geoae"]["model"]["region"]["mask"][:] = False
+    assert everything(reference) == before
+    with pytest.raises(ValueError, match="copy=True"):
+        scgeoae.tl.map_cells(reference, reference)
+    assert everything(reference) == before
+
+
+def test_a_given_model_is_never_modified(reference: AnnData, cells: AnnData) -> None:
+    model = scgeoae.get.model(reference)
+    before = copy.deepcopy(model.state_dict())
+    place(cells, model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_three_kinds_of_reference(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
+    scgeoae.write_model(reference, tmp_path / "model.safetensors")
+    expected = place(cells, reference)
+    for kind in (scgeoae.get.model(reference), tmp_path / "model.safetensors", str(tmp_path / "model.safetensors")):
+        np.testing.assert_array_equal(place(cells, kind), expected)
+        with pytest.raises(ValueError, match="a model without cells"):
+            place(cells, kind, obs="bulk_labels")
+    with pytest.raises(TypeError, match="must be an AnnData, a model or the path"):
+        place(cells, 5)
+    with pytest.raises(KeyError, match="results there"):
+        place(cells, cells)
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        place(cells, tmp_path / "nothing")
+
+
+def test_other_keys(cells: AnnData) -> None:
+    sc.pp.pca(cells, n_comps=N_PCS)
+    trained(cells, key_added="mine")
+    query = cells[:9].copy()
+    del query.obsm["mine"], query.uns["mine"]
+    scgeoae.tl.map_cells(query, cells, key="mine", obs="phase")
+    assert_same_place(query.obsm["mine"], cells.obsm["mine"][:9])
+    assert {"mine_det", "mine_outside", "phase_confidence"} <= set(query.obs)
+    assert query.uns["mine"]["params"] == {"basis": "mine", "mapped": True}
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore::UserWarning:zarr", "ignore:.*zarr:UserWarning", "ignore::FutureWarning")
+def test_a_mapped_query_is_a_result(references: dict, cells: AnnData, tmp_path: Path, suffix: str) -> None:
+    """Plots and getters work on it, also after writing; and so does mapping with a reference that was written."""
+    reference = references[on_scaled]
+    path = tmp_path / f"reference.{suffix}"
+    getattr(reference, f"write_{suffix}")(path)
+    reference = getattr(ad, f"read_{suffix}")(path)
+    scgeoae.tl.map_cells(cells, reference, obs="bulk_labels")
+    assert_same_place(cells.obsm["X_geoae"], reference.obsm["X_geoae"])
+    path = tmp_path / f"query.{suffix}"
+    getattr(cells, f"write_{suffix}")(path)
+    query = getattr(ad, f"read_{suffix}")(path)
+    assert query.obs["geoae_outside"].dtype == bool
+    scgeoae.pl.indicatrix(query, show=False)
+    scgeoae.pl.det_heatmap(query, field=True, show=False)
+    np.testing.assert_allclose(scgeoae.get.metric(query), scgeoae.get.metric(cells))
+    assert_same_place(place(query, query), query.obsm["X_geoae"])
+
+
+def test_other_spaces_need_the_same_obsm(cells: AnnData, rng: np.random.Generator) -> None:
+    """Harmony moves cells: genes do not reproduce its coordinates."""
+    sc.pp.pca(cells, n_comps=N_PCS)
+    cells.obsm["X_pca_harmony"] = cells.obsm["X_pca"] + rng.normal(size=(cells.n_obs, 1))
+    trained(cells, use_rep="X_pca_harmony")
+    assert scgeoae.get.model(cells).projection is None
+    query = cells[:30].copy()
+    assert_same_place(place(query, cells), cells.obsm["X_geoae"][:30])
+    assert_same_place(place(query, scgeoae.get.model(cells)), cells.obsm["X_geoae"][:30])
+    query.obsm["X_pca_harmony"] = query.obsm["X_pca_harmony"][:, :5]
+    with pytest.raises(ValueError, match="has 5 columns; the reference was trained on 20"):
+        place(query, cells)
+    del query.obsm["X_pca_harmony"]
+    with pytest.raises(KeyError, match=r"trained on obsm\['X_pca_harmony'\].*\['X_pca', 'X_geoae'\]"):
+        place(query, cells)
+
+
+@pytest.mark.parametrize("spoil", ["X", "obsm", "varm", "layer", "no varm"])
+def test_what_does_not_reproduce_is_not_stored(cells: AnnData, rng: np.random.Generator, spoil: str) -> None:
+    sc.pp.pca(cells, n_comps=N_PCS)
+    if spoil == "X":
+        cells.X = np.expm1(cells.X)
+    elif spoil == "obsm":
+        cells.obsm["X_pca"] = cells.obsm["X_pca"] * np.linspace(1, 1.01, N_PCS)
+    elif spoil == "varm":
+        cells.varm["PCs"] = cells.varm["PCs"][rng.permutation(cells.n_vars)]
+    elif spoil == "layer":
+        cells.uns["pca"]["params"]["layer"] = "gone"
+    else:
+        del cells.varm["PCs"]
+    assert scgeoae.get.model(trained(cells)).projection is None
+
+
+def test_shipped_components_do_not_belong_to_the_shipped_genes(mapped: AnnData, log: StringIO) -> None:
+    assert scgeoae.get.model(mapped).projection is None
+    assert_same_place(place(mapped[:9].copy(), mapped), mapped.obsm["X_geoae"][:9])
+    assert "a PCA of the query by itself is another space" in log.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda x: np.rint(np.expm1(x)), "whole numbers"),  # raw counts
+        (np.expm1, "to "),  # normalised, but not log
+        (lambda x: x / 100, "to "),
+        (lambda x: (x - x.mean(0)) / (x.std(0) + 1e-6), "to "),  # scaled, where the reference was not
+        (lambda x: x, ""),
+    ],
+)
+def test_a_query_prepared_otherwise_is_told(
+    reference: AnnData, cells: AnnData, log: StringIO, change: Callable, told: str
+) -> None:
+    cells.X = change(cells.X).astype(np.float32)
+    place(cells, reference)
+    ranges = f"ranges from {cells.X.min():.3g} to {cells.X.max():.3g}"
+    assert (told in log.getvalue() and ranges in log.getvalue() and "it ranged from 0 to" in log.getvalue()) == bool(
+        told
+    )
+    assert bool(log.getvalue()) == bool(told)
+
+
+def test_single_cells_are_not_told_of(references: dict, cells: AnnData, log: StringIO) -> None:
+    for kind in (on_log, on_scaled, on_genes):
+        for i in range(0, 40, 4):
+            place(cells[i].copy(), references[kind])
+    assert log.getvalue() == ""
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_missing_values(reference: AnnData, cells: AnnData, value: float, *, as_sparse: bool) -> None:
+    cells.X[3, 5] = value
+    if as_sparse:
+        cells.X = sparse.csr_matrix(cells.X)
+    with pytest.raises(ValueError, match="missing or infinite"):
+        scgeoae.tl.map_cells(cells, reference)
+    assert "X_geoae" not in cells.obsm
+
+
+def test_a_decoder_of_another_map_cannot_place_cells(cells: AnnData) -> None:
+    from scgeoae.core.autoencoder import GeometricAutoencoder
+
+    with pytest.raises(ValueError, match="no encoder"):
+        place(cells, GeometricAutoencoder(5, with_encoder=False))
+    with pytest.raises(ValueError, match="does not know what it was trained on"):
+        place(cells, GeometricAutoencoder(5))
+
+
+def test_outside_is_what_it_says(references: dict, cells: AnnData) -> None:
+    reference = references[on_log]
+    query = cells.copy()
+    rare = query[:50].copy()
+    rare.X = 3 * rare.X[:, ::-1]  # much of the wrong genes
+    scgeoae.tl.map_cells(query, reference)
+    scgeoae.tl.map_cells(rare, reference)
+    for mapped in (query, rare):
+        far = mapped.obs["geoae_reconstruction_error"] > np.quantile(reference.obs["geoae_reconstruction_error"], 0.99)
+        off = ~scgeoae.get.model(reference).region.contains(mapped.obsm["X_geoae"])
+        assert mapped.obs["geoae_outside"].tolist() == (far | off).tolist()
+    assert query.obs["geoae_outside"].mean() <= 0.03
+    assert rare.obs["geoae_outside"].mean() > 0.8
+
+
+def test_other_dimensions(cells: AnnData) -> None:
+    sc.pp.pca(cells, n_comps=N_PCS)
+    trained(cells, n_components=3)
+    query = scgeoae.tl.map_cells(cells, cells, copy=True)
+    assert_same_place(query.obsm["X_geoae"], cells.obsm["X_geoae"])
+    assert query.obs["geoae_outside"].mean() == pytest.approx(0.01, abs=0.003)
+
+
+def test_labels_are_the_vote_of_neighbours(reference: AnnData, cells: AnnData) -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    reference.obs["bulk_labels"] = reference.obs["bulk_labels"].cat.add_categories("never")
+    reference.obs["odd"] = np.arange(reference.n_obs) % 2 == 1
+    query = cells[::3].copy()
+    scgeoae.tl.map_cells(query, reference, obs=["bulk_labels", "odd"])
+    oracle = KNeighborsClassifier(15).fit(reference.obsm["X_geoae"], reference.obs["bulk_labels"].astype(str))
+    shares = oracle.predict_proba(query.obsm["X_geoae"])
+    np.testing.assert_allclose(query.obs["bulk_labels_confidence"], shares.max(1))
+    certain = np.sort(shares, 1)[:, -1] > np.sort(shares, 1)[:, -2]
+    expected = oracle.classes_[shares.argmax(1)]
+    assert query.obs["bulk_labels"].astype(str)[certain].tolist() == expected[certain].tolist()
+    assert query.obs["bulk_labels"].cat.categories.equals(reference.obs["bulk_labels"].cat.categories)
+    assert (query.obs["bulk_labels"].astype(str) == cells.obs["bulk_labels"][::3].astype(str)).mean() > 0.6
+    assert query.obs["odd"].cat.categories.tolist() == [False, True]
+
+
+def test_missing_labels_do_not_vote(reference: AnnData, cells: AnnData) -> None:
+    label = pd.Series(pd.NA, index=reference.obs_names, dtype=object)
+    label.iloc[:4] = ["b", "b", "b", "a"]
+    reference.obs["some"] = pd.Categorical(label, categories=["b", "a"], ordered=True)
+    query = cells[:10].copy()
+    scgeoae.tl.map_cells(query, reference, obs="some")
+    assert query.obs["some"].tolist() == ["b"] * 10
+    assert query.obs["some"].cat.ordered
+    assert (query.obs["some_confidence"] == 0.75).all()
+
+
+def test_bad_labels(reference: AnnData, cells: AnnData) -> None:
+    reference.obs["none"] = pd.Categorical([None] * reference.n_obs, categories=["a"])
+    with pytest.raises(KeyError, match=r"Did not find \['cell_type'\]"):
+        place(cells, reference, obs=["phase", "cell_type"])
+    with pytest.raises(ValueError, match="holds numbers"):
+        place(cells, reference, obs="n_counts")
+    with pytest.raises(ValueError, match="no label"):
+        place(cells, reference, obs="none")
+
+
+def test_log(reference: AnnData, cells: AnnData, log: StringIO) -> None:
+    sc.settings.verbosity = 3
+    try:
+        scgeoae.tl.map_cells(cells, reference, obs="phase")
+    finally:
+        sc.settings.verbosity = 1
+    for text in ("mapping 700 cells", "'X_geoae', map coordinates", "'geoae_outside'", "'phase_confidence'"):
+        assert text in log.getvalue()
