@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: alpha 0": {"alpha": 0},
     "ours: no noise": {"noise": 0},
     "ours: neighbours": {"neighbors_weight": 0.02},
-    "ours: short": {"n_steps": DEFAULTS["n_steps"] // 3},
+    "ours: 500 steps": {"n_steps": 500},
 }
 """Arguments of :func:`scgeoae.tl.geometric_ae`; what is not named is the default."""
 
