@@ -217,10 +217,11 @@ def connectivities(adata: AnnData, neighbors_key: str | None = None) -> sparse.c
         If it has no edge.
     """
     key = "neighbors" if neighbors_key is None else neighbors_key
-    if key not in adata.uns or "connectivities_key" not in adata.uns[key]:
-        msg = f"Did not find .uns[{key!r}]. Run `sc.pp.neighbors` first, or pass neighbors_weight=0."
+    name = adata.uns.get(key, {}).get("connectivities_key", "connectivities")  # scanpy's default is not always stored
+    if key not in adata.uns or name not in adata.obsp:
+        msg = f"Did not find .uns[{key!r}] with its .obsp. Run `sc.pp.neighbors` first, or pass neighbors_weight=0."
         raise KeyError(msg)
-    graph = sparse.csr_matrix(adata.obsp[adata.uns[key]["connectivities_key"]])
+    graph = sparse.csr_matrix(adata.obsp[name])
     if not graph.sum() > 0:
         msg = f"The neighbour graph of .uns[{key!r}] has no edge."
         raise ValueError(msg)

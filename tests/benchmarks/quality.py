@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ def main() -> None:
         X, labels = datasets.load(name, arguments.data, max_cells=arguments.max_cells)
         for seed, method in jobs:
             row = {"set": name, "rna": is_rna(name, arguments.data), "method": method, "seed": seed}
-            row |= run(X, labels, method, seed)
+            row |= run(X, labels, method, seed, arguments.threads)
             table = updated(table, row)
             table.to_csv(table_file, index=False)
             (arguments.output / "results.md").write_text(report.markdown(table))
@@ -53,6 +54,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, each with its own split")
     parser.add_argument("--max-cells", type=int, help="draw at most so many cells of each set")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=cores, help="threads of each method (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="leave out what results.csv holds without an error")
     arguments = parser.parse_args()
     for option, known in (("sets", datasets.names(arguments.data)), ("methods", scoring.METHODS)):
@@ -65,7 +68,7 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def run(X: np.ndarray, labels: np.ndarray | None, method: str, seed: int) -> dict[str, object]:
+def run(X: np.ndarray, labels: np.ndarray | None, method: str, seed: int, threads: int) -> dict[str, object]:
     """Measure a method in a fresh process; a failure is a row with its error."""
     train, test = datasets.split(len(X), seed=seed)
     names = np.full(len(X), "") if labels is None else np.array(["" if x is None else str(x) for x in labels])
@@ -74,7 +77,9 @@ def run(X: np.ndarray, labels: np.ndarray | None, method: str, seed: int) -> dic
         np.savez(data, X=X, labels=names, train=train, test=test)
         job.write_text(json.dumps({"method": method, "data": str(data), "seed": seed}))
         command = [sys.executable, "-W", "ignore", __file__, "--worker", str(job), str(row)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Both, as numba's parallel loops set the number of OpenMP's threads, and so of torch's, to its own.
+        limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | limits)
         sizes = {"n_cells": len(train), "n_features": X.shape[1]}
         if row.exists():
             return sizes | json.loads(row.read_text()) | {"error": None}
@@ -95,7 +100,9 @@ def is_done(table: pd.DataFrame, name: str, seed: int, method: str) -> bool:
 def updated(table: pd.DataFrame, row: dict[str, object]) -> pd.DataFrame:
     """Put the row in place of the one with its set, method and seed."""
     same = (table[KEY] == [row[name] for name in KEY]).all(axis=1)
-    rows = [*table[~same].to_dict("records"), row]
+    rows = table.to_dict("records")
+    place = int(np.argmax(same)) if same.any() else len(rows)
+    rows[place : place + 1] = [row]
     columns = ["set", "rna", "method", "seed", "n_cells", "n_features", "threads", *report.MEASURES, "error"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -31,6 +31,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: no noise": {"noise": 0},
     "ours: neighbours": {"neighbors_weight": 0.02},
     "ours: 500 steps": {"n_steps": 500},
+    "ours: isometry": {"regularizer": "isometry"},
+    "ours: less noise": {"noise": 0.25},
+    "ours: alpha .05": {"alpha": 0.05},
+    "ours: rate .02": {"learning_rate": 0.02},
+    "ours: rate .1": {"learning_rate": 0.1},
+    "ours: batch 128": {"batch_size": 128},
+    "ours: silu": {"activation": "silu"},
+    "ours: 3 x 256": {"hidden_dims": (256, 256, 256)},
 }
 """Arguments of :func:`scgeoae.tl.geometric_ae`; what is not named is the default."""
 

@@ -18,7 +18,7 @@ import scgeoae
 from scgeoae._input import DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import Cells
-from scgeoae.tl import _training
+from scgeoae.tl import _arguments, _training
 from scgeoae.tl._warnings import warn_of_failure
 
 if TYPE_CHECKING:
@@ -241,6 +241,26 @@ def test_round_trips(mapped: AnnData, tmp_path: Path, suffix: str) -> None:
     scgeoae.pl.indicatrix(back, show=False)
     scgeoae.pl.det_heatmap(back, field=True, show=False)
     scgeoae.pl.history(back, show=False)
+
+
+def test_neighbour_term_uses_the_graph_that_is_asked_for(small: AnnData, pbmc: AnnData) -> None:
+    plain = embedding(small)
+    sc.pp.neighbors(small, use_rep="X_pca", n_neighbors=5, key_added="five")
+    with_graph = embedding(small, neighbors_weight=0.1, neighbors_key="five")
+    assert not np.array_equal(with_graph, plain)
+    assert np.array_equal(with_graph, embedding(small, neighbors_weight=0.1, neighbors_key="five"))
+    with pytest.raises(KeyError, match="neighbors_weight=0"):
+        embedding(small, neighbors_weight=0.1)
+    small.obsp["five_connectivities"] = sparse.csr_matrix((100, 100))
+    with pytest.raises(ValueError, match="no edge"):
+        embedding(small, neighbors_weight=0.1, neighbors_key="five")
+    train(pbmc, neighbors_weight=0.02, n_steps=20)  # an older object: its uns["neighbors"] does not name the graph
+    assert pbmc.uns["geoae"]["params"]["neighbors_weight"] == 0.02
+
+
+@pytest.mark.parametrize(("n", "steps"), [(3, 250), (700, 342), (2_700, 1_319), (10**6, 1_500)])
+def test_default_budget_of_steps(n: int, steps: int) -> None:
+    assert _arguments.default_steps(n, 512) == steps
 
 
 @pytest.mark.parametrize("d", [1, 3, 5])
