@@ -63,7 +63,7 @@ def test_an_anndata_and_its_model_give_one_file(mapped: AnnData, file: Path, tmp
     other = tmp_path / "other"
     scgeoae.write_model(scgeoae.get.model(mapped), other)
     assert other.read_bytes() == file.read_bytes()
-    assert file.stat().st_size < 150_000
+    assert file.stat().st_size < 100_000
 
 
 def test_a_failed_write_leaves_the_old_file(mapped: AnnData, file: Path, monkeypatch) -> None:

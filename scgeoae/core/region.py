@@ -11,10 +11,7 @@ RESOLUTION = 128
 """Grid cells along the longer side of the box."""
 
 COVERAGE = 0.99
-"""Share of the cells that the region holds, and of those whose reconstruction error is within the limit."""
-
-PRIOR = 1e-3
-"""Weight of the overall mean error beside the cells of a tile, in cells: it decides only where there are none."""
+"""Share of the cells that the region holds."""
 
 PADDING = 0.05
 """Margin of the box on each side, as a share of its longer side."""
@@ -30,13 +27,10 @@ class OccupiedRegion:
         (rows, columns) bool; row 0 is the lowest second coordinate.
     extent
         Left, right, bottom and top of the grid in units of the map.
-    error_limit
-        (rows, columns) float32, input units: the reconstruction error up to which a cell at this place is explained.
     """
 
     mask: np.ndarray
     extent: tuple[float, float, float, float]
-    error_limit: np.ndarray
 
     @property
     def tile_area(self) -> float:
@@ -64,41 +58,23 @@ class OccupiedRegion:
         inside[inside] = self.mask[row[inside], column[inside]]
         return inside
 
-    def explains(self, z: np.ndarray, error: np.ndarray) -> np.ndarray:
-        """Whether cells at ``z`` (n, 2) lie in the region with an ``error`` (n,) within its limit there, (n,) bool."""
-        row, column, _ = _tiles(z, self.mask.shape, self.extent)
-        explained = self.contains(z)
-        explained[explained] = error[explained] <= self.error_limit[row[explained], column[explained]]
-        return explained
 
-
-def occupied_region(z: np.ndarray, error: np.ndarray) -> OccupiedRegion:
-    """Highest-density region of the points ``z`` (n, 2), and the usual reconstruction ``error`` (n,) at its places.
+def occupied_region(z: np.ndarray) -> OccupiedRegion:
+    """Highest-density region of the points ``z`` (n, 2).
 
     The box of the points, without the outermost 0.1 % of each side and padded, is divided into square tiles. Counts are
     smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile), and tiles are occupied where the
-    smoothed count reaches the level that 99 % of the points reach. The limit of the error is its mean, smoothed in the
-    same way, times the factor within which 99 % of the points stay: cell types differ in how much a map explains of
-    them, and a limit for all would be that of the least explained.
+    smoothed count reaches the level that 99 % of the points reach.
     """
     extent, shape = _grid(z)
     row, column, inside = _tiles(z, shape, extent)
-    at = row[inside], column[inside]
+    counts = np.zeros(shape)
+    np.add.at(counts, (row[inside], column[inside]), 1)
     tile = (extent[1] - extent[0]) / shape[1]
     scott = np.sqrt(z.var(0).mean()) * len(z) ** (-1 / 6)
-    width = max(1.0, 0.5 * scott / tile)
-
-    def smoothed(weights: np.ndarray | float) -> np.ndarray:
-        tally = np.zeros(shape)
-        np.add.at(tally, at, weights)
-        return gaussian_filter(tally, width, mode="constant")
-
-    density = smoothed(1.0)
-    level = np.quantile(density[at], 1 - COVERAGE)
-    usual = (smoothed(error[inside]) + PRIOR * error.mean()) / (density + PRIOR)
-    usual = np.maximum(usual, np.finfo(np.float32).tiny)
-    factor = np.quantile(error[inside] / usual[at], COVERAGE)
-    return OccupiedRegion((density >= level) & (density > 0), extent, (factor * usual).astype(np.float32))
+    density = gaussian_filter(counts, max(1.0, 0.5 * scott / tile), mode="constant")
+    level = np.quantile(density[row[inside], column[inside]], 1 - COVERAGE)
+    return OccupiedRegion((density >= level) & (density > 0), extent)
 
 
 def _grid(z: np.ndarray) -> tuple[tuple[float, float, float, float], tuple[int, int]]:

@@ -37,11 +37,7 @@ def to_state(model: GeometricAutoencoder) -> dict[str, Any]:
     if model.features is not None:
         state["features"] = np.array(model.features, dtype=object)
     if model.region is not None:
-        state["region"] = {
-            "mask": model.region.mask.copy(),
-            "extent": np.array(model.region.extent),
-            "error_limit": model.region.error_limit.copy(),
-        }
+        state["region"] = {"mask": model.region.mask.copy(), "extent": np.array(model.region.extent)}
     if model.error_quantiles is not None:
         state["error_quantiles"] = model.error_quantiles.copy()
     if model.obsm_key is not None:
@@ -157,7 +153,7 @@ def _region(stored: Mapping[str, Any]) -> OccupiedRegion:
     if not (left < right and bottom < top and mask.size):
         msg = "The stored model is damaged: region is empty."
         raise ValueError(msg)
-    return OccupiedRegion(mask, (left, right, bottom, top), _finite(stored["error_limit"], mask.shape, "region"))
+    return OccupiedRegion(mask, (left, right, bottom, top))
 
 
 def _projection(stored: Mapping[str, Any], n_features: int) -> Projection:

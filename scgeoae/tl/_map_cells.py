@@ -72,10 +72,9 @@ def map_cells(
     `adata.obs['geoae_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.obs['geoae_outside']` : :class:`pandas.Series`, `bool`
-        Whether the cell lies off the region of the map that the reference occupies, or its reconstruction error is
-        beyond what 99 % of the reference's cells have, relative to the mean error of those around the same place. (On
-        maps that are not of two dimensions: beyond the 99th percentile of the errors of all.) Of cells like the
-        reference's a few percent are flagged.
+        Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
+        region of the map that the reference occupies (maps of two dimensions). Of cells like the reference's about 2 %
+        are flagged.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the neighbours that have it.
     `adata.uns['geoae']` : :class:`dict`
@@ -124,11 +123,12 @@ def map_cells(
 
 def outside(model: GeometricAutoencoder, cells: Cells) -> np.ndarray:
     """Whether the reference does not explain a cell, (n,) bool: by its reconstruction error or by its place."""
-    if model.region is not None:
-        return ~model.region.explains(cells.z, cells.error)
+    flag = np.zeros(len(cells.z), dtype=bool)
     if model.error_quantiles is not None:
-        return cells.error > model.error_quantiles[OUTSIDE_PERCENTILE]
-    return np.zeros(len(cells.z), dtype=bool)
+        flag |= cells.error > model.error_quantiles[OUTSIDE_PERCENTILE]
+    if model.region is not None:
+        flag |= ~model.region.contains(cells.z)
+    return flag
 
 
 def _reference(adata_ref: Any, key: str) -> tuple[GeometricAutoencoder, AnnData | None]:

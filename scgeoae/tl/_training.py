@@ -77,5 +77,5 @@ def given_cells(model: GeometricAutoencoder, rows: Rows, z: np.ndarray, centre: 
 def remember_cells(model: GeometricAutoencoder, z: np.ndarray, error: np.ndarray) -> None:
     """Keep what the model needs to know of its training cells: where they lie and how well they are explained."""
     if model.n_components == 2:
-        model.region = occupied_region(z, error)
+        model.region = occupied_region(z)
     model.error_quantiles = np.quantile(error, np.linspace(0, 1, 101))
