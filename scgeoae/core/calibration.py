@@ -43,11 +43,19 @@ def substitute(model: GeometricAutoencoder, forward: np.ndarray, shift: np.ndarr
     if model.encoder is not None:
         _compose(model.encoder.last, left=linear, offset=-linear @ origin)
     first = model.decoder.first
-    weight = first.weight.double().cpu()  # W z + b = W forward^-1 z' + (b + W shift)
-    first.bias.copy_(first.bias.double().cpu() + weight @ origin)
-    first.weight.copy_(torch.linalg.solve(linear, weight, left=False))
+    weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
+    _assign(first.bias, _exact(first.bias) + weight @ origin)
+    _assign(first.weight, torch.linalg.solve(linear, weight, left=False))
 
 
 def _compose(layer: torch.nn.Linear, left: torch.Tensor, offset: torch.Tensor) -> None:
-    layer.weight.copy_(left @ layer.weight.double().cpu())
-    layer.bias.copy_(left @ layer.bias.double().cpu() + offset)
+    _assign(layer.weight, left @ _exact(layer.weight))
+    _assign(layer.bias, left @ _exact(layer.bias) + offset)
+
+
+def _exact(parameter: torch.Tensor) -> torch.Tensor:
+    return parameter.cpu().double()  # in this order: MPS has no float64
+
+
+def _assign(parameter: torch.Tensor, value: torch.Tensor) -> None:
+    parameter.copy_(value.to(parameter.dtype))

@@ -148,7 +148,7 @@ def nonlinearity(
 def _in_float64(model: GeometricAutoencoder) -> GeometricAutoencoder:
     """A copy on the model's device, or on the host where that has no float64."""
     home = model.mean.device
-    return deepcopy(model).to(torch.device("cpu") if home.type == "mps" else home, torch.float64)
+    return deepcopy(model).to(torch.device("cpu") if home.type == "mps" else home).double()
 
 
 def _tangent_blocks(model: GeometricAutoencoder, z: np.ndarray) -> Iterator[tuple[slice, Tensor]]:

@@ -73,7 +73,7 @@ def _reconstruction(model: GeometricAutoencoder, rows: Rows, error: np.ndarray) 
     """Compare with the best linear map of the same dimension, both on a sample of cells."""
     n_sampled = min(SAMPLE, len(error), block_size(rows))
     sample = torch.as_tensor(np.linspace(0, len(error) - 1, n_sampled).astype(np.int64))
-    x = model.standardize(rows.take(sample)).double().cpu()
+    x = model.standardize(rows.take(sample)).cpu().double()
     sigma = torch.linalg.svdvals(x - x.mean(0))
     linear = float(sigma[model.n_components :].square().sum() / x.numel())
     ours = float(np.square(error[sample.numpy()]).mean() / model.scale.item() ** 2)
