@@ -73,7 +73,7 @@ def map_cells(
         Root mean square over features of what the map does not explain, in input units.
     `adata.obs['geoae_outside']` : :class:`pandas.Series`, `bool`
         Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
-        region of the map that the reference occupies (maps of two dimensions). Of cells like the reference's about 2 %
+        region of the map that the reference occupies (maps of two dimensions). Of cells like the reference's up to 4 %
         are flagged.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the neighbours that have it.
