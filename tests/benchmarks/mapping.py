@@ -1,6 +1,6 @@
 """How fast, how lean and how right new cells are mapped and points decoded: run by hand with ``--data DIR``.
 
-``OMP_NUM_THREADS=2 python tests/benchmarks/mapping.py --data ../shared/data``
+``OMP_NUM_THREADS=2 python tests/benchmarks/mapping.py --data DIR``
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every method on every data set, with several seeds, into one table: run by hand.
 
-``python tests/benchmarks/quality.py --data ../shared/data --output results``
+``python tests/benchmarks/quality.py --data DIR --output results``
 """
 
 from __future__ import annotations
