@@ -16,6 +16,7 @@ from .rows import block_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import numpy as np
     from scipy import sparse
     from torch import Tensor
 
@@ -192,7 +193,7 @@ class Trainer:
         total = validation[0] + self.recipe.alpha * validation[1] if len(self.held_out) else 0.0
         if total < self._lowest:
             self._lowest, self._lowest_at = total, len(history.step)
-        if total <= (1 + TOLERANCE) * self._lowest:
+        if is_kept(total, self._lowest):
             self._best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def _validation_loss(self) -> tuple[float, float]:
@@ -204,6 +205,11 @@ class Trainer:
         if self.recipe.patience is None or not len(self.held_out):
             return False
         return len(self.history.step) - self._lowest_at >= self.recipe.patience
+
+
+def is_kept(total: float | np.ndarray, lowest: float | np.ndarray) -> bool | np.ndarray:
+    """Whether weights of this validation loss are kept, when ``lowest`` is the lowest so far; numbers or arrays."""
+    return total <= (1 + TOLERANCE) * lowest
 
 
 def schedule(step: int, n_steps: int) -> float:

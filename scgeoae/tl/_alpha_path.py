@@ -13,7 +13,7 @@ from scanpy import logging as logg
 
 from .. import get
 from .._keys import ResultKeys, alpha_path_key, is_result
-from ..core.training import TOLERANCE
+from ..core.training import is_kept
 from . import _arguments
 from ._geometric_ae import geometric_ae
 
@@ -144,8 +144,8 @@ def _measure(adata: AnnData, alpha: float, arguments: Mapping[str, Any]) -> dict
 
 
 def _validation_reconstruction(history: Mapping[str, np.ndarray], alpha: float) -> float:
-    """Of the weights that :class:`~scgeoae.core.training.Trainer` kept: the latest within `TOLERANCE` of the lowest."""
+    """Of the weights that :class:`~scgeoae.core.training.Trainer` kept: the latest that `is_kept`."""
     reconstruction = history["validation_reconstruction"]
     total = reconstruction + alpha * history["validation_regularizer"]
-    kept = np.flatnonzero(total <= (1 + TOLERANCE) * np.fmin.accumulate(total))
+    kept = np.flatnonzero(is_kept(total, np.fmin.accumulate(total)))
     return float(reconstruction[kept[-1]]) if len(kept) else float("nan")
