@@ -107,6 +107,8 @@ class ProjectedRows:
         Device of the model.
     """
 
+    chunk = 1
+
     def __init__(self, genes: Genes, projection: Projection, device: torch.device, *, scaled: bool) -> None:
         self.genes, self.projection, self.device, self.scaled = genes, projection, device, scaled
         self.shape = (genes.shape[0], projection.n_features)

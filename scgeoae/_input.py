@@ -153,6 +153,8 @@ def _real_matrix(matrix: Any, source: str) -> np.ndarray | sparse.csr_matrix | s
 class DenseRows:
     """A dense matrix; moved to the device once where it fits there, else batch by batch."""
 
+    chunk = 1
+
     def __init__(self, matrix: np.ndarray, device: torch.device) -> None:
         self.shape = matrix.shape
         self.device = device
@@ -173,6 +175,8 @@ class DenseRows:
 
 class CsrRows:
     """A CSR matrix, densified batch by batch and never as a whole."""
+
+    chunk = 1
 
     def __init__(self, matrix: sparse.csr_matrix | sparse.csr_array, device: torch.device) -> None:
         self.shape = matrix.shape

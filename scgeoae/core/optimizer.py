@@ -86,6 +86,7 @@ class HybridOptimizer:
         self.optimizers: list[torch.optim.Optimizer] = [adam]
         if hidden:
             self.optimizers.append(Muon(hidden, lr=learning_rate, weight_decay=weight_decay))
+        self.parameters = hidden + rest
         self._peaks = [(group, group["lr"]) for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self, share: float) -> None:
@@ -95,3 +96,10 @@ class HybridOptimizer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
+
+    def forget(self) -> None:
+        """Drop the averages of past gradients."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group.pop("average", None)

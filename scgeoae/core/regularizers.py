@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import geometry
+from .processes import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
 
 
 class Pullback:
-    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularisers."""
+    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularisers.
+
+    With several processes, at the points of all of them.
+    """
 
     def __init__(self, tangents: Tensor) -> None:
         self.tangents = tangents
+        self.n_components = len(tangents)
 
     @cached_property
     def metric(self) -> Tensor:
         """`G`, (n, d, d)."""
-        return geometry.metric(self.tangents)
+        return gather(geometry.metric(self.tangents))
 
     @cached_property
     def trace(self) -> Tensor:
@@ -35,7 +40,7 @@ class Pullback:
     @cached_property
     def log_det(self) -> Tensor:
         """`ln sqrt(det G)`, (n,)."""
-        return geometry.log_det(self.tangents)
+        return gather(geometry.log_det(self.tangents))
 
 
 def area(pullback: Pullback) -> Tensor:
@@ -45,13 +50,13 @@ def area(pullback: Pullback) -> Tensor:
 
 def isometry(pullback: Pullback) -> Tensor:
     """`d E[tr G^2] / E[tr G]^2 - 1`: 0 exactly for a scaled isometry (Lee et al. 2022)."""
-    d = len(pullback.tangents)
+    d = pullback.n_components
     return d * pullback.metric.square().sum((1, 2)).mean() / pullback.trace.mean().square() - 1
 
 
 def conformal(pullback: Pullback) -> Tensor:
     """`E[ln(tr G / d) - ln(det G) / d]`: 0 exactly where `G` is a multiple of the identity, angles kept."""
-    d = len(pullback.tangents)
+    d = pullback.n_components
     return ((pullback.trace / d).log() - 2 * pullback.log_det / d).mean()
 
 

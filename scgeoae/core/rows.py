@@ -19,6 +19,8 @@ class Rows(Protocol):
 
     shape: tuple[int, int]
     device: torch.device
+    chunk: int
+    """Rows that are read together: 1 where any row is at hand."""
 
     def take(self, index: Tensor) -> Tensor:
         """Rows (len(index), D) at the positions ``index``, an integer tensor on the host."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from . import processes
+from .batches import Batches, n_held_out, split
+from .loss import Loss, interpolates, loss, plain_loss
 from .neighbors import NeighborGraph, contrast
 from .optimizer import HybridOptimizer
-from .regularizers import weighted_sum
 from .rows import block_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    import numpy as np
     from scipy import sparse
     from torch import Tensor
 
@@ -24,12 +26,10 @@ if TYPE_CHECKING:
     from .network import DenseNetwork
     from .rows import Rows
 
-MAX_VALIDATION_CELLS = 2_000
 N_VALIDATIONS = 50
 WARM_UP = 0.05
-TOLERANCE = 0.02
-"""Validation losses this much above the lowest differ from it by the noise of the few held-out cells: of such, the
-latest weights are kept, which were trained at the lowest rate."""
+RETRY_SHARE = 0.1
+"""Share of the learning rate at which a training whose loss was not finite goes on."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,15 @@ class Recipe:
     validation_fraction: float
     patience: int | None
     neighbors_weight: float = 0.0
+    interpolation: float = 0.0
 
 
 @dataclass
 class History:
-    """One entry a validation: means of the training losses since the last one, and the losses of held-out cells."""
+    """One entry a validation: means of the training losses since the last one, and the losses of held-out cells.
+
+    `kept_at` is the step of the weights that were kept, `retried_at` the one at which the loss was not finite, if ever.
+    """
 
     step: list[int] = field(default_factory=list)
     reconstruction: list[float] = field(default_factory=list)
@@ -60,25 +64,8 @@ class History:
     validation_reconstruction: list[float] = field(default_factory=list)
     validation_regularizer: list[float] = field(default_factory=list)
     interrupted: bool = False
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The terms of the loss, without unit."""
-
-    reconstruction: Tensor
-    regularizer: Tensor
-
-
-def loss(model: GeometricAutoencoder, x: Tensor, z: Tensor, weights: Mapping[str, float], n_tangents: int) -> Loss:
-    """Reconstruction and regulariser of standardised cells ``x`` (n, D) decoded from ``z`` (n, d).
-
-    The regulariser is estimated on the first ``n_tangents`` of them.
-    """
-    if n_tangents == 0:
-        return Loss((model.decoder(z) - x).square().mean(), x.new_zeros(()))
-    decoded, tangents = model.decoder.pushforward(z, n_tangents)
-    return Loss((decoded - x).square().mean(), weighted_sum(weights, tangents))
+    kept_at: int = 0
+    retried_at: int | None = None
 
 
 class Trainer:
@@ -111,105 +98,165 @@ class Trainer:
     ) -> None:
         self.model, self.rows, self.recipe, self.generator = model, rows, recipe, generator
         self.coordinates = coordinates
-        n_held_out = min(int(rows.shape[0] * recipe.validation_fraction), MAX_VALIDATION_CELLS, block_size(rows))
-        self.training, self.held_out = _split(rows.shape[0], n_held_out, generator)
-        self.graph = None if adjacency is None else NeighborGraph(adjacency, self.training)
+        n, limit = rows.shape[0], block_size(rows)
+        training, self.held_out = split(n, n_held_out(rows, recipe.validation_fraction, limit), generator)
+        self.batches = Batches(training, recipe.batch_size, rows.chunk, generator)
+        self.graph = None if adjacency is None else NeighborGraph(adjacency, training)
         self.log_scale = torch.ones((), device=rows.device, requires_grad=True)
+        others = [] if self.graph is None else [self.log_scale]
+        self.optimizer = HybridOptimizer(model, recipe.learning_rate, recipe.weight_decay, others)
         self.history = History()
-        self._lowest, self._lowest_at = math.inf, 0
-        self._best: dict[str, Tensor] | None = None
+        self.rate = 1.0
+        self._sums = torch.zeros(2, device=rows.device)
+        self._lowest, self._lowest_at = torch.tensor(math.inf), 0
+        self._best = self._weights()
 
     def run(self, progress: Callable[[int], Any] = lambda _: None) -> History:
-        """Train; on Ctrl-C keep what was learned so far."""
-        others = [] if self.graph is None else [self.log_scale]
-        optimizer = HybridOptimizer(self.model, self.recipe.learning_rate, self.recipe.weight_decay, others)
+        """Train; on Ctrl-C keep what was learned so far, unless there are other processes, which would wait."""
         try:
-            self._steps(optimizer, progress)
+            self._steps(progress)
         except KeyboardInterrupt:
+            if processes.world_size() > 1:
+                raise
             self.history.interrupted = True
-        if self._best is not None:
-            self.model.load_state_dict(self._best)
+        self.model.load_state_dict(self._best)
         return self.history
 
-    def _steps(self, optimizer: HybridOptimizer, progress: Callable[[int], Any]) -> None:
+    def _steps(self, progress: Callable[[int], Any]) -> None:
         n_steps = self.recipe.n_steps
         every = max(1, n_steps // N_VALIDATIONS)
-        sums = torch.zeros(2, device=self.rows.device)
-        batches = _batches(self.training, self.recipe.batch_size, self.generator)
-        for step in range(1, n_steps + 1):
-            share = schedule(step, n_steps)
-            terms = self._backward(next(batches))
-            optimizer.step(share)
-            sums += torch.stack([terms.reconstruction, terms.regularizer]).detach()
+        for step in range(self.step + 1, n_steps + 1):
+            share = schedule(step, n_steps) * self.rate
+            self._sums += self._backward(next(self.batches))
+            processes.sum_gradients(self.optimizer.parameters)
+            self.optimizer.step(share)
             if step % every == 0 or step == n_steps:
-                self._validate(step, sums / (step - (self.history.step or [0])[-1]), share)
-                sums.zero_()
+                self._validate(step, share)
                 progress(step)
                 if self._out_of_patience():
                     break
 
-    def _backward(self, index: Tensor) -> Loss:
-        """Gradients of the loss of one batch; with a graph its second half are neighbours of the first."""
+    @property
+    def step(self) -> int:
+        """The last step after which the model was validated."""
+        return (self.history.step or [0])[-1]
+
+    def _backward(self, index: Tensor) -> Tensor:
+        """Gradients of the loss of one batch, and its terms (2,), reconstruction and regulariser.
+
+        With a graph the batch's second half are neighbours of the first.
+        """
         recipe = self.recipe
         if self.graph is not None:
             heads = index[: (len(index) + 1) // 2]
             index = torch.cat([heads, self.graph.partners(heads, self.generator)])
-        x = self.model.standardize(self.rows.take(index))
-        z = self._latent(x, index, recipe.noise)
-        n_tangents = min(recipe.regularizer_batch, len(index)) if recipe.alpha else 0
-        terms = loss(self.model, x, z, recipe.regularizer, n_tangents)
-        total = terms.reconstruction + recipe.alpha * terms.regularizer
+        mine = processes.positions_owned(index, self.rows.shape[0])
+        x = self.model.standardize(self.rows.take(index[mine]))
+        z = self._latent(x, index, mine, recipe.noise)
+        terms = self._loss(x, z, index, mine) if recipe.alpha else plain_loss(self.model, x, z)
+        n_processes = processes.world_size()
+        reconstruction = terms.squares.sum() / (len(index) * x.shape[1])
+        total = reconstruction + recipe.alpha / n_processes * terms.regularizer
         if self.graph is not None:
-            head, tail = z.chunk(2)
-            total = total + recipe.neighbors_weight * contrast(head, tail, self.log_scale)
+            head, tail = self._everywhere(z, index).chunk(2)
+            total = total + recipe.neighbors_weight / n_processes * contrast(head, tail, self.log_scale)
         total.backward()
-        return terms
+        return torch.stack([reconstruction, terms.regularizer]).detach()
 
-    def _latent(self, x: Tensor, index: Tensor, noise: float = 0) -> Tensor:
+    def _loss(self, x: Tensor, z: Tensor, index: Tensor, mine: Tensor | slice) -> Loss:
+        """With the regulariser at the batch's first cells, and between cells."""
+        n_points = min(self.recipe.regularizer_batch, len(index))
+        n_between = int(self.recipe.interpolation * n_points)
+        n_cells = n_points - n_between
+        n_tangents = n_cells if isinstance(mine, slice) else int((mine < n_cells).sum())
+        between = None
+        if n_between:
+            points = interpolates(self._everywhere(z, index), n_between, self.generator)
+            between = points[processes.rank() :: processes.world_size()]
+        return loss(self.model, x, z, self.recipe.regularizer, n_tangents, between)
+
+    def _latent(self, x: Tensor, index: Tensor, mine: Tensor | slice, noise: float = 0) -> Tensor:
+        """Map coordinates of this process's cells ``x``, those at ``mine`` of the batch ``index``."""
         if self.coordinates is not None:
-            return self.coordinates[index.to(x.device)]
-        if noise:
-            x = x + noise * torch.randn(x.shape, generator=self.generator).to(x.device)
+            return self.coordinates[index[mine].to(x.device)]
+        if noise:  # drawn for the whole batch, so that it does not depend on the number of processes
+            x = x + noise * torch.randn(len(index), x.shape[1], generator=self.generator)[mine].to(x.device)
         encoder = cast("DenseNetwork", self.model.encoder)
         return encoder(x)
 
+    def _everywhere(self, z: Tensor, index: Tensor) -> Tensor:
+        """Coordinates of the whole batch, in its order."""
+        if processes.world_size() == 1:
+            return z
+        order = processes.owners(index, self.rows.shape[0]).argsort(stable=True)  # as `gather` joins them
+        return processes.gather(z)[order.argsort().to(z.device)]
+
     @torch.no_grad()
-    def _validate(self, step: int, training: Tensor, share: float) -> None:
+    def _validate(self, step: int, share: float) -> None:
         history = self.history
-        reconstruction, regularizer = training.tolist()
+        n_since = step - self.step
+        processes.sum_(self._sums[:1])
+        reconstruction, regularizer = (self._sums / n_since).tolist()
+        self._sums.zero_()
         if not math.isfinite(reconstruction + regularizer):
-            msg = (
-                f"The loss is not finite at step {step} of {self.recipe.n_steps}. "
-                f"Lower learning_rate ({self.recipe.learning_rate}) or alpha ({self.recipe.alpha})."
-            )
-            raise FloatingPointError(msg)
+            self._retry(step)
         history.step.append(step)
         history.reconstruction.append(reconstruction)
         history.regularizer.append(regularizer)
         history.learning_rate.append(share * self.recipe.learning_rate)
-        validation = self._validation_loss() if len(self.held_out) else (math.nan, math.nan)
-        history.validation_reconstruction.append(validation[0])
-        history.validation_regularizer.append(validation[1])
-        total = validation[0] + self.recipe.alpha * validation[1] if len(self.held_out) else 0.0
-        if total < self._lowest:
-            self._lowest, self._lowest_at = total, len(history.step)
-        if is_kept(total, self._lowest):
-            self._best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        losses, regularizer = self._validation_loss()
+        history.validation_reconstruction.append(losses.mean().item())
+        history.validation_regularizer.append(regularizer)
+        self._keep_or_not(losses + self.recipe.alpha * regularizer)
 
-    def _validation_loss(self) -> tuple[float, float]:
-        x = self.model.standardize(self.rows.take(self.held_out))
-        terms = loss(self.model, x, self._latent(x, self.held_out), self.recipe.regularizer, len(x))
-        return terms.reconstruction.item(), terms.regularizer.item()
+    def _keep_or_not(self, losses: Tensor) -> None:
+        """Keep the weights if the ``losses`` of the held-out cells (m,) are not above the lowest but for noise.
+
+        The noise is one standard error of the paired differences. Of such weights the latest are kept, which were
+        trained at the lowest rate; without held-out cells the last.
+        """
+        excess = losses - self._lowest
+        if excess.mean() < 0:
+            self._lowest, self._lowest_at = losses, len(self.history.step)
+        elif len(losses) and not excess.mean() <= excess.std() / len(excess) ** 0.5:
+            return
+        self._best, self.history.kept_at = self._weights(), self.step
+
+    def _retry(self, step: int) -> None:
+        """Go on from the last good weights at a lower rate, once."""
+        if self.history.retried_at is not None:
+            msg = (
+                f"The loss is not finite at step {step} of {self.recipe.n_steps}, also not at {RETRY_SHARE:g} of the "
+                f"learning rate. Lower learning_rate ({self.recipe.learning_rate}) or alpha ({self.recipe.alpha})."
+            )
+            raise FloatingPointError(msg)
+        self.history.retried_at = step
+        self.rate = RETRY_SHARE
+        self.model.load_state_dict(self._best)
+        self.optimizer.forget()
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def _validation_loss(self) -> tuple[Tensor, float]:
+        """Reconstruction loss of each held-out cell (m,), and their regulariser; NaN without any."""
+        if not len(self.held_out):
+            return self.held_out.float(), math.nan
+        index = self.held_out
+        mine = processes.positions_owned(index, self.rows.shape[0])
+        x = self._held_out_rows
+        terms = loss(self.model, x, self._latent(x, index, mine), self.recipe.regularizer, len(x))
+        return processes.gather(terms.squares) / x.shape[1], terms.regularizer.item()
+
+    @cached_property
+    def _held_out_rows(self) -> Tensor:
+        mine = processes.positions_owned(self.held_out, self.rows.shape[0])
+        return self.model.standardize(self.rows.take(self.held_out[mine]))
 
     def _out_of_patience(self) -> bool:
         if self.recipe.patience is None or not len(self.held_out):
             return False
         return len(self.history.step) - self._lowest_at >= self.recipe.patience
-
-
-def is_kept(total: float | np.ndarray, lowest: float | np.ndarray) -> bool | np.ndarray:
-    """Whether weights of this validation loss are kept, when ``lowest`` is the lowest so far; numbers or arrays."""
-    return total <= (1 + TOLERANCE) * lowest
 
 
 def schedule(step: int, n_steps: int) -> float:
@@ -218,22 +265,3 @@ def schedule(step: int, n_steps: int) -> float:
     if step <= warm:
         return step / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / (n_steps - warm + 1)))
-
-
-def _split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Training and held-out cells; fewer than two held-out cells have no variance, so then there are none."""
-    if n_held_out < 2:
-        n_held_out = 0
-    order = torch.randperm(n, generator=generator)
-    return order[n_held_out:], order[:n_held_out]
-
-
-def _batches(index: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of ``size``: one shuffled epoch after the other, no cell left over."""
-    size = min(size, len(index))
-    queue = index[:0]
-    while True:
-        while len(queue) < size:
-            queue = torch.cat([queue, index[torch.randperm(len(index), generator=generator)]])
-        yield queue[:size]
-        queue = queue[size:]

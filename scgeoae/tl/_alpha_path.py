@@ -13,7 +13,6 @@ from scanpy import logging as logg
 
 from .. import get
 from .._keys import ResultKeys, alpha_path_key, is_result
-from ..core.training import is_kept
 from . import _arguments
 from ._geometric_ae import geometric_ae
 
@@ -136,16 +135,14 @@ def _measure(adata: AnnData, alpha: float, arguments: Mapping[str, Any]) -> dict
     return {
         "alpha": alpha,
         "reconstruction": float(adata.obs[keys.error].pow(2).mean() / get.model(adata).scale.item() ** 2),
-        "validation_reconstruction": _validation_reconstruction(result["history"], alpha),
+        "validation_reconstruction": _validation_reconstruction(result),
         "log_det_variance": float(log_det.var()),
         "det_p95_p5": float(np.exp(high - low)),
         "anisotropy": float(adata.obs[keys.anisotropy].median()),
     }
 
 
-def _validation_reconstruction(history: Mapping[str, np.ndarray], alpha: float) -> float:
-    """Of the weights that :class:`~scgeoae.core.training.Trainer` kept: the latest that `is_kept`."""
-    reconstruction = history["validation_reconstruction"]
-    total = reconstruction + alpha * history["validation_regularizer"]
-    kept = np.flatnonzero(is_kept(total, np.fmin.accumulate(total)))
-    return float(reconstruction[kept[-1]]) if len(kept) else float("nan")
+def _validation_reconstruction(result: Mapping[str, Any]) -> float:
+    """Of the weights that :class:`~scgeoae.core.training.Trainer` kept."""
+    history = result["history"]
+    return float(history["validation_reconstruction"][history["step"] == result["params"]["kept_at"]][0])

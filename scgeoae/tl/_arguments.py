@@ -17,6 +17,8 @@ from ..core.training import Recipe
 MIN_CELLS = 3
 MAX_STEPS = 1_500
 MAX_PASSES = 250
+OPTIONAL = ("neighbors_weight", "interpolation")
+"""Fields of a recipe that some tools leave at 0."""
 
 
 def recipe(**arguments: Any) -> Recipe:
@@ -30,13 +32,16 @@ def recipe(**arguments: Any) -> Recipe:
     for name, lowest in {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}.items():
         if not (name == "patience" and arguments[name] is None):
             arguments[name] = whole_number(arguments[name], name, lowest)
-    for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction", "neighbors_weight"):
+    for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction", *OPTIONAL):
         arguments[name] = real_number(arguments.get(name, 0), name, 0)
     if arguments["learning_rate"] == 0:
         msg = "learning_rate must be positive; it is 0."
         raise ValueError(msg)
     if arguments["validation_fraction"] >= 1:
         msg = f"validation_fraction must be below 1; it is {arguments['validation_fraction']}."
+        raise ValueError(msg)
+    if arguments["interpolation"] > 1:
+        msg = f"interpolation must be at most 1; it is {arguments['interpolation']}."
         raise ValueError(msg)
     return Recipe(**arguments)
 

@@ -34,9 +34,10 @@ def geometric_ae(
     alpha: float = 0.2,
     regularizer: str | Mapping[str, float] | None = None,
     regularizer_batch: int = 64,
+    interpolation: float = 0.5,
     neighbors_weight: float = 0.0,
     neighbors_key: str | None = None,
-    noise: float = 0.5,
+    noise: float = 0.35,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
     activation: str = "elu",
     n_steps: int | None = None,
@@ -79,7 +80,10 @@ def geometric_ae(
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): area alone is often bought
         by shearing, which the conformal part prevents.
     regularizer_batch
-        Number of cells of each batch on which the regulariser is estimated.
+        Number of points of each batch at which the regulariser is estimated.
+    interpolation
+        Share of these points that lie between two cells, anywhere on the straight line between them, so that
+        determinants and decoding mean something between clusters too. The others are cells.
     neighbors_weight
         Weight of the neighbour term, a contrastive cross-entropy between scanpy's neighbour graph and the map: 0.01 to
         0.03 keeps more nearest neighbours, at some cost in global distances. 0 uses no graph.
@@ -104,7 +108,8 @@ def geometric_ae(
     weight_decay
         Decoupled weight decay.
     validation_fraction
-        Share of cells held out of training (at most 2,000). The weights of their lowest loss are kept.
+        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is within
+        one standard error of the lowest, the latest are kept.
     patience
         Stop after this many validations without a better one; there are 50 in a full run. By default never.
     rng
@@ -156,6 +161,7 @@ def geometric_ae(
         alpha=alpha,
         regularizer=_arguments.regularizer_weights(regularizer, n_components),
         regularizer_batch=regularizer_batch,
+        interpolation=interpolation,
         neighbors_weight=neighbors_weight,
         noise=noise,
         n_steps=_arguments.default_steps(representation.matrix.shape[0], batch_size) if n_steps is None else n_steps,

@@ -42,7 +42,7 @@ def write_result(
     adata.uns[keys.uns] = {
         "params": {"basis": keys.obsm}
         | {name: value for name, value in params.items() if value is not None}
-        | {"interrupted": history.interrupted},
+        | {"interrupted": history.interrupted, "kept_at": history.kept_at},
         "model": to_state(model),
         "history": curves,
     }

@@ -15,6 +15,7 @@ from ..core.calibration import principal_frame, substitute, unit_of
 from ..core.evaluation import describe, describe_at
 from ..core.region import occupied_region
 from ..core.rows import fit_scaling
+from ..core.training import RETRY_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,11 @@ def run(trainer: Trainer) -> History:
     n_steps = trainer.recipe.n_steps
     with tqdm(total=n_steps, unit="step", disable=settings.verbosity < QUIET_BELOW, leave=False) as bar:
         history = trainer.run(lambda step: bar.update(step - bar.n))
+    if history.retried_at is not None:
+        logg.warning(
+            f"The loss was not finite at step {history.retried_at}: training went on from the last good weights at "
+            f"{RETRY_SHARE:g} of the learning rate. Lower learning_rate or alpha."
+        )
     if history.interrupted:
         logg.warning("Training was interrupted: the best weights so far are kept, params['interrupted'] is True.")
     return history

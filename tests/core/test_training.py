@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ import torch
 from scipy import sparse
 
 from scgeoae._input import DenseRows
-from scgeoae.core import training
 from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.batches import OPEN_CHUNKS, Batches, shuffled
+from scgeoae.core.loss import interpolates
 from scgeoae.core.neighbors import NeighborGraph, contrast
 from scgeoae.core.optimizer import orthogonalize
 from scgeoae.core.rows import fit_scaling
@@ -54,42 +54,62 @@ def test_learns_a_paraboloid() -> None:
 def test_best_weights_are_kept() -> None:
     run = trainer()
     history = run.run()
-    total = np.array(history.validation_reconstruction) + 0.1 * np.array(history.validation_regularizer)
     with torch.no_grad():
-        reconstruction, regularizer = run._validation_loss()
-    kept = np.flatnonzero(total <= (1 + training.TOLERANCE) * np.minimum.accumulate(total))[-1]
-    assert reconstruction + 0.1 * regularizer == pytest.approx(total[kept], rel=1e-6)
+        losses, regularizer = run._validation_loss()
+    kept = history.step.index(history.kept_at)
+    assert losses.mean().item() == pytest.approx(history.validation_reconstruction[kept], rel=1e-6)
+    assert regularizer == pytest.approx(history.validation_regularizer[kept], rel=1e-6)
 
 
-def test_weights_of_a_worse_validation_are_dropped(monkeypatch) -> None:
-    run = trainer()
-    losses = iter([3.0, 1.0, *[1.5] * 50])
-    at_lowest: list[torch.Tensor] = []
-
-    def validate() -> tuple[float, float]:
-        value = next(losses)
-        if value == 1.0:
-            at_lowest.append(run.model.mean.new_tensor(run.model.decoder.last.bias.detach().numpy()))
-        return value, 0.0
-
-    monkeypatch.setattr(run, "_validation_loss", validate)
-    run.run()
-    assert torch.equal(run.model.decoder.last.bias.detach(), at_lowest[0])
+@pytest.mark.parametrize(
+    ("later", "kept"),
+    [
+        (torch.full((4,), 1.5), 20),  # above the lowest for every cell
+        (torch.tensor([0.0, 2.0, 0.5, 1.6]), 80),  # above it by less than its noise
+        (torch.full((4,), torch.nan), 20),
+    ],
+)
+def test_weights_of_a_worse_validation_are_dropped(monkeypatch, later: torch.Tensor, kept: int) -> None:
+    run = trainer(replace(RECIPE, n_steps=80, alpha=0))
+    losses = iter([torch.full((4,), 3.0), *[torch.ones(4)] * 19, *[later] * 60])
+    monkeypatch.setattr(run, "_validation_loss", lambda: (next(losses), 0.0))
+    assert run.run().kept_at == kept
+    assert torch.equal(run.model.decoder.last.bias, run._best["decoder.layers.3.bias"])
 
 
 def test_patience_stops_early(monkeypatch) -> None:
     run = trainer(replace(RECIPE, patience=3))
-    losses = iter([3.0, 2.0, 1.0, *[5.0] * 50])
+    losses = iter(torch.tensor([3.0, 2.0, 1.0, *[5.0] * 50]).expand(4, -1).T)
     monkeypatch.setattr(run, "_validation_loss", lambda: (next(losses), 0.0))
     assert len(run.run().step) == 6
 
 
 def test_non_finite_loss_names_the_step() -> None:
-    run = trainer()
-    with torch.no_grad():
-        run.model.decoder.last.bias.fill_(torch.inf)
-    with pytest.raises(FloatingPointError, match="step 4 of 200"):
+    run = trainer(replace(RECIPE, learning_rate=1e20))
+    with pytest.raises(FloatingPointError, match="step 8 of 200"):
         run.run()
+
+
+def test_one_non_finite_loss_is_survived() -> None:
+    """Training goes on from the last good weights at a lower rate."""
+    run = trainer()
+    before: list[torch.Tensor] = []
+
+    def spoil(step: int) -> None:
+        if step == 100:
+            before.append(run._best["decoder.layers.0.bias"])
+            with torch.no_grad():
+                run.model.decoder.last.bias.fill_(torch.inf)
+        if step == 104:
+            assert torch.equal(run.model.decoder.first.bias, before[0])
+
+    history = run.run(spoil)
+    assert history.retried_at == 104
+    assert history.step[-1] == 200
+    assert np.isfinite(history.validation_reconstruction).all()
+    rates = np.array(history.learning_rate)
+    assert rates[26] < 0.11 * rates[24]
+    assert history.validation_reconstruction[-1] <= 1.05 * history.validation_reconstruction[24]
 
 
 def test_interruption_keeps_the_best_weights(monkeypatch) -> None:
@@ -107,21 +127,61 @@ def test_interruption_keeps_the_best_weights(monkeypatch) -> None:
 
 def test_every_cell_is_seen_once_an_epoch() -> None:
     index = torch.arange(100, 110)
-    batches = training._batches(index, 4, torch.Generator().manual_seed(0))
-    seen = torch.cat(list(islice(batches, 5)))
+    batches = Batches(index, 4, 1, torch.Generator().manual_seed(0))
+    seen = torch.cat([next(batches) for _ in range(5)])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == index.tolist()
 
 
 def test_batches_of_fewer_cells_than_asked() -> None:
-    batch = next(training._batches(torch.arange(3), 512, torch.Generator()))
+    batch = next(Batches(torch.arange(3), 512, 1, torch.Generator()))
     assert sorted(batch.tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_batches_go_on_from_their_state(chunk: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    batches = Batches(torch.arange(100, 117), 5, chunk, generator)
+    for _ in range(6):
+        next(batches)
+    state, later = batches.state_dict(), generator.get_state()
+    expected = [next(batches).tolist() for _ in range(8)]
+    again = Batches(torch.arange(100, 117), 5, chunk, generator)
+    again.load_state_dict(state)
+    generator.set_state(later)
+    assert [next(again).tolist() for _ in range(8)] == expected
+
+
+def test_chunks_are_shuffled_within_a_window() -> None:
+    """Few chunks are open at once, each is read once, and neighbours in the file are far apart in the order."""
+    index = torch.arange(50_000)
+    order = shuffled(index, 500, torch.Generator().manual_seed(0))
+    assert torch.equal(order.sort().values, index)
+    chunks = order // 500
+    first, last = (chunks.numpy()[::s] for s in (1, -1))
+    opened = np.array([np.argmax(first == c) for c in range(100)])
+    closed = len(index) - 1 - np.array([np.argmax(last == c) for c in range(100)])
+    moments = np.arange(0, len(index), 100)
+    n_open = ((opened <= moments[:, None]) & (closed >= moments[:, None])).sum(1)
+    assert n_open.max() <= OPEN_CHUNKS + 1
+    batch = chunks[20_000:20_512]
+    assert len(batch.unique()) >= OPEN_CHUNKS
+    assert batch.bincount().max() < 60
+
+
+def test_interpolates_lie_between_cells() -> None:
+    z = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    points = interpolates(z, 15, torch.Generator().manual_seed(1))
+    a, b = z[:15], z.flip(0)[:15]
+    shares = ((points - a) * (b - a)).sum(1) / (b - a).square().sum(1)
+    torch.testing.assert_close(a + shares[:, None] * (b - a), points)
+    assert 0 <= shares.min() < 0.3 < 0.7 < shares.max() <= 1
 
 
 @pytest.mark.parametrize(("n", "fraction", "held_out"), [(3, 0.4, 0), (20, 0.1, 2), (100, 0, 0), (30_000, 0.1, 2000)])
 def test_held_out_cells(n: int, fraction: float, held_out: int) -> None:
     run = trainer(replace(RECIPE, validation_fraction=fraction), n=n)
     assert len(run.held_out) == held_out
-    assert sorted(torch.cat([run.training, run.held_out]).tolist()) == list(range(n))
+    assert sorted(torch.cat([run.batches.index, run.held_out]).tolist()) == list(range(n))
 
 
 def test_schedule_rises_and_falls() -> None:

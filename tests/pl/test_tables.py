@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def measured(mapped: AnnData) -> AnnData:
     scgeoae.tl.cluster_areas(mapped, "bulk_labels")
+    table = mapped.uns["geoae_areas"]
+    table["ratio"] **= 5  # as on a worse map
+    table["map_share"] = table["data_share"] * table["ratio"]
     return mapped
 
 

@@ -87,8 +87,11 @@ def test_regularizer_evens_the_determinant(pbmc: AnnData) -> None:
     """Ten times lower variance of ln det at the default alpha, for at most 10 % more of the reconstruction error."""
     numbers = {}
     for alpha in (0, 0.2):
-        scgeoae.tl.geometric_ae(pbmc, alpha=alpha)
-        numbers[alpha] = np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()
+        runs = []
+        for seed in (0, 1):  # the 70 held-out cells, and with them the weights that are kept, differ much
+            scgeoae.tl.geometric_ae(pbmc, alpha=alpha, rng=seed)
+            runs.append((np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()))
+        numbers[alpha] = np.mean(runs, axis=0)
     assert numbers[0.2][0] < numbers[0][0] / 10
     assert numbers[0.2][1] < 1.1 * numbers[0][1]
 

@@ -1,0 +1,88 @@
+"""Which cells a step sees: held-out cells, epochs, batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .rows import Rows
+
+MAX_VALIDATION_CELLS = 2_000
+OPEN_CHUNKS = 16
+"""Chunks of a file among which cells are shuffled at any moment."""
+
+
+def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Training and held-out cells, the latter in rising order; fewer than two have no variance, so then none."""
+    if n_held_out < 2:
+        n_held_out = 0
+    order = torch.randperm(n, generator=generator)
+    return order[n_held_out:], order[:n_held_out].sort().values
+
+
+def shuffled(index: Tensor, chunk: int, generator: torch.Generator) -> Tensor:
+    """The cells ``index`` in random order.
+
+    Rows that can only be read in chunks are shuffled within a window that slides over the chunks in random order: the
+    rows of the chunk in place ``p`` are spread evenly over the moments ``p`` to ``p + OPEN_CHUNKS``, so that no more
+    than `OPEN_CHUNKS` + 1 chunks are in use at once and each chunk is read once an epoch.
+    """
+    if chunk == 1:
+        return index[torch.randperm(len(index), generator=generator)]
+    place = torch.randperm(int(index.max()) // chunk + 1, generator=generator)
+    moment = place[index // chunk] + OPEN_CHUNKS * torch.rand(len(index), generator=generator, dtype=torch.float64)
+    return index[moment.argsort()]
+
+
+class Batches:
+    """Endless batches of at most ``size``: one shuffled epoch after the other, no cell left over.
+
+    Parameters
+    ----------
+    index
+        The training cells.
+    size
+        Cells a batch.
+    chunk
+        Rows that are read together, see :attr:`Rows.chunk`.
+    generator
+        Source of the order.
+    """
+
+    def __init__(self, index: Tensor, size: int, chunk: int, generator: torch.Generator) -> None:
+        self.index, self.size, self.chunk, self.generator = index, min(size, len(index)), chunk, generator
+        self.position = 0
+        self.left_over = index[:0]
+        self._begin_epoch()
+
+    def __next__(self) -> Tensor:
+        """The next batch."""
+        while len(self.order) - self.position < self.size:
+            self.left_over, self.position = self.order[self.position :], 0
+            self._begin_epoch()
+        batch = self.order[self.position : self.position + self.size]
+        self.position += self.size
+        return batch
+
+    def _begin_epoch(self) -> None:
+        self.began_with = self.generator.get_state()
+        self.order = torch.cat([self.left_over, shuffled(self.index, self.chunk, self.generator)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on with the same batches; not the order itself, which is drawn anew."""
+        return {"position": self.position, "left_over": self.left_over.clone(), "began_with": self.began_with}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the generator is left where the order has been drawn."""
+        self.generator.set_state(state["began_with"])
+        self.position, self.left_over = state["position"], state["left_over"]
+        self._begin_epoch()
+
+
+def n_held_out(rows: Rows, fraction: float, limit: int) -> int:
+    """Number of cells to hold out: a share of all, but no more than fit into memory with ease."""
+    return min(int(rows.shape[0] * fraction), MAX_VALIDATION_CELLS, limit)

@@ -1,0 +1,103 @@
+"""Several processes train one model: what each of them owns, and sums and gathers over all of them.
+
+Inside a process group of `torch.distributed`, such as `torchrun` with :func:`torch.distributed.init_process_group`
+makes; outside of one, all of this does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return distributed.get_rank() if world_size() > 1 else 0
+
+
+def owned(n: int) -> slice:
+    """The rows of `n` that this process reads: an equal stretch of them."""
+    return slice(n * rank() // world_size(), n * (rank() + 1) // world_size())
+
+
+def owners(index: Tensor, n: int) -> Tensor:
+    """The rank that reads each of the rows ``index`` of `n`."""
+    starts = torch.tensor([n * r // world_size() for r in range(1, world_size())])
+    return torch.bucketize(index, starts, right=True)
+
+
+def positions_owned(index: Tensor, n: int) -> Tensor | slice:
+    """Positions in ``index`` of rows that this process reads, in order."""
+    if world_size() == 1:
+        return slice(None)
+    return (owners(index, n) == rank()).nonzero()[:, 0]
+
+
+def gather(values: Tensor) -> Tensor:
+    """Rows (n_r, ...) of all processes (n, ...), in the order of their ranks.
+
+    Differentiable where each process adds its own part to the loss, the loss being the sum of these parts.
+    """
+    return values if world_size() == 1 else _Gather.apply(values)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        sizes = _sizes(len(values), values.device)
+        ctx.start, ctx.stop = sum(sizes[: rank()]), sum(sizes[: rank() + 1])
+        padded = values.new_zeros(max(sizes), *values.shape[1:])
+        padded[: len(values)] = values
+        parts = [torch.empty_like(padded) for _ in sizes]
+        distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.contiguous()
+        distributed.all_reduce(total)
+        return total[ctx.start : ctx.stop]
+
+
+def _sizes(size: int, device: torch.device) -> list[int]:
+    sizes = torch.zeros(world_size(), dtype=torch.int64, device=device)
+    sizes[rank()] = size
+    distributed.all_reduce(sizes)
+    return sizes.tolist()
+
+
+def sum_(values: Tensor) -> Tensor:
+    """Add up ``values`` over all processes, in place."""
+    if world_size() > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Add up the gradients over all processes, in one message."""
+    if world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = sum_(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))
+
+
+def gather_array(values: np.ndarray, device: torch.device) -> np.ndarray:
+    """Rows of all processes, in the order of their ranks."""
+    if world_size() == 1:
+        return values
+    return gather(torch.from_numpy(np.ascontiguousarray(values)).to(device)).cpu().numpy()
