@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from ._streams import is_streamed, read
 from .core.projection import Projection, ValueRange
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ BLOCK_ENTRIES = 4_000_000
 """Entries of a block, of all genes that are read: 32 MB of float64."""
 
 N_LISTED = 5
+N_SAMPLED = 20
+"""Blocks on which the range of a reference on disk is found."""
 
 
 class Genes:
@@ -57,7 +60,7 @@ class Genes:
 
     def rows(self, start: int, stop: int) -> Any:
         """Rows ``start`` to ``stop`` as they are stored, dense or CSR."""
-        return self.matrix[start:stop][:, self.columns]
+        return read(self.matrix, slice(start, stop))[:, self.columns]
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Dense rows in order, in blocks of bounded size."""
@@ -76,20 +79,16 @@ class Genes:
             stop = min(start + run, n_cells)
             yield np.arange(start, stop), self.block(start, stop)
 
-    def value_range(self) -> ValueRange:
-        """Range over all cells; of an empty matrix 0 to 0.
+    def value_range(self, *, sampled: bool = False) -> ValueRange:
+        """Range over all cells, or over a sample of those on disk; of an empty matrix 0 to 0.
 
         Raises
         ------
         ValueError
             If a value is missing or infinite.
         """
-        return _joined(
-            [
-                _range(self.rows(start, min(start + self.block_size, self.shape[0])), self.source)
-                for start in range(0, self.shape[0], self.block_size)
-            ]
-        )
+        blocks = _slices(self.shape[0], self.block_size, sampled and is_streamed(self.matrix))
+        return _joined([_range(self.rows(block.start, block.stop), self.source) for block in blocks])
 
 
 class ProjectedRows:
@@ -133,8 +132,8 @@ def _joined(parts: list[ValueRange]) -> ValueRange:
     return ValueRange(min(low), max(high), all(whole))
 
 
-def value_range(x: Any, source: str) -> ValueRange:
-    """Range of a matrix, dense or sparse; 0 to 0 if it is empty.
+def value_range(x: Any, source: str, *, sampled: bool = False) -> ValueRange:
+    """Range of a matrix, dense or sparse, or of a sample of one on disk; 0 to 0 if it is empty.
 
     Raises
     ------
@@ -142,7 +141,15 @@ def value_range(x: Any, source: str) -> ValueRange:
         If a value is missing or infinite.
     """
     size = max(1, BLOCK_ENTRIES // max(x.shape[1], 1))
-    return _joined([_range(x[start : start + size], source) for start in range(0, x.shape[0], size)])
+    blocks = _slices(x.shape[0], size, sampled and is_streamed(x))
+    return _joined([_range(read(x, block), source) for block in blocks])
+
+
+def _slices(n: int, size: int, sampled: bool) -> Iterator[slice]:  # noqa: FBT001
+    """Blocks of ``size`` rows: all of `n`, or `N_SAMPLED` spread over them."""
+    starts = range(0, n, size)
+    step = max(1, len(starts) // N_SAMPLED) if sampled else 1
+    return (slice(start, min(start + size, n)) for start in starts[::step])
 
 
 def _range(x: Any, source: str) -> ValueRange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from ._streams import StreamedRows, is_streamed
 from .core.rows import blocks
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Representation:
     Attributes
     ----------
     matrix
-        numpy array or CSR.
+        numpy array or CSR, or something on disk or elsewhere that gives these, see `scgeoae._streams`.
     source
         How messages and parameters name it, such as ``obsm['X_pca']``.
     features
@@ -40,14 +41,23 @@ class Representation:
         The layer; `None` for `X` and an `obsm`.
     """
 
-    matrix: np.ndarray | sparse.csr_matrix | sparse.csr_array
+    matrix: Any
     source: str
     features: np.ndarray
     obsm_key: str | None = None
     layer: str | None = None
+    columns: np.ndarray | None = None
+    """Columns of a streamed matrix that are used, booleans; `None`: all. Others are cut to what is used."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, D)."""
+        return self.matrix.shape[0], len(self.features)
 
     def rows(self, device: torch.device) -> Rows:
         """The matrix as float32 rows on ``device``."""
+        if is_streamed(self.matrix):
+            return StreamedRows(self.matrix, self.columns, device)
         if sparse.issparse(self.matrix):
             return CsrRows(self.matrix, device)
         return DenseRows(self.matrix, device)
@@ -97,12 +107,11 @@ def _from_obsm(adata: AnnData, use_rep: str | None, n_pcs: int | None) -> Repres
         matrix = matrix.to_numpy()
     else:
         features = np.array([f"{name}_{i + 1}" for i in range(matrix.shape[1])], dtype=object)
-    if n_pcs is not None:
-        if not 1 <= n_pcs <= matrix.shape[1]:
-            msg = f"n_pcs={n_pcs}, but {source} has {matrix.shape[1]} columns."
-            raise ValueError(msg)
-        matrix, features = matrix[:, :n_pcs], features[:n_pcs]
-    return Representation(_real_matrix(matrix, source), source, features, obsm_key=name)
+    if n_pcs is not None and not 1 <= n_pcs <= matrix.shape[1]:
+        msg = f"n_pcs={n_pcs}, but {source} has {matrix.shape[1]} columns."
+        raise ValueError(msg)
+    chosen = None if n_pcs is None else np.arange(len(features)) < n_pcs
+    return _selected(_real_matrix(matrix, source), chosen, Representation(None, source, features, obsm_key=name))
 
 
 def _from_expression(adata: AnnData, layer: str | None, mask_var: str | np.ndarray | None) -> Representation:
@@ -118,9 +127,17 @@ def _from_expression(adata: AnnData, layer: str | None, mask_var: str | np.ndarr
     chosen = _var_mask(adata, mask_var)
     matrix, source = (adata.X, "X") if layer is None else (adata.layers[layer], f"layers[{layer!r}]")
     features = adata.var_names.to_numpy(dtype=object)
-    if chosen is not None:
-        matrix, features = matrix[:, chosen], features[chosen]
-    return Representation(_real_matrix(matrix, source), source, features, layer=layer)
+    return _selected(_real_matrix(matrix, source), chosen, Representation(None, source, features, layer=layer))
+
+
+def _selected(matrix: Any, chosen: np.ndarray | None, whole: Representation) -> Representation:
+    """The representation with its matrix, cut to the ``chosen`` columns, at once if it is in memory."""
+    if chosen is None or chosen.all():
+        return replace(whole, matrix=matrix)
+    features = whole.features[chosen]
+    if is_streamed(matrix):
+        return replace(whole, matrix=matrix, features=features, columns=chosen)
+    return replace(whole, matrix=matrix[:, chosen], features=features)
 
 
 def _var_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray | None:
@@ -141,9 +158,14 @@ def _var_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
     return mask
 
 
-def _real_matrix(matrix: Any, source: str) -> np.ndarray | sparse.csr_matrix | sparse.csr_array:
-    matrix = matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix)
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiub":
+def _real_matrix(matrix: Any, source: str) -> Any:
+    if is_streamed(matrix):
+        if getattr(matrix, "format", "csr") == "csc":
+            msg = f"{source} lies on disk by columns (CSC), so that rows cannot be read by themselves. Write it as CSR."
+            raise TypeError(msg)
+    else:
+        matrix = matrix.tocsr() if sparse.issparse(matrix) else np.asarray(matrix)
+    if len(matrix.shape) != 2 or np.dtype(matrix.dtype).kind not in "fiub":
         found = f"dtype {matrix.dtype} and shape {matrix.shape}"
         msg = f"{source} must be a two-dimensional matrix of real numbers; it has {found}."
         raise TypeError(msg)

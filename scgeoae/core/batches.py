@@ -28,14 +28,14 @@ def shuffled(index: Tensor, chunk: int, generator: torch.Generator) -> Tensor:
     """The cells ``index`` in random order.
 
     Rows that can only be read in chunks are shuffled within a window that slides over the chunks in random order: the
-    rows of the chunk in place ``p`` are spread evenly over the moments ``p`` to ``p + OPEN_CHUNKS``, so that no more
-    than `OPEN_CHUNKS` + 1 chunks are in use at once and each chunk is read once an epoch.
+    rows of the chunk in place ``p`` are spread evenly over the moments ``p`` to ``p + OPEN_CHUNKS``, and the end of the
+    epoch goes on at its beginning, so that at any moment `OPEN_CHUNKS` chunks, if there are as many, are in use.
     """
     if chunk == 1:
         return index[torch.randperm(len(index), generator=generator)]
     place = torch.randperm(int(index.max()) // chunk + 1, generator=generator)
     moment = place[index // chunk] + OPEN_CHUNKS * torch.rand(len(index), generator=generator, dtype=torch.float64)
-    return index[moment.argsort()]
+    return index[moment.remainder(len(place)).argsort()]
 
 
 class Batches:

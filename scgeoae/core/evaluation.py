@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import geometry
+from . import geometry, processes
 from .rows import blocks
 
 if TYPE_CHECKING:
@@ -41,23 +41,25 @@ class Cells(NamedTuple):
 
 
 def describe(model: GeometricAutoencoder, rows: Rows) -> Cells:
-    """Place all rows on the map and evaluate the decoder there: one pass over the data."""
+    """Place all rows on the map and evaluate the decoder there: one pass over the data, shared by all processes."""
     z, error = embed(model, rows)
-    return Cells(z, error, *distortion(model, z))
+    mine = z, error, *distortion(model, z)
+    return Cells(*(processes.gather_array(values, rows.device) for values in mine))
 
 
 def describe_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> Cells:
     """The same for cells whose coordinates ``z`` (n, d) were made elsewhere."""
-    return Cells(z, _error_at(model, rows, z), *distortion(model, z))
+    mine = _error_at(model, rows, z), *distortion(model, z[processes.owned(len(z))])
+    return Cells(z, *(processes.gather_array(values, rows.device) for values in mine))
 
 
 @torch.no_grad()
 def _error_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> np.ndarray:
-    error = np.empty(rows.shape[0])
+    errors = [np.empty(0)]
     for where, x in blocks(rows):
         latent = torch.tensor(z[where], dtype=x.dtype, device=x.device)
-        error[where] = root_mean_square_error(model, x, latent).cpu().numpy()
-    return error
+        errors.append(root_mean_square_error(model, x, latent).double().cpu().numpy())
+    return np.concatenate(errors)
 
 
 def relative_determinant(log_det: np.ndarray, model: GeometricAutoencoder) -> np.ndarray:
@@ -67,13 +69,17 @@ def relative_determinant(log_det: np.ndarray, model: GeometricAutoencoder) -> np
 
 @torch.no_grad()
 def embed(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (n, d) float32 and reconstruction errors (n,) float64: root mean squares over features."""
-    n = rows.shape[0]
-    z = np.empty((n, model.n_components), dtype=np.float32)
-    error = np.empty(n)
+    """Coordinates (n, d) float32 and reconstruction errors (n,) float64: root mean squares over features.
+
+    Of the rows that this process reads.
+    """
+    mine = processes.owned(rows.shape[0])
+    z = np.empty((mine.stop - mine.start, model.n_components), dtype=np.float32)
+    error = np.empty(len(z))
     size = max(1, BLOCK_ENTRIES // max(model.n_features, *model.hidden_dims, 1))
     for where, block in blocks(rows):
-        for start, x in zip(range(where.start, where.stop, size), block.split(size), strict=True):
+        first = where.start - mine.start
+        for start, x in zip(range(first, first + len(block), size), block.split(size), strict=True):
             latent = model.encode(x)
             z[start : start + len(x)] = latent.cpu().numpy()
             error[start : start + len(x)] = root_mean_square_error(model, x, latent).cpu().numpy()
@@ -82,7 +88,8 @@ def embed(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarr
 
 def root_mean_square_error(model: GeometricAutoencoder, x: Tensor, z: Tensor) -> Tensor:
     """`|x - f(z)| / sqrt(D)`, (n,), input units."""
-    return (model.decode(z) - x).square().mean(1).sqrt()
+    residual = model.decoder(z) - model.standardize(x)  # of order 1, so that squares are finite for any unit
+    return residual.square().mean(1).sqrt() * model.scale
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -87,15 +87,26 @@ class HybridOptimizer:
         if hidden:
             self.optimizers.append(Muon(hidden, lr=learning_rate, weight_decay=weight_decay))
         self.parameters = hidden + rest
-        self._peaks = [(group, group["lr"]) for optimizer in self.optimizers for group in optimizer.param_groups]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["peak"] = group["lr"]
 
     def step(self, share: float) -> None:
         """Update with ``share`` of the peak learning rates and clear the gradients."""
-        for group, peak in self._peaks:
-            group["lr"] = share * peak
         for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * group["peak"]
             optimizer.step()
             optimizer.zero_grad()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """State of both optimisers."""
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Go on where `state_dict` was taken."""
+        for optimizer, its in zip(self.optimizers, state, strict=True):
+            optimizer.load_state_dict(its)
 
     def forget(self) -> None:
         """Drop the averages of past gradients."""

@@ -33,6 +33,15 @@ def owned(n: int) -> slice:
     return slice(n * rank() // world_size(), n * (rank() + 1) // world_size())
 
 
+def same_everywhere(value: object) -> bool:
+    """Whether all processes hold an equal value."""
+    if world_size() == 1:
+        return True
+    values = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return all(other == values[0] for other in values)
+
+
 def owners(index: Tensor, n: int) -> Tensor:
     """The rank that reads each of the rows ``index`` of `n`."""
     starts = torch.tensor([n * r // world_size() for r in range(1, world_size())])
@@ -84,6 +93,11 @@ def sum_(values: Tensor) -> Tensor:
     if world_size() > 1:
         distributed.all_reduce(values)
     return values
+
+
+def sum_on(device: torch.device, values: Tensor) -> Tensor:
+    """The sum of host ``values`` over all processes, which talk through ``device``."""
+    return values if world_size() == 1 else sum_(values.to(device)).cpu()
 
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:

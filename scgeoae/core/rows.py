@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from . import processes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,12 +36,14 @@ BLOCK_ENTRIES = 4_000_000
 
 
 def blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-    """All rows in order, in blocks of bounded size."""
-    n = rows.shape[0]
-    size = block_size(rows)
-    for start in range(0, n, size):
-        stop = min(start + size, n)
+    """All rows that this process reads, in order, in blocks of bounded size or as they are stored."""
+    mine = processes.owned(rows.shape[0])
+    size = block_size(rows) if rows.chunk == 1 else rows.chunk
+    start = mine.start
+    while start < mine.stop:
+        stop = min((start // size + 1) * size, mine.stop)
         yield slice(start, stop), rows.block(start, stop)
+        start = stop
 
 
 def block_size(rows: Rows) -> int:
@@ -48,26 +52,25 @@ def block_size(rows: Rows) -> int:
 
 
 def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
-    """Set the model's mean by feature and its one scalar ``s = sqrt(mean((x - mean)^2))``, in two passes.
+    """Set the model's mean by feature and its one scalar ``s = sqrt(mean((x - mean)^2))``, in one pass.
 
     Raises
     ------
     ValueError
-        If all cells are equal.
+        If a value is missing or infinite, or all cells are equal.
     """
     n, n_features = rows.shape
-    total = torch.zeros(n_features, dtype=torch.float64)
+    sums = torch.zeros(2, n_features, dtype=torch.float64)
     for _, x in blocks(rows):
-        total += x.sum(0, dtype=_accumulator(x)).cpu()
-    centre = (total / n).to(rows.device, torch.float32)
-    squares = sum((x - centre).square().sum(dtype=_accumulator(x)).item() for _, x in blocks(rows))
-    scale = (squares / (n * n_features)) ** 0.5
-    if not scale > 1e-6 * centre.abs().max().item():
+        wide = x.cpu().double()  # in this order: MPS has no float64
+        sums += torch.stack([wide.sum(0), wide.square().sum(0)])
+    mean, mean_square = processes.sum_on(rows.device, sums) / n
+    if not torch.isfinite(mean_square).all():
+        msg = "The data hold missing or infinite values."
+        raise ValueError(msg)
+    scale = (mean_square - mean.square()).clamp_min(0).mean().sqrt().item()
+    if not scale > 1e-6 * mean.abs().max().item():
         msg = "All cells are equal: a map needs cells that differ."
         raise ValueError(msg)
-    model.mean.copy_(centre)
+    model.mean.copy_(mean)
     model.scale.fill_(scale)
-
-
-def _accumulator(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.device.type == "mps" else torch.float64

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -234,6 +234,33 @@ class Trainer:
         self.rate = RETRY_SHARE
         self.model.load_state_dict(self._best)
         self.optimizer.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a training needs to go on with the same result, after a validation."""
+        return {
+            "model": self._weights(),
+            "best": self._best,
+            "optimizer": self.optimizer.state_dict(),
+            "log_scale": self.log_scale.detach(),
+            "batches": self.batches.state_dict(),
+            "generator": self.generator.get_state(),
+            "history": asdict(self.history),
+            "rate": self.rate,
+            "lowest": self._lowest,
+            "lowest_at": self._lowest_at,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken, with a trainer that was made alike."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.log_scale.data.copy_(state["log_scale"])
+        self.batches.load_state_dict(state["batches"])
+        self.generator.set_state(state["generator"])
+        self.history, self.rate = History(**state["history"]), state["rate"]
+        home = self.rows.device
+        self._best = {name: value.to(home) for name, value in state["best"].items()}
+        self._lowest, self._lowest_at = state["lowest"].to(home), state["lowest_at"]
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.model.state_dict().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,16 @@ def architecture(n_components: Any, hidden_dims: Any, activation: Any, shape: tu
 def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:
     """The arguments that choose the data matrix, as `params` keeps them."""
     return {**others, "mask_var": mask_var if isinstance(mask_var, str | None) else np.asarray(mask_var).tolist()}
+
+
+def check_checkpoint(file: Any, *, resume: Any) -> None:
+    """Raise if a checkpoint could not be written, or `resume` names none."""
+    if resume and file is None:
+        msg = "resume=True needs the file of a checkpoint."
+        raise ValueError(msg)
+    if file is not None and not Path(file).parent.is_dir():
+        msg = f"The folder of the checkpoint is not there: {Path(file).parent}."
+        raise FileNotFoundError(msg)
 
 
 def seed_of(rng: int | np.random.Generator | None) -> int:

@@ -10,13 +10,13 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._input import check_finite, choose_representation, resolve_device
+from .._input import choose_representation, resolve_device
 from .._keys import ResultKeys, embedding_key
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
 from ._store import decoder_fields_added, write_distortion, write_result
-from ._training import given_cells, run, untrained
+from ._training import given_cells, rank_0_logs, run, untrained
 from ._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@rank_0_logs()
 def fit_decoder(
     adata: AnnData,
     basis: str,
@@ -119,7 +120,7 @@ def fit_decoder(
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
     given = _coordinates(adata, keys.obsm)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    shape = _arguments.architecture(given.z.shape[1], hidden_dims, activation, representation.matrix.shape)
+    shape = _arguments.architecture(given.z.shape[1], hidden_dims, activation, representation.shape)
     recipe = _arguments.recipe(
         alpha=alpha,
         regularizer=_arguments.regularizer_weights(regularizer, given.z.shape[1]),
@@ -134,10 +135,9 @@ def fit_decoder(
     )
     seed = _arguments.seed_of(rng)
     rows = representation.rows(resolve_device(device))
-    check_finite(rows, representation.source)
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {representation.source}")
-    model, generator = untrained(rows, shape, seed, with_encoder=False)
+    model, generator = untrained(rows, representation.source, shape, seed, with_encoder=False)
     standardized = torch.tensor((given.z - given.centre) / given.scale, dtype=torch.float32, device=rows.device)
     history = run(Trainer(model, rows, recipe, generator, standardized))
     cells = given_cells(model, rows, given.z, given.centre, given.scale)

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 
 from scanpy import logging as logg
 
-from .._input import check_finite, choose_representation, connectivities, resolve_device
+from .._input import choose_representation, connectivities, resolve_device
 from .._keys import ResultKeys
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
 from ._store import fields_added, write_cells, write_result
-from ._training import calibrated_cells, run, untrained
+from ._training import calibrated_cells, checkpoint_of, rank_0_logs, run, untrained
 from ._warnings import warn_of_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     import numpy as np
     from anndata import AnnData
 
 
+@rank_0_logs()
 def geometric_ae(
     adata: AnnData,
     *,
@@ -48,6 +50,8 @@ def geometric_ae(
     patience: int | None = None,
     rng: int | np.random.Generator | None = 0,
     device: str | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    resume: bool = False,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -58,6 +62,12 @@ def geometric_ae(
     terms are without unit, so one `alpha` means the same on every data set. Afterwards the map is centred, rotated to
     its principal axes and scaled such that a length on it is, on geometric average over the cells, a distance in the
     data.
+
+    The data may lie on disk: a backed AnnData, zarr, dask, a memory map. They are then read in chunks, of which a few
+    are held, and cells are shuffled within a window of 16 chunks that slides over all of them in random order.
+
+    Inside a process group of :mod:`torch.distributed` all processes train one model, each on its stretch of the cells;
+    all get the result.
 
     Parameters
     ----------
@@ -116,6 +126,10 @@ def geometric_ae(
         Seed or generator. Equal seeds give equal maps on one machine; global random states are not touched.
     device
         `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+    checkpoint
+        File to which the state of the training is written fifty times; it replaces its predecessor whole or not at all.
+    resume
+        Go on from `checkpoint`, if it is there, with the result that the training would have had without the break.
     key_added
         Store under this name instead of `'geoae'`.
     copy
@@ -144,7 +158,9 @@ def geometric_ae(
     ValueError, TypeError
         If an argument or the data make no sense. Nothing is written then.
     FloatingPointError
-        If the training diverges.
+        If the training diverges, also at a tenth of the learning rate, at which it goes on once from its best weights.
+    FileNotFoundError
+        If the folder of `checkpoint` is not there.
 
     Examples
     --------
@@ -156,7 +172,7 @@ def geometric_ae(
     """
     keys = ResultKeys.named(key_added)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    shape = _arguments.architecture(n_components, hidden_dims, activation, representation.matrix.shape)
+    shape = _arguments.architecture(n_components, hidden_dims, activation, representation.shape)
     recipe = _arguments.recipe(
         alpha=alpha,
         regularizer=_arguments.regularizer_weights(regularizer, n_components),
@@ -164,7 +180,7 @@ def geometric_ae(
         interpolation=interpolation,
         neighbors_weight=neighbors_weight,
         noise=noise,
-        n_steps=_arguments.default_steps(representation.matrix.shape[0], batch_size) if n_steps is None else n_steps,
+        n_steps=_arguments.default_steps(representation.shape[0], batch_size) if n_steps is None else n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -172,25 +188,22 @@ def geometric_ae(
         patience=patience,
     )
     seed = _arguments.seed_of(rng)
+    _arguments.check_checkpoint(checkpoint, resume=resume)
     adjacency = connectivities(adata, neighbors_key) if recipe.neighbors_weight else None
     rows = representation.rows(resolve_device(device))
-    check_finite(rows, representation.source)
 
     start = logg.info(f"training a geometric autoencoder on {representation.source}")
-    model, generator = untrained(rows, shape, seed)
-    history = run(Trainer(model, rows, recipe, generator, adjacency=adjacency))
+    model, generator = untrained(rows, representation.source, shape, seed)
+    trainer = Trainer(model, rows, recipe, generator, adjacency=adjacency)
+    made_with = {"source": representation.source, **shape, **asdict(recipe), "rng": seed}
+    history = run(trainer, checkpoint_of(checkpoint, trainer, made_with), resume=resume)
     cells = calibrated_cells(model, rows)
     remember_input(model, adata, representation)
     warn_of_failure(model, rows, cells, regularized=alpha > 0)
 
     adata = adata.copy() if copy else adata
-    params = {
-        **_arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var),
-        **shape,
-        **asdict(recipe),
-        "neighbors_key": neighbors_key,
-        "rng": seed,
-    }
+    chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    params = {**chosen, **shape, **asdict(recipe), "neighbors_key": neighbors_key, "rng": seed}
     write_cells(adata, keys, model, cells)
     write_result(adata, keys, model, history, params)
     logg.info("    finished", time=start, deep=fields_added(keys))

@@ -8,6 +8,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._genes import Genes, value_range
+from .._streams import read
 from ..core.projection import Projection, Scaling, ValueRange
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ def remember_input(model: GeometricAutoencoder, adata: AnnData, representation: 
         model.projection = Projection(genes.names, scaling=scaling, layer=representation.layer)
         model.value_range = _range_before_scaling(genes, scaling)
         return
-    model.value_range = value_range(representation.matrix, representation.source)
+    model.value_range = value_range(representation.matrix, representation.source, sampled=True)
     if representation.obsm_key == "X_pca":
-        found = pca_projection(adata, np.asarray(representation.matrix))
+        found = pca_projection(adata, representation)
         if found is not None:
             model.projection, model.value_range = found
 
 
-def pca_projection(adata: AnnData, z: np.ndarray) -> tuple[Projection, ValueRange] | None:
-    """The projection that takes the genes to principal components ``z`` (n, D), if it reproduces them.
+def pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange] | None:
+    """The projection that takes the genes to the principal ``components`` `Z` (n, D), if it reproduces them.
 
     With the loadings `P` of ``varm['PCs']`` (NaN as 0) and ``o = mean(X P - Z)``, ``X P - o`` must be Z within
     `TOLERANCE`. `X` is the layer that ``uns['pca']['params']`` names; its mask shows as zero loadings, and only genes
@@ -71,22 +72,22 @@ def pca_projection(adata: AnnData, z: np.ndarray) -> tuple[Projection, ValueRang
     The projection and the range of the expression before scaling, or `None` where X, the loadings and Z do not belong
     together (another X, Harmony) or X was scaled without centring, which later cannot be told from unscaled values.
     """
-    if "PCs" not in adata.varm or adata.varm["PCs"].shape[1] < z.shape[1]:
+    if "PCs" not in adata.varm or adata.varm["PCs"].shape[1] < components.shape[1]:
         return None
     try:
-        return _pca_projection(adata, z)
+        return _pca_projection(adata, components)
     except (KeyError, ValueError, TypeError) as error:
         logg.info(f"    the PCA projection is not stored with the model: {error}")
         return None
 
 
-def _pca_projection(adata: AnnData, z: np.ndarray) -> tuple[Projection, ValueRange]:
+def _pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange]:
     """The same, or an error that says why not: no such layer, names that are not unique, X that is not what PCA saw."""
-    loadings = np.nan_to_num(np.asarray(adata.varm["PCs"])[:, : z.shape[1]]).astype(np.float32)
+    loadings = np.nan_to_num(np.asarray(adata.varm["PCs"])[:, : components.shape[1]]).astype(np.float32)
     used = loadings.any(1)
     layer = dict(adata.uns.get("pca", {})).get("params", {}).get("layer")
     genes = Genes(adata, adata.var_names[used].to_numpy(dtype=object), layer)
-    offset, center, residual = _residual(genes, loadings[used], z)
+    offset, center, residual = _residual(genes, loadings[used], components)
     if not residual <= TOLERANCE:
         msg = f"{genes.source} and varm['PCs'] do not reproduce obsm['X_pca']."
         raise ValueError(msg)
@@ -98,16 +99,18 @@ def _pca_projection(adata: AnnData, z: np.ndarray) -> tuple[Projection, ValueRan
     return Projection(genes.names, loadings[used], offset, center, scaling, layer), values
 
 
-def _residual(genes: Genes, loadings: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _residual(genes: Genes, loadings: np.ndarray, components: Representation) -> tuple[np.ndarray, np.ndarray, float]:
     """`o` (D,), mean expression (g,), and the relative residual of ``X P - o = Z``."""
-    n, total, products = 0, np.zeros(len(loadings)), []
+    n, total, products, found = 0, np.zeros(len(loadings)), [], []
     for index, x in genes.spread(SAMPLE):
         wide = x.astype(np.float64)
         n += len(index)
         total += wide.sum(0)
-        products.append(wide @ loadings - z[index])
+        z = np.asarray(read(components.matrix, slice(index[0], index[-1] + 1)))[:, : components.shape[1]]
+        found.append(z)
+        products.append(wide @ loadings - z)
     difference = np.vstack(products)  # (n, D)
-    spread = np.sqrt(z.var(0, dtype=np.float64).mean())
+    spread = np.sqrt(np.vstack(found).var(0, dtype=np.float64).mean())
     return difference.mean(0), total / n, float(difference.std(0).max() / spread)
 
 
@@ -122,7 +125,7 @@ def _scaling(adata: AnnData, genes: Genes) -> tuple[Scaling | None, bool]:
         return None, True
     moments = _moments(genes)
     mean, std = stored
-    if genes.value_range().low < 0:
+    if genes.value_range(sampled=True).low < 0:
         # no max_value is written by scanpy: a clipped matrix attains its largest value again and again
         return Scaling(mean, std, moments.largest if moments.hits > 1 else None), True
     unscaled, divided = (np.median(np.abs(moments.mean - guess)) for guess in (mean, mean / std))
@@ -154,7 +157,7 @@ def _moments(genes: Genes) -> Moments:
 
 def _range_before_scaling(genes: Genes, scaling: Scaling | None) -> ValueRange:
     if scaling is None:
-        return genes.value_range()
+        return genes.value_range(sampled=True)
     low, high = np.inf, -np.inf
     for _, x in genes.spread(SAMPLE):
         before = scaling.undo(x)

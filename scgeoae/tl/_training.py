@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ContextDecorator
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,9 @@ from scanpy import logging as logg
 from scanpy import settings
 from tqdm.auto import tqdm
 
+from .._checkpoint import Checkpoint
+from .._input import check_finite
+from ..core import processes
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.calibration import principal_frame, substitute, unit_of
 from ..core.evaluation import describe, describe_at
@@ -18,6 +23,7 @@ from ..core.rows import fit_scaling
 from ..core.training import RETRY_SHARE
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from ..core.evaluation import Cells
@@ -29,20 +35,71 @@ QUIET_BELOW = 2
 
 
 def untrained(
-    rows: Rows, shape: Mapping[str, Any], seed: int, *, with_encoder: bool = True
+    rows: Rows, source: str, shape: Mapping[str, Any], seed: int, *, with_encoder: bool = True
 ) -> tuple[GeometricAutoencoder, torch.Generator]:
-    """A model with fresh weights and the scaling of ``rows``, and the generator from which the training draws on."""
+    """A model with fresh weights and the scaling of ``rows``, and the generator from which the training draws on.
+
+    Raises
+    ------
+    ValueError
+        If a value of ``rows``, which messages call ``source``, is not finite, or all cells are equal.
+    """
     generator = torch.Generator().manual_seed(seed)
     model = GeometricAutoencoder(rows.shape[1], **shape, with_encoder=with_encoder, generator=generator).to(rows.device)
-    fit_scaling(model, rows)
+    try:
+        fit_scaling(model, rows)
+    except ValueError:
+        check_finite(rows, source)  # says where
+        raise
     return model, generator
 
 
-def run(trainer: Trainer) -> History:
+class rank_0_logs(ContextDecorator):
+    """Of several processes let the first alone log."""
+
+    def __enter__(self) -> None:
+        """Silence the others."""
+        self.before = settings.verbosity
+        if processes.rank() > 0:
+            settings.verbosity = 0
+
+    def __exit__(self, *_: object) -> None:
+        """Give them back their voice."""
+        settings.verbosity = self.before
+
+
+def checkpoint_of(
+    file: str | os.PathLike[str] | None, trainer: Trainer, made_with: Mapping[str, Any]
+) -> Checkpoint | None:
+    """The checkpoint of a training, if one is wanted, which knows the arguments and the data.
+
+    Raises
+    ------
+    ValueError
+        If several processes do not train alike.
+    """
+    model, rows = trainer.model, trainer.rows
+    data = {"cells": rows.shape[0], "features": rows.shape[1], "scale": model.scale.item(), "chunk": rows.chunk}
+    made_with = {"scgeoae": version("scgeoae"), "torch": str(torch.__version__), **data, **made_with}
+    if not processes.same_everywhere(made_with):
+        msg = "The processes do not train alike: their data, arguments or versions of scgeoae and torch differ."
+        raise ValueError(msg)
+    return None if file is None else Checkpoint(file, made_with)
+
+
+def run(trainer: Trainer, checkpoint: Checkpoint | None = None, *, resume: bool = False) -> History:
     """Train with a progress bar; a Ctrl-C ends it early and is told."""
+    if resume and checkpoint is not None:
+        checkpoint.resume(trainer)
     n_steps = trainer.recipe.n_steps
     with tqdm(total=n_steps, unit="step", disable=settings.verbosity < QUIET_BELOW, leave=False) as bar:
-        history = trainer.run(lambda step: bar.update(step - bar.n))
+
+        def after_validation(step: int) -> None:
+            bar.update(step - bar.n)
+            if checkpoint is not None:
+                checkpoint.write(trainer)
+
+        history = trainer.run(after_validation)
     if history.retried_at is not None:
         logg.warning(
             f"The loss was not finite at step {history.retried_at}: training went on from the last good weights at "

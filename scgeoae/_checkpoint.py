@@ -1,0 +1,86 @@
+"""A training that goes on where it was cut off: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from scanpy import logging as logg
+
+from .core import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .core.training import Trainer
+
+FORMAT = 1
+
+
+class Checkpoint:
+    """A file beside a training.
+
+    Parameters
+    ----------
+    file
+        Where to write; its folder must be there.
+    made_with
+        What must be the same for a training to go on: arguments, sizes and numbers of the data.
+    """
+
+    def __init__(self, file: str | os.PathLike[str], made_with: Mapping[str, Any]) -> None:
+        self.file, self.made_with = Path(file), dict(made_with)
+
+    def write(self, trainer: Trainer) -> None:
+        """Replace the file, by the first process alone. On failure the previous one stays as it was."""
+        if processes.rank() > 0:
+            return
+        state = {"format": FORMAT, "made_with": self.made_with, "trainer": trainer.state_dict()}
+        handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                torch.save(state, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(name, self.file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def resume(self, trainer: Trainer) -> None:
+        """Bring a new trainer to where the file was written; without a file it begins at the beginning.
+
+        Raises
+        ------
+        ValueError
+            If the file is no checkpoint, or one of another training.
+        """
+        if not self.file.exists():
+            logg.info(f"    no checkpoint {self.file} yet: training begins at the beginning")
+            return
+        state = self._read()
+        theirs = state["made_with"]
+        different = [name for name in {**theirs, **self.made_with} if theirs.get(name) != self.made_with.get(name)]
+        if different:
+            name = different[0]
+            msg = (
+                f"The checkpoint {self.file} belongs to another training: {name} was {theirs.get(name)!r} and is "
+                f"{self.made_with.get(name)!r}. Remove the file, or train as it was begun."
+            )
+            raise ValueError(msg)
+        trainer.load_state_dict(state["trainer"])
+        logg.info(f"    going on at step {trainer.step} from {self.file}")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state = torch.load(self.file, map_location="cpu", weights_only=True)
+            if state["format"] == FORMAT:
+                return state
+            reason = f"it has format {state['format']!r}, this version reads {FORMAT}"
+        except Exception as error:  # noqa: BLE001 - of a damaged or hostile file torch says anything
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+        msg = f"{self.file} is not a checkpoint that can be read: {reason}."
+        raise ValueError(msg)

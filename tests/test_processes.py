@@ -1,0 +1,97 @@
+"""Several processes train one model: the weights are those of one process with the same batches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import scanpy as sc
+
+import scgeoae
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORKER = """
+import sys, json, numpy as np, torch, scanpy as sc, scgeoae
+from datetime import timedelta
+torch.set_num_threads(1)
+file, rank, size, arguments = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{file}", rank=rank, world_size=size, timeout=timedelta(seconds=60)
+)
+adata = sc.datasets.pbmc68k_reduced()
+if arguments.pop("streamed", False):
+    np.save(f"{file}.{rank}.npy", adata.obsm["X_pca"])
+    adata.obsm["X_pca"] = np.load(f"{file}.{rank}.npy", mmap_mode="r")
+if arguments.pop("differ", False):
+    arguments["alpha"] = 0.1 * (1 + rank)
+if arguments.pop("die", False) and rank == 1:
+    sys.exit(3)
+sc.settings.verbosity = 3
+scgeoae.tl.geometric_ae(adata, **arguments)
+np.savez(f"{file}.{rank}.npz", z=adata.obsm["X_geoae"], det=adata.obs["geoae_det"],
+         error=adata.obs["geoae_reconstruction_error"], **{name: value.numpy() for name, value in scgeoae.get.model(adata).state_dict().items()})
+torch.distributed.destroy_process_group()
+"""
+
+
+def launch(tmp_path: Path, size: int, arguments: dict) -> list[subprocess.CompletedProcess]:
+    import json
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "group")]
+    running = [
+        subprocess.Popen(
+            [*command, str(rank), str(size), json.dumps(arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for rank in range(size)
+    ]
+    outputs = [process.communicate(timeout=240) for process in running]
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *output)
+        for process, output in zip(running, outputs, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "further"), [(2, {"streamed": True}), (3, {"neighbors_weight": 0.05, "regularizer": {"isometry": 1.0}})]
+)
+def test_weights_are_those_of_one_process(tmp_path: Path, size: int, further: dict) -> None:
+    arguments = {"n_steps": 50, "batch_size": 100, "hidden_dims": [32, 32], "learning_rate": 0.01, **further}
+    done = launch(tmp_path, size, arguments)
+    assert [each.returncode for each in done] == [0] * size, done[0].stderr
+    adata = sc.datasets.pbmc68k_reduced()
+    if arguments.pop("streamed", False):
+        adata.obsm["X_pca"] = np.load(tmp_path / "group.0.npy", mmap_mode="r")
+    scgeoae.tl.geometric_ae(adata, **arguments)
+    for rank in range(size):
+        with np.load(tmp_path / f"group.{rank}.npz") as got:
+            for name, value in scgeoae.get.model(adata).state_dict().items():
+                atol = 1e-5 * value.abs().max().item()
+                np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-5, atol=atol, err_msg=name)
+            np.testing.assert_allclose(got["z"], adata.obsm["X_geoae"], atol=1e-3)
+            np.testing.assert_allclose(got["det"], adata.obs["geoae_det"], rtol=1e-4)
+            np.testing.assert_allclose(got["error"], adata.obs["geoae_reconstruction_error"], rtol=1e-4)
+    assert "finished" in done[0].stdout + done[0].stderr
+    assert all("finished" not in each.stdout + each.stderr for each in done[1:])
+
+
+def test_processes_that_do_not_train_alike(tmp_path: Path) -> None:
+    done = launch(tmp_path, 2, {"n_steps": 3, "differ": True})
+    assert all(each.returncode == 1 and "do not train alike" in each.stderr for each in done)
+
+
+def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
+    done = launch(tmp_path, 2, {"n_steps": 100_000, "die": True})
+    assert done[1].returncode == 3
+    assert done[0].returncode not in (0, None)
+    assert not (tmp_path / "group.0.npz").exists()

@@ -1,0 +1,126 @@
+"""Matrices that are not in memory: the same rows, the same map, whatever holds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+from helpers import QUICK
+from scipy import sparse
+
+import scgeoae
+from scgeoae import _streams
+from scgeoae._input import DenseRows
+from scgeoae._streams import StreamedRows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CPU = torch.device("cpu")
+KINDS = ["backed", "backed CSR", "zarr", "zarr CSR", "dask", "dask of CSR", "memory map"]
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    """Counts of 600 cells and 12 genes, three kinds of cell, sorted by kind."""
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(1, 2, size=(3, 12)).repeat(200, axis=0)
+    return np.log1p(rng.poisson(rates)).astype(np.float32)
+
+
+def stored(kind: str, x: np.ndarray, folder: Path) -> ad.AnnData:
+    """An AnnData whose X is not in memory."""
+    if kind.startswith("backed"):
+        ad.AnnData(sparse.csr_matrix(x) if "CSR" in kind else x).write_h5ad(folder / "x.h5ad")
+        return ad.read_h5ad(folder / "x.h5ad", backed="r")
+    return ad.AnnData(lazy(kind, x, folder))
+
+
+def lazy(kind: str, x: np.ndarray, folder: Path) -> Any:
+    if kind == "memory map":
+        np.save(folder / "x.npy", x)
+        return np.load(folder / "x.npy", mmap_mode="r")
+    if kind.startswith("dask"):
+        dask_array = pytest.importorskip("dask.array")
+        array = dask_array.from_array(x, chunks=(100, 5))
+        return array.rechunk((100, -1)).map_blocks(sparse.csr_matrix) if "CSR" in kind else array
+    import zarr
+
+    group = zarr.open_group(folder / "x.zarr", mode="w", zarr_format=2)
+    ad.io.write_elem(group, "X", sparse.csr_matrix(x) if "CSR" in kind else x)
+    return ad.io.sparse_dataset(group["X"]) if "CSR" in kind else group["X"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_those_of_memory(kind: str, x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 20)
+    matrix = stored(kind, x, tmp_path).X
+    assert _streams.is_streamed(matrix)
+    columns = np.arange(12) % 3 > 0
+    rows, oracle = StreamedRows(matrix, columns, CPU), DenseRows(x[:, columns], CPU)
+    assert rows.shape == oracle.shape
+    assert rows.chunk == (100 if "dask" in kind else 20)
+    for n in (40, 5, 600):  # from chunks that are held, and, where there are too many, row by row
+        index = torch.randint(0, 60 if n == 5 else 600, (n,), generator=torch.Generator().manual_seed(n))
+        assert torch.equal(rows.take(index), oracle.take(index))
+    assert len(rows._held) <= _streams.OPEN_CHUNKS + 1
+    assert torch.equal(rows.block(90, 310), oracle.block(90, 310))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_map_whatever_holds_the_matrix(kind: str, x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 100)
+    adata, oracle = stored(kind, x, tmp_path), stored("memory map", x, tmp_path)
+    for each in (adata, oracle):
+        scgeoae.tl.geometric_ae(each, use_rep="X", mask_var=np.arange(12) > 0, **QUICK)
+    np.testing.assert_allclose(adata.obsm["X_geoae"], oracle.obsm["X_geoae"], atol=1e-3)
+    np.testing.assert_allclose(adata.obs["geoae_det"], oracle.obs["geoae_det"], rtol=1e-3)
+    np.testing.assert_array_equal(scgeoae.get.model(adata).features, adata.var_names[1:])
+
+
+def test_sorted_cells_are_mapped_as_well_as_shuffled_ones(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+    """Chunks of one kind of cell each, as in a file sorted by kind, leave no more unexplained than memory does."""
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 10)
+    adata, memory = stored("memory map", x, tmp_path), ad.AnnData(x)
+    for each in (adata, memory):
+        scgeoae.tl.geometric_ae(each, use_rep="X", **QUICK)
+    streamed, shuffled = (np.square(each.obs["geoae_reconstruction_error"]).mean() for each in (adata, memory))
+    assert streamed < 1.1 * shuffled
+
+
+def test_new_cells_on_disk_are_mapped(x: np.ndarray, tmp_path: Path) -> None:
+    reference = ad.AnnData(x)
+    scgeoae.tl.geometric_ae(reference, use_rep="X", **QUICK)
+    query = stored("backed CSR", x, tmp_path)
+    scgeoae.tl.map_cells(query, reference)
+    np.testing.assert_allclose(query.obsm["X_geoae"], reference.obsm["X_geoae"], atol=1e-4)
+
+
+def test_lazy_principal_components(x: np.ndarray) -> None:
+    """What `sc.pp.pca` leaves of a dask array."""
+    dask_array = pytest.importorskip("dask.array")
+    components = dask_array.from_array(x[:, :5] @ np.eye(5, dtype=np.float32), chunks=(150, 5))
+    adata = ad.AnnData(obsm={"X_pca": components})
+    scgeoae.tl.geometric_ae(adata, n_pcs=4, **QUICK)
+    assert adata.obsm["X_geoae"].shape == (600, 2)
+    assert scgeoae.get.model(adata).n_features == 4
+
+
+def test_columns_on_disk_are_refused(x: np.ndarray, tmp_path: Path) -> None:
+    ad.AnnData(sparse.csc_matrix(x)).write_h5ad(tmp_path / "x.h5ad")
+    adata = ad.read_h5ad(tmp_path / "x.h5ad", backed="r")
+    with pytest.raises(TypeError, match="by columns"):
+        scgeoae.tl.geometric_ae(adata, use_rep="X")
+
+
+def test_missing_values_are_found(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 50)
+    x = x.copy()
+    x[321, 7] = np.nan
+    adata = stored("backed", x, tmp_path)
+    with pytest.raises(ValueError, match="row 321, column 7"):
+        scgeoae.tl.geometric_ae(adata, use_rep="X", **QUICK)
+    assert not adata.obsm
