@@ -1,0 +1,195 @@
+"""The commands: each reads, calls one function of the package, and writes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import get, metrics, tl
+from .._keys import ResultKeys, embedding_key
+from ..demo import run_demo
+from ._files import TABLES, check_directory, check_output, read, whole, write
+from ._pictures import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anndata import AnnData
+    from jsonargparse import Namespace
+
+MODEL_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a command is called and what it does.
+
+    Attributes
+    ----------
+    run
+        Takes the options; returns what is to be told.
+    function
+        Where the options come from.
+    skip
+        Parameters of `function` that are no options.
+    inputs, output
+        How the help names the files; without `output`, none must be given.
+    files, output_help
+        What the help says of them.
+    defaults
+        Parameters that need not be given here, and what the help says is done then.
+    """
+
+    run: Callable[[Namespace], Mapping[str, Any]]
+    function: Callable[..., Any]
+    skip: frozenset[str]
+    inputs: tuple[str, ...] = ("INPUT",)
+    output: str | None = "OUTPUT"
+    files: str = "AnnData files, .h5ad or .zarr"
+    output_help: str = "the output, instead of naming it last"
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The files in their order."""
+        return self.inputs if self.output is None else (*self.inputs, self.output)
+
+    def arguments(self, options: Namespace) -> dict[str, Any]:
+        """The options that `function` takes."""
+        names = inspect.signature(self.function).parameters
+        return {name: options[name] for name in names if name not in self.skip and name in options}
+
+
+def train(options: Namespace) -> dict[str, Any]:
+    """Train a map and write it with the cells."""
+    command = COMMANDS["train"]
+    check_output(options.output, options.inputs, overwrite=options.overwrite)
+    adata = read(options.inputs[0])
+    tl.geometric_ae(adata, **command.arguments(options))
+    keys = ResultKeys.named(options.key_added)
+    return _written(adata, options, keys.uns, _fit(adata, keys))
+
+
+def fit_decoder(options: Namespace) -> dict[str, Any]:
+    """Fit a decoder to a map of the file and write it with the cells."""
+    command = COMMANDS["fit-decoder"]
+    check_output(options.output, options.inputs, overwrite=options.overwrite)
+    adata = read(options.inputs[0])
+    tl.fit_decoder(adata, **command.arguments(options))
+    keys = ResultKeys.decoding(embedding_key(adata, options.basis), options.key_added)
+    return _written(adata, options, keys.uns, _fit(adata, keys))
+
+
+def map_cells(options: Namespace) -> dict[str, Any]:
+    """Put the cells of a file on the map of a reference."""
+    command = COMMANDS["map"]
+    query, reference = options.inputs
+    check_output(options.output, options.inputs, overwrite=options.overwrite)
+    adata = read(query)
+    model = reference if reference.suffix == MODEL_SUFFIX else read(reference)
+    tl.map_cells(adata, model, **command.arguments(options))
+    outside = adata.obs[ResultKeys.stored(adata, options.key).outside]
+    numbers = {"cells_outside": int(outside.sum()), "share_outside": float(outside.mean())}
+    return _written(adata, options, options.key, numbers)
+
+
+def quality(options: Namespace) -> dict[str, Any]:
+    """Measure the maps of a file."""
+    command = COMMANDS["quality"]
+    if options.output is not None:
+        check_output(options.output, options.inputs, overwrite=options.overwrite, suffixes=TABLES)
+    adata = read(options.inputs[0])
+    arguments = command.arguments(options)
+    arguments["bases"] = options.bases if options.bases is not None else _maps(adata)
+    table = metrics.embedding_quality(adata, **arguments)
+    results: dict[str, Any] = {"quality": table.T.to_dict()}
+    if options.output is not None:
+        with whole(options.output) as temporary:
+            table.to_csv(temporary, sep=TABLES[options.output.suffix])
+        results = {"output": str(options.output)} | results
+    return results
+
+
+def plot(options: Namespace) -> dict[str, Any]:
+    """Draw what a file holds results for."""
+    check_directory(options.output)
+    adata = read(options.inputs[0])
+    pictures = draw(adata, options.output, **COMMANDS["plot"].arguments(options))
+    return {"output": [str(path) for path in pictures]}
+
+
+def demo(options: Namespace) -> dict[str, Any]:
+    """Run the demo, telling each line when it is known."""
+    lines = []
+    for line in run_demo(options.output or Path("scgeoae-demo")):
+        lines.append(line)
+        if not options.json:
+            sys.stdout.write(f"{line}\n")
+    return {"lines": lines} if options.json else {}
+
+
+def _written(adata: AnnData, options: Namespace, key: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the cells and say where they are."""
+    write(adata, options.output)
+    return {"output": str(options.output), "key": key, "cells": adata.n_obs, **numbers}
+
+
+def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:
+    """How well a map explains the data and how even it is."""
+    if adata.uns[keys.uns]["params"]["interrupted"]:
+        raise KeyboardInterrupt  # an early end is no result here: nothing is written
+    model = get.model(adata, key=keys.uns)
+    log_det = np.log(adata.obs[keys.determinant])
+    low, high = np.percentile(log_det, [5, 95])
+    return {
+        "reconstruction": float(adata.obs[keys.error].pow(2).mean() / model.scale.item() ** 2),
+        "log_det_variance": float(log_det.var()),
+        "det_p95_p5": float(np.exp(high - low)),
+        "anisotropy": float(adata.obs[keys.anisotropy].median()),
+        "unit": float(model.unit),
+    }
+
+
+def _maps(adata: AnnData) -> list[str]:
+    """The maps of two dimensions."""
+    names = [name for name, z in adata.obsm.items() if z.ndim == 2 and z.shape[1] == 2]
+    if not names:
+        msg = f"obsm holds no map of two dimensions ({list(adata.obsm) or 'nothing'}); name maps by --bases"
+        raise ValueError(msg)
+    return names
+
+
+COMMANDS = {
+    "train": Command(train, tl.geometric_ae, frozenset({"adata", "copy"})),
+    "fit-decoder": Command(fit_decoder, tl.fit_decoder, frozenset({"adata", "copy"})),
+    "map": Command(
+        map_cells,
+        tl.map_cells,
+        frozenset({"adata", "adata_ref", "copy"}),
+        inputs=("QUERY", "REFERENCE"),
+        files=f"AnnData files, .h5ad or .zarr; the reference also a model file, {MODEL_SUFFIX}",
+    ),
+    "quality": Command(
+        quality,
+        metrics.embedding_quality,
+        frozenset({"adata"}),
+        output=None,
+        output_help="write the table here, .csv or .tsv",
+        defaults={"bases": "all maps of two dimensions"},
+    ),
+    "plot": Command(plot, draw, frozenset({"adata", "directory"}), output="DIRECTORY"),
+    "demo": Command(
+        demo,
+        run_demo,
+        frozenset({"directory"}),
+        inputs=(),
+        output=None,
+        output_help="directory for pictures and the .h5ad file (default: scgeoae-demo)",
+    ),
+}
+"""The commands by name."""

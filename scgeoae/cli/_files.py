@@ -1,0 +1,121 @@
+"""Files in and out: by suffix, whole or not at all, and never over the input by accident."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import anndata as ad
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from anndata import AnnData
+
+SUFFIXES = (".h5ad", ".zarr")
+TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+def read(path: Path) -> AnnData:
+    """Read an AnnData by its suffix.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If it has another suffix or cannot be read.
+    """
+    _check_suffix(path, SUFFIXES)
+    if not path.exists():
+        msg = f"there is no file {str(path)!r}"
+        raise FileNotFoundError(msg)
+    try:
+        return ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+    except Exception as error:  # whatever a damaged file leads the reader to
+        reason = str(error) or type(error).__name__
+        msg = f"{str(path)!r} cannot be read; it is damaged or no AnnData file: {reason[:300]}"
+        raise ValueError(msg) from error
+
+
+def write(adata: AnnData, path: Path) -> None:
+    """Write an AnnData by its suffix; the file appears whole or not at all."""
+    with whole(path) as temporary:
+        if path.suffix == ".zarr":
+            adata.write_zarr(temporary)
+        else:
+            adata.write_h5ad(temporary)
+
+
+def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool, suffixes: Iterable[str] = SUFFIXES) -> None:
+    """Refuse an output that cannot or should not be written, before any work is done.
+
+    Raises
+    ------
+    ValueError
+        If it has another suffix, is one of the inputs and `overwrite` is not set, or is something else's place.
+    FileNotFoundError, PermissionError
+        If its directory is not there or not writeable.
+    """
+    _check_suffix(path, suffixes)
+    check_place(path)
+    real = Path(os.path.realpath(path))
+    for source in inputs:
+        same = real == Path(os.path.realpath(source)) or (real.exists() and source.exists() and real.samefile(source))
+        if same and not overwrite:
+            msg = f"the output {str(path)!r} is the input {str(source)!r}; --overwrite allows this"
+            raise ValueError(msg)
+    if real.is_dir() and not (path.suffix == ".zarr" and _is_store(real)):
+        msg = f"{str(path)!r} is a directory, and no zarr store that could be replaced"
+        raise ValueError(msg)
+
+
+def check_directory(path: Path) -> None:
+    """The same for a directory of pictures, which may be there or not."""
+    check_place(path)
+    if path.exists() and not path.is_dir():
+        msg = f"{str(path)!r} is there and no directory"
+        raise NotADirectoryError(msg)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path in a directory that is not there or not writeable."""
+    parent = Path(os.path.realpath(path)).parent
+    if not parent.is_dir():
+        msg = f"there is no directory {str(path.parent)!r} to write {path.name!r} into"
+        raise FileNotFoundError(msg)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        msg = f"the directory {str(path.parent)!r} is not writeable"
+        raise PermissionError(msg)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield where to write instead of `path`: beside it, and moved into its place at the end or removed on failure."""
+    path = Path(os.path.realpath(path))  # a link stays a link
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+        temporary = Path(directory) / path.name
+        yield temporary
+        if not path.is_dir():
+            temporary.replace(path)
+            return
+        replaced = Path(directory) / "replaced"  # a directory cannot be moved onto another one
+        path.rename(replaced)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            replaced.rename(path)
+            raise
+
+
+def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:
+    if path.suffix not in suffixes:
+        msg = f"{str(path)!r} must end in {' or '.join(suffixes)}"
+        raise ValueError(msg)
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))

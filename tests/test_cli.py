@@ -1,0 +1,342 @@
+"""The command line: what it reads, writes, tells and refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import torch
+
+import scgeoae
+from scgeoae import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+QUICK = ["--n_steps", "20", "--hidden_dims", "16,16", "--quiet"]
+zarr = pytest.mark.filterwarnings("ignore::UserWarning:zarr", "ignore:.*zarr:UserWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture
+def cells(tmp_path: Path, pbmc: AnnData) -> Path:
+    """A file of 700 blood cells, alone in its directory."""
+    pbmc.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path / "cells.h5ad"
+
+
+@pytest.fixture
+def result(tmp_path: Path, mapped: AnnData) -> Path:
+    """The same with a trained map."""
+    mapped.write_h5ad(tmp_path / "result.h5ad")
+    return tmp_path / "result.h5ad"
+
+
+def run(*words: Any) -> None:
+    cli.main([str(word) for word in words])
+
+
+def told(capsys) -> dict[str, Any]:
+    """The JSON object on stdout, which must be all there is."""
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *words: Any) -> str:
+    """The one line with which a command is refused."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("scgeoae: error: ")
+    return line
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+@zarr
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_train_as_in_python(cells: Path, pbmc: AnnData, suffix: str, capsys) -> None:
+    output = cells.with_name(f"map.{suffix}")
+    run("train", cells, *QUICK, "--alpha", "0.1", output, "--regularizer", "{area: 1, isometry: 0.5}", "--json")
+    results = told(capsys)
+    assert results["output"] == str(output)
+    assert results["cells"] == 700
+    scgeoae.tl.geometric_ae(pbmc, n_steps=20, hidden_dims=(16, 16), alpha=0.1, regularizer={"area": 1, "isometry": 0.5})
+    written = (ad.read_zarr if suffix == "zarr" else ad.read_h5ad)(output)
+    np.testing.assert_array_equal(written.obsm["X_geoae"], pbmc.obsm["X_geoae"])
+    assert results["anisotropy"] == pytest.approx(pbmc.obs["geoae_anisotropy"].median())
+    assert names(cells.parent) == {"cells.h5ad", output.name}
+    run("plot", output, cells.parent)  # read back, and an existing directory taken
+
+
+def test_text_results(cells: Path, capsys) -> None:
+    run("train", cells, "--output", cells.with_name("map.h5ad"), "--n-steps", "20", "--key_added", "mine")
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[:3] == [f"output: {cells.with_name('map.h5ad')}", "key: mine", "cells: 700"]
+    assert "training a geometric autoencoder" in err
+    assert "mine" in ad.read_h5ad(cells.with_name("map.h5ad")).uns
+
+
+def test_config_below_the_command_line(cells: Path, capsys) -> None:
+    config = cells.with_name("options.yaml")
+    config.write_text("n_steps: 20\nalpha: 1e-2\nhidden_dims: [16, 16]\nbatch_size: 100\nquiet: true\n")
+    run("train", cells, cells.with_name("map.h5ad"), "--config", config, "--batch_size=128")
+    params = ad.read_h5ad(cells.with_name("map.h5ad")).uns["geoae"]["params"]
+    assert (params["n_steps"], params["alpha"], params["batch_size"]) == (20, 0.01, 128)
+    assert list(params["hidden_dims"]) == [16, 16]
+    assert capsys.readouterr().err.count("training") == 0
+    config.write_text("alhpa: 1\n")
+    assert "alhpa" in refused(capsys, "train", cells, cells.with_name("map.h5ad"), "--config", config)
+
+
+def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
+    query, output = result.with_name("query.h5ad"), result.with_name("out.h5ad")
+    pbmc[:50].copy().write_h5ad(query)
+    run("map", query, result, output, "--obs", "bulk_labels", "--json", "--quiet")
+    results, there = told(capsys), ad.read_h5ad(output)
+    np.testing.assert_allclose(there.obsm["X_geoae"], mapped.obsm["X_geoae"][:50], atol=1e-4)
+    assert results["cells"] == 50
+    assert results["cells_outside"] == there.obs["geoae_outside"].sum()
+    assert {"bulk_labels", "bulk_labels_confidence"} <= set(there.obs)
+    model = result.with_name("model.safetensors")
+    scgeoae.write_model(mapped, model)
+    run("map", query, model, output, "--quiet")
+    np.testing.assert_array_equal(ad.read_h5ad(output).obsm["X_geoae"], there.obsm["X_geoae"])
+    assert "model without cells" in refused(capsys, "map", query, model, output, "--obs", "bulk_labels", "-q")
+
+
+def test_fit_decoder(cells: Path, capsys) -> None:
+    output = cells.with_name("out.h5ad")
+    run("fit-decoder", cells, output, "--basis", "umap", "--patience", "null", *QUICK, "--json")
+    assert told(capsys)["key"] == "geoae_umap"
+    there = ad.read_h5ad(output)
+    assert there.uns["geoae_umap"]["params"]["basis"] == "X_umap"
+    assert "patience" not in there.uns["geoae_umap"]["params"]
+
+
+def test_quality(result: Path, mapped: AnnData, capsys) -> None:
+    table = result.with_name("table.csv")
+    run("quality", result, "--output", table, "--labels", "bulk_labels", "--json", "--quiet")
+    results = told(capsys)
+    expected = scgeoae.metrics.embedding_quality(mapped, ["X_umap", "X_geoae"], labels="bulk_labels")
+    pd.testing.assert_frame_equal(pd.read_csv(table, index_col=0), expected.loc[pd.read_csv(table)["basis"]])
+    assert results["quality"]["X_umap"]["anisotropy"] is None  # NaN is no JSON
+    assert results["quality"]["X_geoae"]["knn_recall"] == expected.loc["X_geoae", "knn_recall"]
+    run("quality", result, "--bases", "pca,umap", "--k", "10", "--quiet")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "quality:"
+    assert lines[1].split() == ["pca", "umap"]
+    assert ".csv or .tsv" in refused(capsys, "quality", result, "--output", result.with_name("table.xlsx"))
+    mapped.obsm.clear()
+    mapped.write_h5ad(result)
+    assert "--bases" in refused(capsys, "quality", result)
+
+
+def test_plot(tmp_path: Path, mapped: AnnData, capsys) -> None:
+    scgeoae.tl.cluster_areas(mapped, "bulk_labels")
+    scgeoae.tl.alpha_path(mapped, [0, 1], n_steps=10, hidden_dims=(8,))
+    scgeoae.tl.geometric_ae(mapped, n_steps=10, n_components=1, key_added="line")
+    mapped.write_h5ad(tmp_path / "result.h5ad")
+    run("plot", tmp_path / "result.h5ad", tmp_path / "new", "--color", "bulk_labels", "--dpi", "50", "--json")
+    expected = {f"geoae_{name}.png" for name in ("det_heatmap", "indicatrix", "history", "cluster_areas", "alpha_path")}
+    expected |= {"line_det_heatmap.png", "line_history.png"}
+    assert names(tmp_path / "new") == expected
+    assert told(capsys)["output"] == sorted(str(tmp_path / "new" / name) for name in expected)
+    run("plot", tmp_path / "result.h5ad", tmp_path / "one", "--key", "line", "--format", "svg", "--quiet")
+    assert names(tmp_path / "one") == {"line_det_heatmap.svg", "line_history.svg"}
+    capsys.readouterr()
+    line = refused(capsys, "plot", tmp_path / "result.h5ad", tmp_path / "bad", "--format", "docx")
+    assert "docx" in line
+    assert not (tmp_path / "bad").exists()
+
+
+def test_nothing_to_plot(cells: Path, capsys) -> None:
+    assert "no result to draw" in refused(capsys, "plot", cells, cells.with_name("pictures"))
+    assert names(cells.parent) == {"cells.h5ad"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "missing.h5ad", "out.h5ad"], "there is no file"),
+        (["train", "cells.h5ad", "out.csv"], "must end in .h5ad or .zarr"),
+        (["train", "cells.loom", "out.h5ad"], "must end in .h5ad or .zarr"),
+        (["train", "cells.h5ad", "nowhere/out.h5ad"], "no directory"),
+        (["train", "cells.h5ad", "cells.h5ad"], "--overwrite"),
+        (["train", "cells.h5ad", "./link.h5ad"], "--overwrite"),
+        (["train", "cells.h5ad"], "INPUT --output PATH"),
+        (["train", "cells.h5ad", "b.h5ad", "out.h5ad"], "INPUT OUTPUT"),
+        (["train", "cells.h5ad", "b.h5ad", "--output", "out.h5ad"], "and no more"),
+        (["train", "cells.h5ad", "out.h5ad", "--use_rep", "X_nothing"], "Did not find .obsm['X_nothing']"),
+        (["train", "cells.h5ad", "out.h5ad", "--alpha", "-1"], "alpha must be a finite number"),
+        (["train", "cells.h5ad", "out.h5ad", "--alpha", "much"], "--alpha takes float, not much"),
+        (["train", "cells.h5ad", "out.h5ad", "--n-steps", "1.5"], "--n_steps takes int or null, not 1.5"),
+        (["train", "cells.h5ad", "out.h5ad", "--alhpa", "1"], "--alhpa"),
+        (["train", "cells.h5ad", "out.h5ad", "--hidden_dims", "16,wide"], "--hidden_dims"),
+        (["train", "cells.h5ad", "out.h5ad", "--threads", "0"], "--threads"),
+        (["train", "cells.h5ad", "out.h5ad", "--config", "missing.yaml"], "missing.yaml"),
+        (["train", "truncated.h5ad", "out.h5ad"], "cannot be read"),
+        (["train", "text.h5ad", "out.h5ad"], "cannot be read"),
+        (["train", "cells.h5ad", "folder.h5ad"], "is a directory"),
+        (["train", "cells.h5ad", "folder.zarr"], "is a directory"),
+        (["map", "cells.h5ad", "cells.h5ad", "out.h5ad"], "Did not find a geometric autoencoder"),
+        (["map", "cells.h5ad", "text.safetensors", "out.h5ad"], "is not a model file"),
+        (["fit-decoder", "cells.h5ad", "out.h5ad"], "basis"),
+        (["fit-decoder", "cells.h5ad", "out.h5ad", "--basis", "tsne"], "Run `sc.tl.tsne` first."),
+        (["quality", "cells.h5ad", "--labels", "nothing"], "Did not find .obs['nothing']"),
+        (["quality", "cells.h5ad", "more.h5ad"], "and no more"),
+        (["plot", "cells.h5ad", "pictures", "--key", "mine"], "Did not find a geometric autoencoder"),
+        (["plot", "cells.h5ad", "nowhere/pictures"], "no directory"),
+        (["plot", "cells.h5ad", "cells.h5ad"], "no directory"),
+        (["demo", "cells.h5ad"], "cells.h5ad"),
+        (["trian"], "choose from"),
+        ([], "COMMAND"),
+    ],
+)
+def test_refused(words: list[str], message: str, cells: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(cells.parent)
+    cells.with_name("truncated.h5ad").write_bytes(cells.read_bytes()[:300_000])
+    cells.with_name("text.h5ad").write_text("hello")
+    cells.with_name("text.safetensors").write_text("hello")
+    cells.with_name("link.h5ad").symlink_to(cells)
+    for name in ("folder.h5ad", "folder.zarr"):
+        cells.with_name(name).mkdir()
+    before = names(cells.parent)
+    assert message in refused(capsys, *words)
+    assert names(cells.parent) == before
+
+
+def test_overwrite(cells: Path, capsys) -> None:
+    run("train", cells, cells, "--overwrite", *QUICK)
+    assert "geoae" in ad.read_h5ad(cells).uns
+    assert names(cells.parent) == {"cells.h5ad"}
+
+
+@zarr
+def test_replaced(cells: Path, pbmc: AnnData) -> None:
+    for name in ("out.h5ad", "out.zarr"):
+        output = cells.with_name(name)
+        run("train", cells, output, *QUICK)
+        run("train", cells, output, *QUICK, "--key_added", "second")
+        written = (ad.read_zarr if name == "out.zarr" else ad.read_h5ad)(output)
+        assert "second" in written.obsm
+        assert "X_geoae" not in written.obsm
+    assert names(cells.parent) == {"cells.h5ad", "out.h5ad", "out.zarr"}
+
+
+@zarr
+@pytest.mark.parametrize("name", ["out.h5ad", "out.zarr"])
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KeyboardInterrupt()])
+def test_failure_while_writing(name: str, error: BaseException, cells: Path, capsys, monkeypatch) -> None:
+    output = cells.with_name(name)
+    run("train", cells, output, *QUICK)
+    before = sorted((path, path.read_bytes()) for path in cells.parent.rglob("*") if path.is_file())
+
+    def half(adata: AnnData, path: Path) -> None:
+        (path.mkdir() or path / "half" if name == "out.zarr" else path).write_text("half")
+        raise error
+
+    for method in ("write_h5ad", "write_zarr"):
+        monkeypatch.setattr(ad.AnnData, method, half)
+    with pytest.raises(SystemExit) as caught:
+        run("train", cells, output, *QUICK)
+    assert caught.value.code == (2 if isinstance(error, OSError) else 130)
+    assert sorted((path, path.read_bytes()) for path in cells.parent.rglob("*") if path.is_file()) == before
+
+
+def test_debug_and_internal_errors(cells: Path, capsys, monkeypatch) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("train", cells, cells, "--debug")
+    assert "Traceback" in capsys.readouterr().err
+
+    def fail(*_: Any, **__: Any) -> None:
+        msg = "a bug"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("scgeoae.tl.geometric_ae", fail)
+    with pytest.raises(SystemExit, match="1"):
+        run("train", cells, cells.with_name("out.h5ad"))
+    assert capsys.readouterr().err == "scgeoae: internal error: RuntimeError: a bug (--debug shows where)\n"
+
+
+def test_settings_are_given_back(cells: Path, monkeypatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("scgeoae.tl.geometric_ae", lambda *_, **__: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(1)
+    before = sc.settings.verbosity, sc.settings.logfile, signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        run("train", cells, cells.with_name("out.h5ad"), "--threads", "2")  # the stand-in writes no result
+    assert seen == [2]
+    assert torch.get_num_threads() == 1
+    assert (sc.settings.verbosity, sc.settings.logfile, signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_help_of_commands(command: str, capsys) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run(command, "--help")
+    out = capsys.readouterr().out
+    assert f"scgeoae {command}" in out
+    assert not any(markup in out for markup in ("`", ":cite", ":func:", "adata", ":class:"))
+
+
+def test_every_option_is_there(capsys) -> None:
+    """What the functions take, the commands take, and say something about it."""
+    import inspect
+
+    from scgeoae.cli._commands import COMMANDS
+    from scgeoae.cli._parser import describe
+
+    for name, command in COMMANDS.items():
+        with pytest.raises(SystemExit):
+            run(name, "--help")
+        out = capsys.readouterr().out
+        for parameter in set(inspect.signature(command.function).parameters) - command.skip:
+            assert f"--{parameter} " in out
+            assert describe(command.function)[parameter]
+
+
+def test_version_and_help_are_quick() -> None:
+    code = (
+        "import sys\nfrom scgeoae import cli\n"
+        "for word in ('--help', '--version'):\n    try:\n        cli.main([word])\n"
+        "    except SystemExit as status:\n        assert not status.code\n"
+        "assert not {'torch', 'scanpy', 'anndata', 'jsonargparse'} & set(sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.endswith(f"scgeoae {scgeoae.__version__}\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_training_leaves_nothing(number: signal.Signals, status: int, cells: Path) -> None:
+    words = [sys.executable, "-m", "scgeoae", "train", str(cells), str(cells.with_name("out.h5ad")), "--threads", "1"]
+    process = subprocess.Popen([*words, "--n_steps", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    seen = b""
+    while b"step/s]" not in seen:  # the progress bar: the training runs
+        seen += process.stderr.read(1)
+    time.sleep(0.3)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert out == b""
+    assert b"interrupted, nothing is written" in err
+    assert b"Traceback" not in err
+    assert names(cells.parent) == {"cells.h5ad"}
