@@ -31,7 +31,7 @@ class Checkpoint:
         What must be the same for a training to go on: arguments, sizes and numbers of the data.
     """
 
-    def __init__(self, file: str | os.PathLike[str], made_with: Mapping[str, Any]) -> None:
+    def __init__(self, file: str | Path, made_with: Mapping[str, Any]) -> None:
         self.file, self.made_with = Path(file), dict(made_with)
 
     def write(self, trainer: Trainer) -> None:

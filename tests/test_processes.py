@@ -34,8 +34,9 @@ if arguments.pop("die", False) and rank == 1:
     sys.exit(3)
 sc.settings.verbosity = 3
 scgeoae.tl.geometric_ae(adata, **arguments)
+weights = {name: value.numpy() for name, value in scgeoae.get.model(adata).state_dict().items()}
 np.savez(f"{file}.{rank}.npz", z=adata.obsm["X_geoae"], det=adata.obs["geoae_det"],
-         error=adata.obs["geoae_reconstruction_error"], **{name: value.numpy() for name, value in scgeoae.get.model(adata).state_dict().items()})
+         error=adata.obs["geoae_reconstruction_error"], **weights)
 torch.distributed.destroy_process_group()
 """
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from .. import get, metrics, tl
 from .._keys import ResultKeys, embedding_key
+from ..core import processes
 from ..demo import run_demo
 from ._files import TABLES, check_directory, check_output, read, whole, write
+from ._large import add_to_copy, is_large, joined, read_lazily, tables_of
 from ._pictures import draw
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Command:
         What the help says of them.
     defaults
         Parameters that need not be given here, and what the help says is done then.
+    several
+        Whether the first input may be several files.
     """
 
     run: Callable[[Namespace], Mapping[str, Any]]
@@ -53,6 +57,7 @@ class Command:
     files: str = "AnnData files, .h5ad or .zarr"
     output_help: str = "the output, instead of naming it last"
     defaults: Mapping[str, str] = field(default_factory=dict)
+    several: bool = False
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -69,17 +74,30 @@ def train(options: Namespace) -> dict[str, Any]:
     """Train a map and write it with the cells."""
     command = COMMANDS["train"]
     check_output(options.output, options.inputs, overwrite=options.overwrite)
-    adata = read(options.inputs[0])
+    adata = _read(options.inputs[0]) if len(options.inputs) == 1 else _joined(options)
     tl.geometric_ae(adata, **command.arguments(options))
     keys = ResultKeys.named(options.key_added)
-    return _written(adata, options, keys.uns, _fit(adata, keys))
+    several = len(options.inputs) > 1
+    return _written(tables_of(adata) if several else adata, options, keys.uns, _fit(adata, keys))
+
+
+def _joined(options: Namespace) -> AnnData:
+    """Several files as one."""
+    if options.use_rep is None and options.layer is None:
+        msg = (
+            "several files have no principal components in common: pass --use_rep X or --layer, or --use_rep with an "
+            "obsm that was made for all of them together"
+        )
+        raise ValueError(msg)
+    obsm = None if options.use_rep == "X" else options.use_rep
+    return joined(options.inputs, obsm)
 
 
 def fit_decoder(options: Namespace) -> dict[str, Any]:
     """Fit a decoder to a map of the file and write it with the cells."""
     command = COMMANDS["fit-decoder"]
     check_output(options.output, options.inputs, overwrite=options.overwrite)
-    adata = read(options.inputs[0])
+    adata = _read(options.inputs[0])
     tl.fit_decoder(adata, **command.arguments(options))
     keys = ResultKeys.decoding(embedding_key(adata, options.basis), options.key_added)
     return _written(adata, options, keys.uns, _fit(adata, keys))
@@ -90,7 +108,7 @@ def map_cells(options: Namespace) -> dict[str, Any]:
     command = COMMANDS["map"]
     query, reference = options.inputs
     check_output(options.output, options.inputs, overwrite=options.overwrite)
-    adata = read(query)
+    adata = _read(query)
     model = reference if reference.suffix == MODEL_SUFFIX else read(reference)
     tl.map_cells(adata, model, **command.arguments(options))
     outside = adata.obs[ResultKeys.stored(adata, options.key).outside]
@@ -134,9 +152,19 @@ def demo(options: Namespace) -> dict[str, Any]:
 
 
 def _written(adata: AnnData, options: Namespace, key: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the cells and say where they are."""
-    write(adata, options.output)
+    """Write the cells and say where they are; of several processes the first alone."""
+    if processes.rank() > 0:
+        return {}
+    if adata.X is not None and is_large(options.inputs[0]):
+        add_to_copy(adata, options.inputs[0], options.output)
+    else:
+        write(adata, options.output)
     return {"output": str(options.output), "key": key, "cells": adata.n_obs, **numbers}
+
+
+def _read(path: Path) -> AnnData:
+    """An AnnData; of a large file the matrices stay on disk."""
+    return read_lazily(path) if path.exists() and is_large(path) else read(path)
 
 
 def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:
@@ -165,7 +193,13 @@ def _maps(adata: AnnData) -> list[str]:
 
 
 COMMANDS = {
-    "train": Command(train, tl.geometric_ae, frozenset({"adata", "copy"})),
+    "train": Command(
+        train,
+        tl.geometric_ae,
+        frozenset({"adata", "copy"}),
+        files="AnnData files, .h5ad or .zarr; with --output several inputs, of which the common genes are used",
+        several=True,
+    ),
     "fit-decoder": Command(fit_decoder, tl.fit_decoder, frozenset({"adata", "copy"})),
     "map": Command(
         map_cells,

@@ -29,12 +29,19 @@ def read(path: Path) -> AnnData:
     ValueError
         If it has another suffix or cannot be read.
     """
+    with read_errors(path):
+        return ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Say of a file that it is not there, or that it cannot be read."""
     _check_suffix(path, SUFFIXES)
     if not path.exists():
         msg = f"there is no file {str(path)!r}"
         raise FileNotFoundError(msg)
     try:
-        return ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+        yield
     except Exception as error:  # whatever a damaged file leads the reader to
         reason = str(error) or type(error).__name__
         msg = f"{str(path)!r} cannot be read; it is damaged or no AnnData file: {reason[:300]}"

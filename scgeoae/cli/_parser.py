@@ -59,7 +59,7 @@ class _Help(argparse.HelpFormatter):
 def parse(name: str, command: Command, words: Sequence[str]) -> Namespace:
     """The options of a command; ``inputs`` is a list of paths, ``output`` a path, or `None` where it may be missing."""
     parser = build(name, command)
-    files, others = split(words, sequences_of(command.function))
+    files, others = split(words, sequences_of(command.function), flags_of(command.function))
     try:
         dashes = ["--"] if any(file.startswith("-") for file in files) else []
         options = parser.parse_args([*others, *dashes, *files])
@@ -110,7 +110,7 @@ def _assign_files(options: Namespace, command: Command) -> None:
             msg = f"name {' '.join(command.places)}, or {' '.join(command.inputs)} --output PATH; there are {files}"
             raise ArgumentError(None, msg)
         output = files.pop()
-    if len(files) != len(command.inputs):
+    if len(files) != len(command.inputs) and not (command.several and files):
         msg = f"takes {' '.join(command.inputs)} as input and no more; there are {files}"
         raise ArgumentError(None, msg)
     options.inputs = [Path(file) for file in files]
@@ -122,6 +122,9 @@ def add_function(group: Any, command: Command) -> None:
     types, docs = get_type_hints(command.function, localns=NAMES), describe(command.function)
     for name, parameter in inspect.signature(command.function).parameters.items():
         if name in command.skip or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if types[name] is bool:
+            group.add_argument(f"--{name}", action="store_true", help=plain(docs.get(name, "")))
             continue
         kind = typeable(types[name])
         required = parameter.default is parameter.empty and name not in command.defaults
@@ -159,6 +162,11 @@ def sequences_of(function: Callable[..., Any]) -> set[str]:
     return {f"--{name}" for name, hint in hints.items() if get_origin(hint) is abc.Sequence}
 
 
+def flags_of(function: Callable[..., Any]) -> set[str]:
+    """The options that take no value."""
+    return {f"--{name}" for name, hint in get_type_hints(function, localns=NAMES).items() if hint is bool}
+
+
 def describe(function: Callable[..., Any]) -> dict[str, str]:
     """What the docstring says of each parameter; where it refers to `tl.geometric_ae`, what is said there."""
     docs: dict[str, str] = {}
@@ -185,7 +193,9 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def split(words: Sequence[str], sequences: Collection[str] = ()) -> tuple[list[str], list[str]]:
+def split(
+    words: Sequence[str], sequences: Collection[str] = (), flags: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
     """Tell files from options, which may stand between them.
 
     Options get underscores, as Python writes them, and ``a,b`` becomes ``[a,b]`` where several values are taken.
@@ -201,7 +211,7 @@ def split(words: Sequence[str], sequences: Collection[str] = ()) -> tuple[list[s
         else:
             name, equals, value = word.partition("=")
             name = SHORT.get(name, "--" + name[2:].replace("-", "_") if name.startswith("--") else name)
-            takes_value = not equals and name.startswith("--") and name not in (*FLAGS, "--help")
+            takes_value = not equals and name.startswith("--") and name not in (*FLAGS, *flags, "--help")
             values = [value] if equals else [*islice(rest, 1)] if takes_value else []
             if name in sequences:
                 values = [text if text.startswith(("[", "null")) else f"[{text}]" for text in values]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ import torch
 from jsonargparse import ArgumentError
 from scanpy import settings
 from threadpoolctl import threadpool_limits
+from torch import distributed
 
 from . import INTERRUPTED
 from ._commands import COMMANDS
@@ -39,10 +41,12 @@ def run(name: str, words: Sequence[str]) -> None:
             command = COMMANDS[name]
             options = parse(name, command, words)
             with ExitStack() as stack:
-                for context in (_threads(options.threads), _log(verbose=options.verbose, quiet=options.quiet)):
+                settings_of = _threads(options.threads), _log(verbose=options.verbose, quiet=options.quiet), _group()
+                for context in settings_of:
                     stack.enter_context(context)
                 results = command.run(options)
-            _show(results, as_json=options.json)
+            if results:
+                _show(results, as_json=options.json)
     except Exception as error:  # noqa: BLE001 - every error ends as one line, and the traceback is there for the asking
         if "--debug" in words:
             traceback.print_exc()
@@ -132,6 +136,22 @@ def _threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before[0])
         if numba:
             numba.set_num_threads(before[1])
+
+
+@contextmanager
+def _group() -> Iterator[None]:
+    """Join the other processes, if `torchrun` has started this one."""
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 @contextmanager

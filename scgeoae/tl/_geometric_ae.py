@@ -18,7 +18,7 @@ from ._warnings import warn_of_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from os import PathLike
+    from pathlib import Path
 
     import numpy as np
     from anndata import AnnData
@@ -50,7 +50,7 @@ def geometric_ae(
     patience: int | None = None,
     rng: int | np.random.Generator | None = 0,
     device: str | None = None,
-    checkpoint: str | PathLike[str] | None = None,
+    checkpoint: str | Path | None = None,
     resume: bool = False,
     key_added: str | None = None,
     copy: bool = False,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 from scanpy import settings
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .._checkpoint import Checkpoint
 from .._input import check_finite
@@ -23,8 +23,8 @@ from ..core.rows import fit_scaling
 from ..core.training import RETRY_SHARE
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
+    from pathlib import Path
 
     from ..core.evaluation import Cells
     from ..core.rows import Rows
@@ -68,9 +68,7 @@ class rank_0_logs(ContextDecorator):
         settings.verbosity = self.before
 
 
-def checkpoint_of(
-    file: str | os.PathLike[str] | None, trainer: Trainer, made_with: Mapping[str, Any]
-) -> Checkpoint | None:
+def checkpoint_of(file: str | Path | None, trainer: Trainer, made_with: Mapping[str, Any]) -> Checkpoint | None:
     """The checkpoint of a training, if one is wanted, which knows the arguments and the data.
 
     Raises
