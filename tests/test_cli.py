@@ -182,7 +182,6 @@ def test_nothing_to_plot(cells: Path, capsys) -> None:
         (["train", "cells.h5ad", "./link.h5ad"], "--overwrite"),
         (["train", "cells.h5ad"], "INPUT --output PATH"),
         (["train", "cells.h5ad", "b.h5ad", "out.h5ad"], "INPUT OUTPUT"),
-        (["train", "cells.h5ad", "b.h5ad", "--output", "out.h5ad"], "and no more"),
         (["train", "cells.h5ad", "out.h5ad", "--use_rep", "X_nothing"], "Did not find .obsm['X_nothing']"),
         (["train", "cells.h5ad", "out.h5ad", "--alpha", "-1"], "alpha must be a finite number"),
         (["train", "cells.h5ad", "out.h5ad", "--alpha", "much"], "--alpha takes float, not much"),

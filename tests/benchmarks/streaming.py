@@ -1,0 +1,149 @@
+"""Training from disk: memory against the number of cells, time spent waiting, and quality on a sorted file.
+
+``python tests/benchmarks/streaming.py memory --folder DIR`` and ``… sorted --data DIR``
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anndata as ad
+import datasets
+import h5py
+import numpy as np
+import pandas as pd
+import scoring
+from scipy import sparse
+
+import scgeoae
+from scgeoae import _streams
+
+N_GENES = 2000
+BLOCK = 20_000
+N_SEEDS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    memory = commands.add_parser("memory", help="peak memory and waiting at several numbers of cells")
+    memory.add_argument("--folder", type=Path, required=True, help="where the files are made; they take gigabytes")
+    memory.add_argument("--cells", default="200000,500000,1000000,2000000")
+    memory.add_argument("--density", type=float, default=0.07)
+    by_type = commands.add_parser("sorted", help="quality from a file sorted by cell type, against memory")
+    by_type.add_argument("--data", type=Path)
+    by_type.add_argument("--set", default="pbmc68k_reduced")
+    by_type.add_argument("--chunk", type=int, default=50, help="rows of a chunk: small, as the sets are")
+    query = commands.add_parser("map", help="map new cells that lie on disk")
+    query.add_argument("--folder", type=Path, required=True)
+    query.add_argument("--cells", type=int, default=10_000_000)
+    worker = commands.add_parser("train", help=argparse.SUPPRESS)
+    worker.add_argument("file", type=Path)
+    arguments = vars(parser.parse_args())
+    {"memory": memory_of, "sorted": sorted_file, "map": map_query, "train": train}[arguments.pop("command")](
+        **arguments
+    )
+
+
+def memory_of(folder: Path, cells: str, density: float) -> None:
+    """One process a size: seconds of the whole call, peak memory, share of the time spent reading."""
+    print("| cells | file, GB | seconds | peak memory, MB | share of time reading |\n|---|---|---|---|---|", flush=True)
+    for n in map(int, cells.split(",")):
+        file = folder / f"cells_{n}.h5ad"
+        if not file.exists():
+            make(file, n, density)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", __file__, "train", str(file)], capture_output=True, text=True, check=True
+        )
+        print(f"| {n:,} | {file.stat().st_size / 1e9:.1f} | {done.stdout.strip()} |", flush=True)
+
+
+def make(file: Path, n: int, density: float) -> None:
+    """Counts of ten kinds of cell, log-normalised, sorted by kind: CSR, float32, not compressed."""
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(0.3, 1, size=(10, N_GENES)) * density / 0.3
+    ad.AnnData(obs=pd.DataFrame(index=np.arange(n).astype(str)), var=_genes()).write_h5ad(file)
+    with h5py.File(file, "a") as group:
+        if "X" in group:
+            del group["X"]
+        for start in range(0, n, BLOCK):
+            kinds = (np.arange(start, min(start + BLOCK, n)) * 10) // n
+            counts = rng.poisson(rates[kinds]).astype(np.float32)
+            block = sparse.csr_matrix(np.log1p(counts))
+            if start == 0:
+                ad.io.write_elem(group, "X", block)
+            else:
+                ad.io.sparse_dataset(group["X"]).append(block)
+
+
+def _genes() -> pd.DataFrame:
+    return pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
+
+
+def train(file: Path) -> None:
+    """The default call on a backed file."""
+    scgeoae.tl.geometric_ae(ad.AnnData(obsm={"X_pca": np.random.default_rng(0).normal(size=(300, 5))}), n_steps=5)
+    streams: list[_streams.StreamedRows] = []
+    construct = _streams.StreamedRows.__init__
+
+    def remembering(self: _streams.StreamedRows, *args: object) -> None:
+        construct(self, *args)
+        streams.append(self)
+
+    _streams.StreamedRows.__init__ = remembering
+    adata = ad.read_h5ad(file, backed="r")
+    scoring.reset_peak_memory()
+    start = time.perf_counter()
+    scgeoae.tl.geometric_ae(adata, use_rep="X")
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.0f} | {scoring.peak_memory():.0f} | {streams[0].seconds_waited / seconds:.2f}")
+
+
+def map_query(folder: Path, cells: int) -> None:
+    """Seconds and peak memory of `tl.map_cells` on 50 components in a memory-mapped file."""
+    rng = np.random.default_rng(0)
+    reference = ad.AnnData(obsm={"X_pca": rng.standard_normal((3000, 50), dtype=np.float32)})
+    scgeoae.tl.geometric_ae(reference, n_steps=50)
+    file = folder / "query.npy"
+    query = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(cells, 50))
+    for start in range(0, cells, BLOCK):
+        query[start : start + BLOCK] = rng.standard_normal((min(BLOCK, cells - start), 50), dtype=np.float32)
+    query.flush()
+    adata = ad.AnnData(obsm={"X_pca": np.load(file, mmap_mode="r")})
+    scoring.reset_peak_memory()
+    before, start = scoring.peak_memory(), time.perf_counter()
+    scgeoae.tl.map_cells(adata, reference)
+    seconds = time.perf_counter() - start
+    print(f"map {cells:,} x 50 from disk: {seconds:.0f} s, {scoring.peak_memory() - before:.0f} MB beyond the names")
+
+
+def sorted_file(data: Path | None, set: str, chunk: int) -> None:
+    """Each seed from memory and from a memory map sorted by type, in chunks that hold one type."""
+    _streams.MAX_CHUNK = chunk
+    X, labels = datasets.load(set, data)
+    X = X[np.argsort(labels.astype(str), kind="stable")]
+    file = Path(tempfile.mkdtemp()) / "sorted.npy"
+    np.save(file, X)
+    on_disk = np.load(file, mmap_mode="r")
+    print("| source | unexplained | kNN recall | trust | Spearman | p95/p5 of det |\n|---|---|---|---|---|---|")
+    for name, source in {"memory, shuffled": X, "disk, sorted": on_disk}.items():
+        rows = []
+        for seed in range(N_SEEDS):
+            adata = ad.AnnData(obsm={"X_pca": source})
+            scgeoae.tl.geometric_ae(adata, rng=seed)
+            unexplained = float(adata.obs["geoae_reconstruction_error"].pow(2).mean() / X.var(0).mean())
+            quality = scoring.quality(X, adata.obsm["X_geoae"], None, seed)
+            low, high = np.percentile(np.log(adata.obs["geoae_det"]), [5, 95])
+            measures = [quality[measure] for measure in ("knn_recall", "trustworthiness", "spearman")]
+            rows.append([unexplained, *measures, np.exp(high - low)])
+        shown = [f"{m:.3f} ± {s:.3f}" for m, s in zip(np.mean(rows, 0), np.std(rows, 0, ddof=1), strict=True)]
+        print(f"| {name} | {' | '.join(shown)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
