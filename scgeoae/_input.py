@@ -104,7 +104,7 @@ def _from_obsm(adata: AnnData, use_rep: str | None, n_pcs: int | None) -> Repres
     matrix = adata.obsm[name]
     if isinstance(matrix, pd.DataFrame):
         features = matrix.columns.astype(str).to_numpy(dtype=object)
-        matrix = matrix.to_numpy()
+        matrix = _of_frame(matrix, source)
     else:
         features = np.array([f"{name}_{i + 1}" for i in range(matrix.shape[1])], dtype=object)
     if n_pcs is not None and not 1 <= n_pcs <= matrix.shape[1]:
@@ -158,7 +158,24 @@ def _var_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray |
     return mask
 
 
+def _of_frame(frame: pd.DataFrame, source: str) -> np.ndarray:
+    """The numbers of a data frame, missing ones as NaN; codes of categories and texts are none."""
+    others = [name for name, dtype in frame.dtypes.items() if dtype.kind not in "fiub"]
+    if others:
+        msg = f"{source} must hold real numbers; its columns {others[:5]} do not."
+        raise TypeError(msg)
+    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def refuse_masked(matrix: Any, source: str) -> None:
+    """Raise a `ValueError` if values of a masked array are masked."""
+    if np.ma.is_masked(matrix):
+        msg = f"{source} has masked values. Fill them in first."
+        raise ValueError(msg)
+
+
 def _real_matrix(matrix: Any, source: str) -> Any:
+    refuse_masked(matrix, source)
     if is_streamed(matrix):
         if getattr(matrix, "format", "csr") == "csc":
             msg = f"{source} lies on disk by columns (CSC), so that rows cannot be read by themselves. Write it as CSR."

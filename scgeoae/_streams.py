@@ -26,6 +26,8 @@ def is_streamed(matrix: Any) -> bool:
     """Whether a matrix is read from elsewhere when it is sliced: h5py, zarr, dask, sparse datasets, memory maps."""
     if isinstance(matrix, np.memmap):
         return True
+    if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):  # in a view of an AnnData of classes of anndata
+        return False
     return hasattr(matrix, "shape") and hasattr(matrix, "dtype") and type(matrix).__module__.split(".")[0] in _LAZY
 
 

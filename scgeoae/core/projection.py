@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -33,8 +33,8 @@ class Scaling:
         Where the values were clipped, or `None`.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
+    mean: np.ndarray = field(repr=False)
+    std: np.ndarray = field(repr=False)
     max_value: float | None = None
 
     def apply(self, x: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ class Scaling:
         return self.apply(np.zeros_like(self.mean))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Projection:
     """How the expression of named genes becomes the input of a model: ``scale(x) P - o``.
 
@@ -81,6 +81,13 @@ class Projection:
     center: np.ndarray | None = None
     scaling: Scaling | None = None
     layer: str | None = None
+
+    def __repr__(self) -> str:
+        """Sizes instead of arrays."""
+        parts = [f"{len(self.genes)} genes" + (f" of layer {self.layer!r}" if self.layer is not None else "")]
+        parts += [] if self.scaling is None else ["scaled"]
+        parts += [] if self.loadings is None else [f"{self.n_features} components"]
+        return f"Projection({', '.join(parts)})"
 
     @property
     def n_features(self) -> int:

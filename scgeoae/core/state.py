@@ -76,18 +76,20 @@ def from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
         If the state is of a newer format, incomplete, of inconsistent shapes or not finite.
     """
     try:
-        return _from_state(state)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        msg = f"The stored model is damaged: {error!r}."
+        version = int(state["format"])
+        if version <= FORMAT:
+            return _from_state(state)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        msg = f"The stored model is damaged: {reason}."
         raise ValueError(msg) from error
+    msg = f"The stored model has format {version}; this version of scgeoae reads up to {FORMAT}."
+    raise ValueError(msg)
 
 
 def _from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
-    if int(state["format"]) > FORMAT:
-        msg = f"The stored model has format {int(state['format'])}; this version of scgeoae reads up to {FORMAT}."
-        raise ValueError(msg)
-    architecture = _architecture(state["architecture"])
     weights = {name: np.asarray(value) for name, value in state["weights"].items()}
+    architecture = _architecture(state["architecture"], len(weights))
     _check_weights(weights, _expected_shapes(**architecture))
     model = GeometricAutoencoder(**architecture)
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
@@ -108,15 +110,19 @@ def _from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
     return model.eval()
 
 
-def _architecture(stored: Mapping[str, Any]) -> dict[str, Any]:
+def _architecture(stored: Mapping[str, Any], n_weights: int) -> dict[str, Any]:
     activation = str(stored["activation"])
     if activation not in ACTIVATIONS:
-        msg = f"The stored model has an unknown activation {activation!r}."
+        msg = f"the activation {activation!r} is unknown"
         raise ValueError(msg)
     sizes = {name: int(stored[name]) for name in ("n_features", "n_components")}
-    hidden_dims = tuple(int(width) for width in np.asarray(stored["hidden_dims"]).ravel())
+    widths = np.asarray(stored["hidden_dims"]).ravel()
+    if len(widths) > n_weights:
+        msg = f"there are {n_weights} weights for {len(widths)} layers"
+        raise ValueError(msg)
+    hidden_dims = tuple(int(width) for width in widths)
     if min(*sizes.values(), *hidden_dims) < 1:
-        msg = "The stored model is damaged: its layers have no width."
+        msg = "its layers have no width"
         raise ValueError(msg)
     return {**sizes, "hidden_dims": hidden_dims, "activation": activation, "with_encoder": bool(stored["with_encoder"])}
 
@@ -138,20 +144,21 @@ def _expected_shapes(
 def _check_weights(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     if weights.keys() != shapes.keys():
         differing = sorted(weights.keys() ^ shapes.keys())[:5]
-        msg = f"The stored model is damaged: missing or unexpected weights {differing}."
+        msg = f"missing or unexpected weights {differing}"
         raise ValueError(msg)
     for name, shape in shapes.items():
-        _finite(weights[name], shape, name)
+        _finite(weights[name], shape, name, np.float32)
+    _positive(weights["scale"], "scale")
 
 
 def _region(stored: Mapping[str, Any]) -> OccupiedRegion:
     mask = np.asarray(stored["mask"], dtype=bool)
     if mask.ndim != 2:
-        msg = f"The stored model is damaged: region has {mask.ndim} dimensions, not 2."
+        msg = f"region has {mask.ndim} dimensions, not 2"
         raise ValueError(msg)
     left, right, bottom, top = _finite(stored["extent"], (4,), "region").tolist()
-    if not (left < right and bottom < top and mask.size):
-        msg = "The stored model is damaged: region is empty."
+    if not (0 < right - left < np.inf and 0 < top - bottom < np.inf and mask.any()):
+        msg = "region is empty"
         raise ValueError(msg)
     return OccupiedRegion(mask, (left, right, bottom, top))
 
@@ -174,7 +181,7 @@ def _projection(stored: Mapping[str, Any], n_features: int) -> Projection:
 def _scaling(stored: Mapping[str, Any], n_genes: int) -> Scaling:
     mean, std = (_finite(stored[name], (n_genes,), f"projection/scaling/{name}") for name in ("mean", "std"))
     if not (std > 0).all():
-        msg = "The stored model is damaged: projection/scaling/std is not positive."
+        msg = "projection/scaling/std is not positive"
         raise ValueError(msg)
     return Scaling(mean, std, _positive(stored["max_value"], "max_value") if "max_value" in stored else None)
 
@@ -182,28 +189,30 @@ def _scaling(stored: Mapping[str, Any], n_genes: int) -> Scaling:
 def _names(value: Any, n: int, name: str) -> np.ndarray:
     array = _of_shape(np.asarray(value, dtype=object), (n,), name)
     if not all(isinstance(entry, str) for entry in array):
-        msg = f"The stored model is damaged: {name} is not made of names."
+        msg = f"{name} is not made of names"
         raise ValueError(msg)
     return array
 
 
-def _finite(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+def _finite(value: Any, shape: tuple[int, ...], name: str, dtype: type[np.floating] = np.float64) -> np.ndarray:
+    """``value`` as an array, if it is of this shape and its numbers are finite as ``dtype``."""
     array = _of_shape(np.asarray(value), shape, name)
-    if array.dtype.kind != "f" or not np.isfinite(array).all():
-        msg = f"The stored model is damaged: {name} is not made of finite numbers."
-        raise ValueError(msg)
+    with np.errstate(over="ignore"):
+        if array.dtype.kind != "f" or not np.isfinite(array.astype(dtype, copy=False)).all():
+            msg = f"{name} is not made of finite numbers"
+            raise ValueError(msg)
     return array
 
 
 def _of_shape(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     if array.shape != shape:
-        msg = f"The stored model is damaged: {name} has shape {array.shape}, not {shape}."
+        msg = f"{name} has shape {array.shape}, not {shape}"
         raise ValueError(msg)
     return array
 
 
 def _positive(value: Any, name: str) -> float:
     if not 0 < float(value) < np.inf:
-        msg = f"The stored model is damaged: {name} is {value}."
+        msg = f"{name} is {value}"
         raise ValueError(msg)
     return float(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from .._keys import DEFAULT_KEY, ResultKeys, result
 from ..core import evaluation
@@ -71,24 +72,35 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
     KeyError
         If there is no result under this key.
     ValueError
-        If the points have another dimension than the map.
+        If the points, or the stored coordinates, have another dimension than the map.
     """
     stored = model(adata, key=key)
-    return evaluation.metric(stored, coordinates(adata, points, key=key))
+    return evaluation.metric(stored, checked_points(coordinates(adata, points, key=key), stored.n_components))
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
     """The cells' map coordinates (n, d), or checked ``points`` (m, d) instead."""
-    cells = np.asarray(adata.obsm[ResultKeys.stored(adata, key).obsm])
+    name = ResultKeys.stored(adata, key).obsm
+    if name not in adata.obsm:
+        msg = f"Did not find .obsm[{name!r}], the coordinates of the result {key!r}; .obsm holds {list(adata.obsm)}."
+        raise KeyError(msg)
+    cells = adata.obsm[name]
+    cells = cells.toarray() if sparse.issparse(cells) else np.asarray(cells)
+    if cells.ndim != 2:
+        msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
+        raise ValueError(msg)
     if points is None:
-        return cells
+        return checked_points(cells, cells.shape[1], f"obsm[{name!r}]")
     return checked_points(points, cells.shape[1])
 
 
-def checked_points(points: np.ndarray, n_components: int) -> np.ndarray:
-    """``points`` (m, d) of a map of this dimension, or a `ValueError`."""
+def checked_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
+    """``points`` (m, d) of a map of this dimension, or a `ValueError`, or a `TypeError` if they are no numbers."""
     points = np.asarray(points)
+    if points.dtype.kind not in "fiub":
+        msg = f"{name} must hold real numbers; the dtype is {points.dtype}."
+        raise TypeError(msg)
     if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
-        msg = f"points must be finite and of shape (m, {n_components}); they have shape {points.shape}."
+        msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
         raise ValueError(msg)
     return points

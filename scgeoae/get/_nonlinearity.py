@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._keys import DEFAULT_KEY
 from ..core import evaluation
-from ._model import coordinates, model
+from ._model import checked_points, coordinates, model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,4 +70,5 @@ def nonlinearity(
     if len(set(dimensions)) != 2 or not all(0 <= number < z.shape[1] for number in dimensions):
         msg = f"dimensions must be two different ones of the {z.shape[1]} of the map; they are {dimensions}."
         raise ValueError(msg)
-    return evaluation.nonlinearity(model(adata, key=key), z, radius, dimensions)
+    stored = model(adata, key=key)
+    return evaluation.nonlinearity(stored, checked_points(z, stored.n_components), radius, dimensions)

@@ -29,7 +29,7 @@ class Measure:
 
 MEASURES = {
     "kl_density_0.1": Measure("lower", ranked=True),
-    "kl_density_100": Measure("lower", ranked=True),
+    "kl_density_100": Measure("lower"),
     "knn_recall": Measure("higher", ranked=True),
     "trustworthiness": Measure("higher", ranked=True),
     "continuity": Measure("higher"),
@@ -91,9 +91,10 @@ def embedding_quality(
     Returns
     -------
     Table indexed by `bases`, of float64. `mean_rank` is the mean over measures of the rank among the rows, 1 being
-    best, as in the paper [1]_: over `kl_density_0.1`, `kl_density_100`, `knn_recall`, `trustworthiness`, `spearman` and
-    `stress`. The last stands for the paper's `rmse`, which depends on the scale of the map and would rank maps by their
-    unit. Equal values share their mean rank.
+    best, as in the paper [1]_: over `kl_density_0.1`, `knn_recall`, `trustworthiness`, `spearman` and `stress`. The
+    last stands for the paper's `rmse`, which depends on the scale of the map and would rank maps by their unit. Not
+    counted is `kl_density_100`: at this sigma the densities of all cells are nearly equal, all maps are near 0, and
+    their order says nothing. Equal values share their mean rank.
 
     Maps with a decoder (`scgeoae.tl.geometric_ae`, `scgeoae.tl.fit_decoder`) have three more numbers, NaN for others:
     `log_det_variance`, the variance of ln det over cells; `det_p95_p5`, the 95th over the 5th percentile of det: the

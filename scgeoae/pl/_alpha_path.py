@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib import pyplot as plt
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .._keys import alpha_path_key
-from ._scatter import finish
+from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +64,7 @@ def alpha_path(
     """
     table = _table(adata, alpha_path_key(key))
     if ax is None:
-        ax = plt.subplots(figsize=(5, 3.8), layout="constrained")[1]
+        ax = new_axes(5, 3.8)[0]
     variance = table["log_det_variance"]
     for column, (label, color, marker) in CURVES.items():
         if table[column].notna().any():
@@ -101,7 +100,7 @@ def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
         text = ax.annotate(
             rf"$\alpha$ = {alpha:g}" if row == first else f"{alpha:g}",
             (x, upper[row]),
-            xytext=(1, 7),
+            xytext=(2, 9),  # clear of the ring
             textcoords="offset points",
             rotation=45,  # so that near ones do not touch
             rotation_mode="anchor",

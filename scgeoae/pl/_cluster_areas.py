@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .._keys import DEFAULT_KEY, areas_key
-from ._scatter import finish
+from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +72,7 @@ def cluster_areas(
     table = adata.uns[name].dropna(subset="ratio").sort_values("ratio")
     colors = _colors(adata, table)
     if ax is None:
-        ax = plt.subplots(figsize=(6.5, 1.2 + 0.3 * len(table)), layout="constrained")[1]
+        (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))
     rows = np.arange(len(table))
     ax.hlines(rows, table["data_share"], table["map_share"], colors=colors, linewidth=2, zorder=2)
     ax.scatter(table["data_share"], rows, s=55, c=colors, edgecolors=colors, zorder=3)
@@ -105,9 +104,10 @@ def _in_words(ratio: float) -> str:
 def _decorate(ax: Axes, table: pd.DataFrame) -> None:
     ax.set(xscale="log", xlabel="share of the area of all groups", ylim=(-0.7, len(table) - 0.3))
     ax.set_yticks(range(len(table)), table.index)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.grid(visible=False)
     ax.grid(axis="y", color="0.9", zorder=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib import rcParams
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from .. import get
 from .._keys import DEFAULT_KEY, ResultKeys
-from ._scatter import color_list, finish, map_dimensions, scatter
+from ._scatter import color_list, finish, map_dimensions, new_axes, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
-LABEL = "area of data per area of map\n(times the average)"
+LABEL = "data area per map area\n(times the average)"
 PERCENTILE = 99
+DOT = 40
+"""Area of scanpy's points over that of the dots on a field."""
+
 SMALLEST_LIMIT = 2.0
 
 
@@ -105,14 +108,15 @@ def det_heatmap(
         color=panels if len(panels) > 1 else column,
         dimensions=map_dimensions(dimensions, z.shape[1]),
         norm=[norm, *[None] * (len(panels) - 1)] if len(panels) > 1 else norm,
-        **{"cmap": cmap, "title": ["relative determinant", *panels[1:]], "sort_order": False} | kwargs,
+        **{"cmap": cmap, "title": ["relative determinant", *panels[1:]], "sort_order": False, "wspace": _gap()}
+        | kwargs,
     )
     points = cast("PathCollection", axes[0].collections[0])
     if field:
-        _draw_field(adata, key, axes[0], norm, cmap)
+        _draw_field(adata, key, axes[0], dimensions, norm, cmap)
         points.set_visible(False)
-        sizes, drawn = points.get_sizes() / 8, z[:, dimensions]
-        axes[0].scatter(drawn[:, 0], drawn[:, 1], s=sizes, color="black", alpha=0.4, linewidths=0, rasterized=True)
+        sizes, drawn = points.get_sizes() / DOT, z[:, dimensions]
+        axes[0].scatter(drawn[:, 0], drawn[:, 1], s=sizes, color="black", alpha=0.5, linewidths=0, rasterized=True)
     _label_colorbar(points, norm)
     return finish(axes, show=show, return_fig=return_fig)
 
@@ -141,14 +145,16 @@ def _symmetric_limit(determinant: np.ndarray) -> float:
 
 
 def _profile(z: np.ndarray, determinant: np.ndarray, norm: LogNorm, ax: Axes | None) -> Axes:
-    ax = ax or plt.figure().add_subplot()
+    ax = ax or new_axes(6.4, 4.8)[0]
     ax.scatter(z, determinant, s=4, color="black", rasterized=True)
     ax.axhline(1, color="0.6", linewidth=1)
     ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")
+    _write_factors(ax, norm)
     return ax
 
 
-def _draw_field(adata: AnnData, key: str, ax: Axes, norm: LogNorm, cmap: str) -> None:
+def _draw_field(adata: AnnData, key: str, ax: Axes, dimensions: tuple[int, int], norm: LogNorm, cmap: str) -> None:
+    """Draw the determinant over the region; limits are those of the cells and the region together."""
     model = get.model(adata, key=key)
     if model.region is None:
         msg = "The field is drawn on maps of two dimensions only."
@@ -156,22 +162,36 @@ def _draw_field(adata: AnnData, key: str, ax: Axes, norm: LogNorm, cmap: str) ->
     values = np.full(model.region.mask.shape, np.nan)
     g = get.metric(adata, model.region.points(), key=key)
     values[model.region.mask] = np.sqrt(np.linalg.det(g)) / model.unit**2
-    limits = ax.get_xlim(), ax.get_ylim()
-    image = ax.imshow(values, extent=model.region.extent, origin="lower", norm=norm, cmap=cmap, interpolation="nearest")
+    extent = model.region.extent
+    if dimensions == (1, 0):
+        values, extent = values.T, (*extent[2:], *extent[:2])
+    left, right, bottom, top = extent
+    x, y = [left, right, *ax.get_xlim()], [bottom, top, *ax.get_ylim()]
+    image = ax.imshow(values, extent=extent, origin="lower", norm=norm, cmap=cmap, interpolation="nearest")
     image.set_zorder(0)
-    ax.set(xlim=limits[0], ylim=limits[1])  # imshow would cut off the cells outside the region
+    ax.set(xlim=(min(x), max(x)), ylim=(min(y), max(y)))
+
+
+def _gap() -> float:
+    """Room between panels for the colour bar, its numbers and its label, as a share of a panel."""
+    return float((0.3 + 8 * rcParams["font.size"] / 72) / rcParams["figure.figsize"][0])
 
 
 def _label_colorbar(points: PathCollection, norm: LogNorm) -> None:
     bar = points.colorbar
     if bar is None:
         return
-    ticks = _ticks(norm)
-    bar.set_ticks(ticks)
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}"))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.set_label(LABEL)
+    _write_factors(bar.ax, norm)
+    bar.set_label(LABEL, fontsize="small")
+    bar.ax.tick_params(labelsize="small")
+
+
+def _write_factors(ax: Axes, norm: LogNorm) -> None:
+    """Round factors and their inverses at the second axis."""
+    ax.yaxis.set_major_locator(FixedLocator(_ticks(norm)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _ticks(norm: LogNorm) -> list[float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .._keys import DEFAULT_KEY, result
-from ._scatter import finish
+from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def history(
         If `ax` are not two Axes.
     """
     curves = result(adata, key)["history"]
-    axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")[1] if ax is None else ax
+    axes = new_axes(8, 3, 2) if ax is None else ax
     if len(axes) != 2:
         msg = f"history draws two panels: ax must be two Axes, not {len(axes)}."
         raise ValueError(msg)
@@ -66,4 +66,8 @@ def history(
         positive = np.concatenate([curves[term], curves[f"validation_{term}"]])
         panel.set(xlabel="step", ylabel=label, yscale="log" if (positive > 0).any() else "linear")
     axes[0].legend(frameon=False)
+    if axes[0].get_yscale() == "log":
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+        axes[0].yaxis.set_minor_formatter(NullFormatter())
     return finish(list(axes), show=show, return_fig=return_fig)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.collections import EllipseCollection
-from matplotlib.patches import Circle
+from matplotlib.patheffects import Normal, Stroke
+from scipy import ndimage
 
 from .. import get
 from .._keys import DEFAULT_KEY
 from ..core import geometry
+from ._foot import draw_foot
 from ._scatter import color_list, finish, map_dimensions, scatter
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..core.region import OccupiedRegion
 
 FILL = 0.42
 """Radius of the undistorted circle as a share of the grid spacing, unless elongated ellipses would overlap."""
@@ -30,8 +35,11 @@ LONGEST = 0.8
 BELIEVED = 1.0
 """Nonlinearity up to which an indicatrix is drawn in full: the decoded ellipse is off by as much as its radius."""
 
-FAINT = 0.5
-"""Opacity of an indicatrix that is not believed."""
+ISLAND = 3
+"""Cells that make an island; fewer are outliers."""
+
+HALO = Stroke(linewidth=1.6, foreground="white", dashes={"dash_offset": 0, "dash_list": None})
+"""A white line, without gaps, below the outline: it shows on a dense cluster too."""
 
 
 class Ellipses(NamedTuple):
@@ -64,11 +72,11 @@ def indicatrix(
 
     A large ellipse: the map inflates this place. An elongated one: it stretches directions unequally. Equal circles
     everywhere: it is true. All ellipses belong to one radius in the data; the circle at the foot shows an undistorted
-    one, and the bar a distance in the data.
+    one, and the bar a distance in the data. They stand on a square grid, and on islands of cells between its nodes.
 
     An indicatrix is the picture of the linearised decoder. Where the decoder bends so much that the decoded ellipse is
     farther than its own radius from the circle that it stands for (:func:`scgeoae.get.nonlinearity` above 1), it is
-    drawn faint and dashed: its area tells of this point, not of its surroundings. Smaller ellipses, with a larger
+    dashed: its area tells of this point, not of its surroundings. Smaller ellipses, with a larger
     `n_grid`, hold in more places.
 
     On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
@@ -131,7 +139,7 @@ def indicatrix(
     )
     for panel in axes:
         panel.add_collection(_collection(ellipses, panel))
-        _draw_legend(panel, drawn, ellipses, unit)
+        draw_foot(panel, drawn, radius=ellipses.radius, unit=unit, dashed=not ellipses.believed.all())
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -149,7 +157,7 @@ def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
 
 
 def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
-    """Where to draw: nodes of a square lattice in the occupied region, or the cells nearest to such nodes."""
+    """Where to draw: nodes of a square lattice in the occupied region and its islands, or cells nearest to nodes."""
     region = get.model(adata, key=key).region
     drawn = z[:, dimensions]
     low, high = drawn.min(0), drawn.max(0)
@@ -158,12 +166,32 @@ def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int,
     lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
     lattice = np.column_stack([axis.ravel() for axis in np.meshgrid(*lines)])  # (m, 2)
     if region is not None:
-        return lattice[region.contains(lattice)][:, np.argsort(dimensions)]
+        nodes = lattice[:, np.argsort(dimensions)]
+        nodes = nodes[region.contains(nodes)]
+        return _with_islands(region, z, nodes, spacing)
     tile = np.round((drawn - lattice[0]) / spacing).astype(int)
     distance = np.abs(drawn - (lattice[0] + tile * spacing)).max(1)
     order = np.argsort(distance, kind="stable")
     _, first = np.unique(tile[order], axis=0, return_index=True)
     return z[order[first]]
+
+
+def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:
+    """Add to the nodes the cells in the middle of islands: pieces of the region that hold some cells but no node.
+
+    Larger islands first; none nearer than half the spacing to what is there, where ellipses would cover each other.
+    """
+    pieces, n_pieces = ndimage.label(region.mask, np.ones((3, 3)))
+    sizes = np.bincount(pieces[region.mask], minlength=n_pieces + 1)
+    points = nodes.astype(z.dtype)
+    for number in np.argsort(-sizes, kind="stable")[:n_pieces]:
+        piece = replace(region, mask=pieces == number)
+        if piece.contains(nodes).any() or (inside := piece.contains(z)).sum() < ISLAND:
+            continue
+        middle = z[inside][np.linalg.norm(z[inside] - piece.points().mean(0), axis=1).argmin()]
+        if (np.linalg.norm(points - middle, axis=1) >= spacing / 2).all():
+            points = np.vstack([points, middle])
+    return points
 
 
 def _ellipses(
@@ -180,7 +208,6 @@ def _ellipses(
 
 
 def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
-    opacity = np.where(ellipses.believed, 1, FAINT)
     return EllipseCollection(
         2 * ellipses.lengths[:, 0],
         2 * ellipses.lengths[:, 1],
@@ -188,35 +215,10 @@ def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
         units="xy",
         offsets=ellipses.points,
         offset_transform=ax.transData,
-        facecolors=[(1, 1, 1, 0.35 * share) for share in opacity],
-        edgecolors=[(0, 0, 0, share) for share in opacity],
+        facecolors=(1, 1, 1, 0.2),
+        edgecolors="black",
         linestyles=["solid" if believed else (0, (2, 2)) for believed in ellipses.believed],
         linewidths=0.8,
-        zorder=3,
+        path_effects=[HALO, Normal()],
+        zorder=2.5,  # above the cells, below names of groups on them
     )
-
-
-def _draw_legend(ax: Axes, z: np.ndarray, ellipses: Ellipses, unit: float) -> None:
-    """The undistorted circle, a scale bar and what dashes mean, in a strip below the cells that is made for them."""
-    (left, bottom), (right, top) = z.min(0), z.max(0)
-    width, height = right - left, top - bottom
-    row = 0.07 * max(width, height)
-    circle, length = ellipses.radius / unit, _round_length(0.2 * width * unit)
-    circle_line = bottom - 0.06 * height - max(circle, row / 2)
-    bar_line = circle_line - max(circle, row / 2) - row / 2
-    dashes = [] if ellipses.believed.all() else [(bar_line - row, "dashed: strongly curved")]
-    last_line = dashes[0][0] if dashes else bar_line
-    ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(last_line - row, top + 0.05 * height))
-    ax.add_patch(Circle((left + circle, circle_line), circle, facecolor="none", edgecolor="black", linewidth=0.8))
-    ax.plot([left, left + length / unit], [bar_line, bar_line], color="black", linewidth=2, solid_capstyle="butt")
-    text = left + max(2 * circle, length / unit) + 0.03 * width
-    for line, label in ((circle_line, "undistorted circle"), (bar_line, f"distance {length:g} in the data")):
-        ax.text(text, line, label, va="center", fontsize="small")
-    for line, label in dashes:
-        ax.text(left, line, label, va="center", fontsize="small")
-
-
-def _round_length(length: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not above ``length``."""
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)) * power)

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
 from ..metrics.quality import MEASURES
-from ._scatter import finish
+from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +99,7 @@ def quality(
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
         raise ValueError(msg)
     if ax is None:
-        size = (2.6 + 1.05 * len(table), 0.9 + 0.29 * max(lines.values()))
-        ax = plt.subplots(figsize=size, layout="constrained")[1]
+        (ax,) = new_axes(2.6 + 1.15 * len(table), 0.9 + 0.29 * max(lines.values()))
     for name, line in lines.items():
         _draw_line(ax, table, name, line, cmap)
     ax.set(xlim=(0, len(table)), ylim=(max(lines.values()) + 1, -0.1), xticks=np.arange(len(table)) + 0.5)
@@ -108,6 +107,7 @@ def quality(
     ax.set_yticks([line + 0.5 for line in lines.values()], [_label(name) for name in lines])
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
+    ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     return finish([ax], show=show, return_fig=return_fig)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
+from matplotlib import rcParams
+from matplotlib.transforms import Bbox
 
 from .._keys import ResultKeys
 
@@ -14,7 +17,15 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
+
+
+def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
+    """Panels side by side in a new figure, of this size in inches at a font of 10 points, larger with a larger one."""
+    size = np.array([width, height]) * rcParams["font.size"] / 10
+    panels = plt.subplots(1, n_panels, figsize=tuple(size), layout="constrained", squeeze=False)[1]
+    return list(panels[0])
 
 
 def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list[Axes]:
@@ -28,7 +39,20 @@ def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list
         panel.set(aspect="equal", xlabel=f"{name}{first}", ylabel=f"{name}{second}")
         for points in panel.collections:
             points.set_rasterized(True)
+            if points.colorbar is not None:
+                _tie(points.colorbar, panel)
     return axes
+
+
+def _tie(bar: Colorbar, panel: Axes) -> None:
+    """Keep the colour bar beside the panel and as high, also where equal lengths make the panel smaller."""
+
+    def beside(_axes: object, _renderer: object) -> Bbox:
+        place, width = panel.get_position(), bar.ax.get_position(original=True).width
+        left = place.x1 + 0.02 * place.width
+        return Bbox.from_extents(left, place.y0, left + width, place.y1)
+
+    bar.ax.set_axes_locator(beside)
 
 
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool | None) -> Figure | Axes | list[Axes] | None:

@@ -61,7 +61,8 @@ def alpha_path(
         `'anisotropy'` : `float`
             Median over cells, at least 1.
         `'default'` : `bool`
-            Whether this alpha is the default of :func:`geometric_ae`; nowhere so if `alphas` leave it out.
+            Whether this alpha is the default of :func:`geometric_ae`; nowhere so if `alphas`
+            leave it out or another `regularizer` is passed.
 
     Raises
     ------
@@ -94,7 +95,8 @@ def alpha_path(
     start = logg.info(f"training with {len(values)} values of alpha")
     rows = [_measure(_input_of(adata, arguments), alpha, arguments) for alpha in values]
     table = pd.DataFrame(rows, index=pd.RangeIndex(len(rows)).astype(str))
-    table["default"] = table["alpha"] == inspect.signature(geometric_ae).parameters["alpha"].default
+    default = inspect.signature(geometric_ae).parameters["alpha"].default
+    table["default"] = (table["alpha"] == default) & (arguments.get("regularizer") is None)
 
     adata = adata.copy() if copy else adata
     adata.uns[key] = table

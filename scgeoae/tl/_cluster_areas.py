@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from .. import get
 from .._keys import DEFAULT_KEY, ResultKeys, areas_key
+from ..core.evaluation import distortion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,7 +58,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     KeyError
         If there is no such result or column.
     ValueError
-        If the map is not of two dimensions, or there are fewer than two groups.
+        If the map is not of two dimensions, there are fewer than two groups, or no tile belongs to one.
 
     Examples
     --------
@@ -100,7 +101,8 @@ def _column(adata: AnnData, name: str) -> pd.Series:
 
 def _areas(adata: AnnData, key: str, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
     """Areas and shares of the groups, each (n_groups,), of cells with group numbers ``codes`` (n,), -1 for none."""
-    region = get.model(adata, key=key).region
+    model = get.model(adata, key=key)
+    region = model.region
     if region is None:
         msg = "Areas are measured on maps of two dimensions only."
         raise ValueError(msg)
@@ -108,7 +110,10 @@ def _areas(adata: AnnData, key: str, codes: np.ndarray, n_groups: int) -> dict[s
     _, nearest = cKDTree(get.coordinates(adata, key=key)).query(tiles)
     owner = codes[nearest]  # (m,)
     labelled = owner >= 0
-    determinant = np.sqrt(np.linalg.det(get.metric(adata, tiles[labelled], key=key)))
+    if not labelled.any():
+        msg = "No piece of the map belongs to a group: cells without a label are nearest everywhere."
+        raise ValueError(msg)
+    determinant = np.exp(distortion(model, tiles[labelled])[0])
     on_map, in_data = (
         region.tile_area * np.bincount(owner[labelled], weights=weights, minlength=n_groups)
         for weights in (np.ones(len(determinant)), determinant)

@@ -10,7 +10,7 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._input import choose_representation, resolve_device
+from .._input import choose_representation, refuse_masked, resolve_device
 from .._keys import ResultKeys, embedding_key
 from ..core.training import Trainer
 from . import _arguments
@@ -167,6 +167,7 @@ class _Coordinates(NamedTuple):
 
 def _coordinates(adata: AnnData, name: str) -> _Coordinates:
     stored = adata.obsm[name]
+    refuse_masked(stored, f"obsm[{name!r}]")
     z = np.asarray(stored.toarray() if sparse.issparse(stored) else stored)
     if z.ndim != 2 or z.dtype.kind not in "fiu":
         msg = f"obsm[{name!r}] must be a matrix of real numbers; it has dtype {z.dtype} and shape {z.shape}."

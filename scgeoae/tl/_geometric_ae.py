@@ -39,7 +39,7 @@ def geometric_ae(
     interpolation: float = 0.5,
     neighbors_weight: float = 0.0,
     neighbors_key: str | None = None,
-    noise: float = 0.35,
+    noise: float = 0.4,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
     activation: str = "elu",
     n_steps: int | None = None,
@@ -118,8 +118,8 @@ def geometric_ae(
     weight_decay
         Decoupled weight decay.
     validation_fraction
-        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is within
-        one standard error of the lowest, the latest are kept.
+        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is within 5 %
+        of the lowest, the latest are kept.
     patience
         Stop after this many validations without a better one; there are 50 in a full run. By default never.
     rng

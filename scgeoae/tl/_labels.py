@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
@@ -52,6 +52,17 @@ def _categorical(column: pd.Series) -> pd.Categorical:
         msg = f"obs[{column.name!r}] of the reference holds no label."
         raise ValueError(msg)
     return labels
+
+
+def label_colors(adata_ref: AnnData | None, labels: Mapping[str, pd.Categorical]) -> dict[str, np.ndarray]:
+    """Scanpy's colours of the labels, one a category, by key of `uns`; nothing where the reference has none."""
+    colors: dict[str, np.ndarray] = {}
+    for name, known in labels.items():
+        palette = [] if adata_ref is None else list(adata_ref.uns.get(f"{name}_colors", []))
+        n_categories = len(known.categories)
+        if len(palette) >= n_categories:  # as for scanpy, which passes over a palette that is too short
+            colors[f"{name}_colors"] = np.array(palette[:n_categories], dtype=object)
+    return colors
 
 
 def vote(z: np.ndarray, z_ref: np.ndarray, labels: pd.Categorical) -> tuple[pd.Categorical, np.ndarray]:

@@ -15,7 +15,7 @@ from .._model_file import read_model
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.evaluation import Cells, describe
 from ..core.state import from_state
-from ._labels import label_columns, vote
+from ._labels import label_colors, label_columns, vote
 from ._query import query_rows
 from ._store import mapped_fields_added, write_cells, write_mapped
 
@@ -77,6 +77,8 @@ def map_cells(
         are flagged.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the neighbours that have it.
+    `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
+        For each of `obs`: the reference's colours of the categories, if it has any.
     `adata.uns['geoae']` : :class:`dict`
         `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query.
 
@@ -117,6 +119,7 @@ def map_cells(
     adata = adata.copy() if copy else adata
     write_cells(adata, keys, model, cells)
     write_mapped(adata, keys, model, columns)
+    adata.uns.update(label_colors(reference, labels))
     logg.info("    finished", time=start, deep=mapped_fields_added(keys, list(columns)))
     return adata if copy else None
 

@@ -25,11 +25,19 @@ SAMPLE = 2_000
 
 
 def warn_of_failure(model: GeometricAutoencoder, rows: Rows, cells: Cells, *, regularized: bool) -> None:
-    """Log a warning for each signature: uneven or singular determinants, elongation, dead axes, poor reconstruction."""
+    """Log a warning for each signature: uneven or singular determinants, elongation, dead axes, poor reconstruction.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map at all: every cell lies at one place.
+    """
+    _refuse_collapse(model, cells.z)
+    sampled, sigma = _spectrum(model, rows)
     for message in (
         _distortion(cells, regularized=regularized),
-        _dead_axis(cells.z),
-        _reconstruction(model, rows, cells.error),
+        _dimensions(cells.z, sigma),
+        _reconstruction(model, cells.error[sampled], sigma),
     ):
         if message:
             logg.warning(message)
@@ -41,8 +49,16 @@ def warn_of_singular_decoder(cells: Cells) -> None:
         logg.warning(message)
 
 
+def _refuse_collapse(model: GeometricAutoencoder, z: np.ndarray) -> None:
+    finite = all(bool(torch.isfinite(weights).all()) for weights in model.parameters())
+    if not finite or not np.ptp(z, axis=0).any():
+        msg = "The map collapsed: all cells lie at one place. Lower learning_rate or alpha, or raise hidden_dims."
+        raise FloatingPointError(msg)
+
+
 def _singular(cells: Cells) -> str:
-    share = np.mean(~(cells.anisotropy < SINGULAR))
+    flat = cells.log_det < cells.log_det.max() - cells.z.shape[1] * np.log(SINGULAR)
+    share = np.mean(flat | ~(cells.anisotropy < SINGULAR))
     if share > 0.01:
         return f"The decoder is singular at {share:.0%} of the cells: the map is folded or collapsed there."
     return ""
@@ -63,23 +79,35 @@ def _distortion(cells: Cells, *, regularized: bool) -> str:
     return ""
 
 
-def _dead_axis(z: np.ndarray) -> str:
-    spread = z.std(0)
-    dead = int((spread < DEAD_AXIS * spread.max()).sum())
-    return f"{dead} of {z.shape[1]} map dimensions are not used. Lower n_components." if dead else ""
+def _spectrum(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (m,) of a sample of cells, and how far these spread along each principal axis, in units of `s`."""
+    n_sampled = min(SAMPLE, rows.shape[0], block_size(rows))
+    sample = np.linspace(0, rows.shape[0] - 1, n_sampled).astype(np.int64)
+    x = model.standardize(rows.take(torch.from_numpy(sample))).cpu().double()
+    return sample, torch.linalg.svdvals(x - x.mean(0)).numpy() / n_sampled**0.5
 
 
-def _reconstruction(model: GeometricAutoencoder, rows: Rows, error: np.ndarray) -> str:
+def _dimensions(z: np.ndarray, sigma: np.ndarray) -> str:
+    """Dimensions that the data do not have or the map does not use."""
+    n_components, spread = z.shape[1], z.std(0)
+    spanned, used = (int((values >= DEAD_AXIS * values.max()).sum()) for values in (sigma, spread))
+    if spanned < n_components:
+        return (
+            f"The data hardly vary in more than {spanned} of the {n_components} dimensions of the map: they lie on a "
+            "line or a plane, or few cells lie far from the rest. Drop these, or lower n_components."
+        )
+    if used < n_components:
+        return f"{n_components - used} of {n_components} map dimensions are not used. Lower n_components."
+    return ""
+
+
+def _reconstruction(model: GeometricAutoencoder, error: np.ndarray, sigma: np.ndarray) -> str:
     """Compare with the best linear map of the same dimension, both on a sample of cells."""
-    n_sampled = min(SAMPLE, len(error), block_size(rows))
-    sample = torch.as_tensor(np.linspace(0, len(error) - 1, n_sampled).astype(np.int64))
-    x = model.standardize(rows.take(sample)).cpu().double()
-    sigma = torch.linalg.svdvals(x - x.mean(0))
-    linear = float(sigma[model.n_components :].square().sum() / x.numel())
-    ours = float(np.square(error[sample.numpy()]).mean() / model.scale.item() ** 2)
+    linear = float(np.square(sigma[model.n_components :]).sum() / model.n_features)
+    ours = float(np.square(error / model.scale.item()).mean())
     if ours > WORSE_THAN_LINEAR * linear + NEGLIGIBLE:
         return (
-            f"The map leaves {ours:.0%} of the variance unexplained, a linear map of the same dimension {linear:.0%}. "
-            "Raise n_steps or lower alpha."
+            f"The map leaves {100 * ours:.3g}% of the variance unexplained, a linear map of the same dimension "
+            f"{linear:.0%}. Raise n_steps or lower alpha."
         )
     return ""

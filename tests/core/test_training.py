@@ -65,8 +65,8 @@ def test_best_weights_are_kept() -> None:
 @pytest.mark.parametrize(
     ("later", "kept"),
     [
-        (torch.full((4,), 1.5), 20),  # above the lowest for every cell
-        (torch.tensor([0.0, 2.0, 0.5, 1.6]), 80),  # above it by less than its noise
+        (torch.full((4,), 1.5), 20),
+        (torch.tensor([0.0, 2.0, 0.5, 1.6]), 80),  # above the lowest by less than the tolerance
         (torch.full((4,), torch.nan), 20),
     ],
 )

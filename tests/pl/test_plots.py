@@ -60,6 +60,73 @@ def test_scale_bar_has_its_length(mapped: AnnData) -> None:
     assert np.ptp(bar.get_xdata()) == pytest.approx(length)  # unit 1
 
 
+@pytest.fixture
+def islands(mapped: AnnData) -> AnnData:
+    """A map whose region has a large piece, and three pieces of one tile: four cells, two cells, none."""
+    state = mapped.uns["geoae"]["model"]
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[:50, :50] = mask[73, 73] = mask[73, 93] = mask[93, 73] = True
+    state["region"] = {"mask": mask, "extent": np.array([0.0, 100, 0, 100])}
+    z = np.random.default_rng(0).uniform(0, 50, mapped.obsm["X_geoae"].shape)
+    z[:4] = [[73.1, 73.1], [73.6, 73.5], [73.9, 73.9], [73.9, 73.1]]
+    z[4:6] = [[93.5, 73.5], [93.5, 73.4]]
+    z[6:8] = [[0, 0], [100, 100]]
+    mapped.obsm["X_geoae"] = z.astype(np.float32)
+    return mapped
+
+
+def test_islands_between_the_nodes_have_an_ellipse(islands: AnnData) -> None:
+    points = np.asarray(ellipses(scgeoae.pl.indicatrix(islands, n_grid=5, show=False)).get_offsets())
+    outside = points[(points > 50).any(1)]
+    np.testing.assert_allclose(outside, islands.obsm["X_geoae"][[1]])  # the cell nearest to the middle
+    assert len(points) > 1
+    swapped = np.asarray(
+        ellipses(scgeoae.pl.indicatrix(islands, n_grid=5, dimensions=(1, 0), show=False)).get_offsets()
+    )
+    np.testing.assert_allclose(swapped[-1], islands.obsm["X_geoae"][1, ::-1])
+
+
+def test_an_island_that_has_a_node_gets_no_second(islands: AnnData) -> None:
+    points = ellipses(scgeoae.pl.indicatrix(islands, n_grid=68, show=False)).get_offsets()
+    distances = np.linalg.norm(np.asarray(points)[:, None] - np.asarray(points), axis=2)
+    assert distances[~np.eye(len(points), dtype=bool)].min() >= 0.5 * 100 / 68
+
+
+def test_grid_of_swapped_dimensions(mapped: AnnData) -> None:
+    ax = scgeoae.pl.indicatrix(mapped, dimensions=(1, 0), show=False)
+    points = np.asarray(ellipses(ax).get_offsets())[:, ::-1]
+    assert scgeoae.get.model(mapped).region.contains(points).all()
+
+
+def test_names_of_groups_lie_above_the_ellipses(mapped: AnnData) -> None:
+    ax = scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", show=False)
+    names = [text for text in ax.texts if text.get_text() in set(mapped.obs["bulk_labels"])]
+    assert len(names) == 10
+    assert all(text.get_zorder() > ellipses(ax).get_zorder() for text in names)
+
+
+@pytest.mark.parametrize(
+    ("width", "size", "dpi"),
+    [(1.2, 10, 100), (1.6, 14, 72), (1.9, 10, 60), (1.36, 10, 130), (2.5, 20, 300), (8, 10, 100)],
+)
+def test_the_foot_stays_inside_the_frame(mapped: AnnData, monkeypatch, width: float, size: float, dpi: float) -> None:
+    monkeypatch.setattr("scgeoae.pl._indicatrix.BELIEVED", -1)
+    with plt.rc_context({"font.size": size}):
+        figure, ax = plt.subplots(figsize=(width, 4), dpi=dpi)
+        scgeoae.pl.indicatrix(mapped, ax=ax, show=False)
+    for _ in range(2):  # the sizes do not depend on what was drawn before
+        figure.canvas.draw()
+        foot = [text for text in ax.texts if "dashed" in text.get_text() or "dist" in text.get_text()]
+        boxes = np.array([text.get_window_extent().extents for text in foot])
+        assert len(foot) == 3
+        assert (boxes[:, 2] < ax.bbox.x1).all()
+        assert (boxes[:, 1] > ax.bbox.y0).all()
+        assert (boxes[:-1, 1] >= boxes[1:, 3] - 1).all()  # no line covers the next
+        assert len({text.get_fontsize() for text in foot}) == 1
+    full = foot[0].full
+    assert foot[0].get_fontsize() == full if width == 8 else foot[0].get_fontsize() < full
+
+
 def test_indicatrix_at_cells(mapped: AnnData) -> None:
     names = mapped.obs_names[[3, 1, 4]]
     for cells in (names, [3, 1, 4], np.isin(np.arange(700), [1, 3, 4])):
@@ -78,7 +145,7 @@ def test_determinant_is_centred_on_one(mapped: AnnData) -> None:
     assert points.norm.vmax >= 2
     assert points.get_rasterized()
     np.testing.assert_allclose(points.get_array(), mapped.obs["geoae_det"])
-    assert "area of data" in points.colorbar.ax.get_ylabel()
+    assert "data area" in points.colorbar.ax.get_ylabel()
     ax = scgeoae.pl.det_heatmap(mapped, vmax=5, show=False)
     assert (ax.collections[0].norm.vmin, ax.collections[0].norm.vmax) == (0.2, 5)
 
@@ -91,6 +158,38 @@ def test_field_is_the_determinant_in_the_region(mapped: AnnData) -> None:
     assert np.isnan(values[~region.mask]).all()
     g = scgeoae.get.metric(mapped, region.points())
     np.testing.assert_allclose(values[region.mask], np.sqrt(np.linalg.det(g)), rtol=1e-9)
+
+
+def test_field_of_a_query_shows_the_whole_region(mapped: AnnData) -> None:
+    region = scgeoae.get.model(mapped).region
+    left, right, bottom, top = region.extent
+    query = mapped[:20].copy()
+    query.obsm["X_geoae"][:10] = [right + 5, top + 1]
+    ax = scgeoae.pl.det_heatmap(query, field=True, show=False)
+    assert ax.get_xlim()[0] <= left
+    assert ax.get_xlim()[1] >= right + 5
+    assert ax.get_ylim()[0] <= bottom
+    assert ax.get_ylim()[1] >= top + 1
+
+
+def test_field_of_swapped_dimensions(mapped: AnnData) -> None:
+    (plain,) = scgeoae.pl.det_heatmap(mapped, field=True, show=False).images
+    (swapped,) = scgeoae.pl.det_heatmap(mapped, field=True, dimensions=(1, 0), show=False).images
+    np.testing.assert_array_equal(np.ma.getdata(swapped.get_array()), np.ma.getdata(plain.get_array()).T)
+    assert list(swapped.get_extent()) == [*plain.get_extent()[2:], *plain.get_extent()[:2]]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize("figsize", [(3, 6), (12, 3)])
+def test_colour_bars_are_as_high_as_their_panel(mapped: AnnData, figsize: tuple[float, float], layout: str) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=figsize, layout=layout)
+    scgeoae.pl.det_heatmap(mapped, ax=axes[0], show=False)
+    scgeoae.pl.indicatrix(mapped, color="n_genes", ax=axes[1], show=False)
+    figure.canvas.draw()
+    for ax in axes:
+        bar = ax.collections[0].colorbar.ax.get_window_extent()
+        assert (bar.y0, bar.y1) == pytest.approx((ax.bbox.y0, ax.bbox.y1), abs=1)
+        assert 0 < bar.x0 - ax.bbox.x1 < 0.1 * ax.bbox.width
 
 
 @pytest.mark.parametrize("draw", [scgeoae.pl.det_heatmap, scgeoae.pl.indicatrix])

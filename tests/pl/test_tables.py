@@ -1,4 +1,4 @@
-"""Plots of tables (areas of groups, quality of maps), and indicatrices that are not to be believed."""
+"""Plots of tables (areas of groups, quality of maps), and the outlines of indicatrices."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from matplotlib import pyplot as plt
 from matplotlib.collections import EllipseCollection, PathCollection
 from matplotlib.colors import to_hex
@@ -19,6 +20,7 @@ from scgeoae.pl import _indicatrix
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 @pytest.fixture
@@ -51,6 +53,31 @@ def test_cluster_areas_without_colors(measured: AnnData) -> None:
     ax = scgeoae.pl.cluster_areas(measured, show=False)
     assert len({to_hex(color) for color in ax.collections[0].get_colors()}) == 1
     assert set(measured.uns) == set(before.uns) - {"bulk_labels_colors"}
+
+
+def test_the_parameters_of_scanpy_draw_no_grid_through_tables(measured: AnnData) -> None:
+    table = pd.DataFrame({"stress": [0.1, 0.2]}, index=["a", "b"])
+    with plt.rc_context():
+        sc.set_figure_params()
+        assert plt.rcParams["axes.grid"]
+        assert not any(line.get_visible() for line in gridlines(scgeoae.pl.quality(table, show=False)))
+        ax = scgeoae.pl.cluster_areas(measured, show=False)
+        assert not any(line.get_visible() for line in ax.get_xgridlines())
+        assert all(line.get_visible() for line in ax.get_ygridlines())
+
+
+def gridlines(ax: Axes) -> list[Line2D]:
+    return [*ax.get_xgridlines(), *ax.get_ygridlines()]
+
+
+@pytest.mark.parametrize("size", [8, 14, 20])
+def test_numbers_fit_into_the_table(size: float) -> None:
+    table = pd.DataFrame({"stress": [0.00123, 0.2], "stress_se": [0.0001, 0.01]}, index=["a", "b"])
+    with plt.rc_context({"font.size": size}):
+        ax = scgeoae.pl.quality(table, show=False)
+        ax.figure.canvas.draw()
+        widths = [text.get_window_extent().width for text in ax.texts]
+    assert max(widths) < ax.bbox.width / len(table)
 
 
 def test_quality_marks_the_best(pbmc: AnnData) -> None:
@@ -109,20 +136,40 @@ def drawn(ax: Axes) -> EllipseCollection:
     return collection
 
 
-def test_indicatrices_that_bend_are_dashed_and_faint(mapped: AnnData, monkeypatch) -> None:
+def dashed(ax: Axes) -> np.ndarray:
+    return np.array([style[1] is not None for style in drawn(ax).get_linestyle()])
+
+
+def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None:
     points = np.asarray(drawn(scgeoae.pl.indicatrix(mapped, show=False)).get_offsets())
     limit = float(np.median(scgeoae.get.nonlinearity(mapped, points, radius=5)))
     monkeypatch.setattr(scgeoae.get, "nonlinearity", lambda a, p, **_: _nonlinearity(a, p, radius=5))
     monkeypatch.setattr(_indicatrix, "BELIEVED", limit)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
-    faint = drawn(ax).get_edgecolors()[:, 3] < 1
-    np.testing.assert_array_equal(faint, _nonlinearity(mapped, points, radius=5) > limit)
-    assert 0.4 < faint.mean() < 0.6
+    np.testing.assert_array_equal(dashed(ax), _nonlinearity(mapped, points, radius=5) > limit)
+    assert 0.4 < dashed(ax).mean() < 0.6
+    assert (drawn(ax).get_edgecolors() == [0, 0, 0, 1]).all()
     assert any("dashed" in text.get_text() for text in ax.texts)
     monkeypatch.setattr(_indicatrix, "BELIEVED", np.inf)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
-    assert (drawn(ax).get_edgecolors()[:, 3] == 1).all()
+    assert not dashed(ax).any()
     assert not any("dashed" in text.get_text() for text in ax.texts)
+
+
+def test_outlines_show_on_a_black_cluster(mapped: AnnData, monkeypatch) -> None:
+    monkeypatch.setattr(_indicatrix, "BELIEVED", -1)  # all dashed
+    ax = scgeoae.pl.indicatrix(mapped, na_color="black", size=2000, show=False)
+    ellipses = drawn(ax)
+    ellipses.set_facecolor("none")
+    image = pixels(ax)
+    ellipses.set_path_effects([])
+    without = pixels(ax)
+    assert (image > without + 100).any(-1).sum() > 20 * len(ellipses.get_offsets())
+
+
+def pixels(ax: Axes) -> np.ndarray:
+    ax.figure.canvas.draw()
+    return np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
 
 
 _nonlinearity = scgeoae.get.nonlinearity
