@@ -1,6 +1,7 @@
 """The data sets of the benchmark, all prepared alike.
 
-``load("digits")`` and ``load("pbmc68k_reduced")`` work anywhere; ``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``.
+``load(name)`` takes digits, pbmc68k_reduced and two structures that are made up, swiss_roll and tree, from anywhere;
+``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-BUNDLED = ("digits", "pbmc68k_reduced")
 LABEL_COLUMNS = ("cell_type", "label", "bulk_labels")  # the first one found in `obs` is used
 POINT_ARRAYS = ("X", "m10k")  # the array read from an .npz file; m10k is the small mammoth
 IN_FILE_ORDER = ("mnist63k",)  # shuffled by its makers: `max_cells` takes the first ones
 MIN_COUNTS = {"xenium_breast": 10}  # cells with fewer counts are dropped
 N_GENES = 2000
 N_PCS = 50
+N_MADE = 3000  # points of each structure that is made up
+ROLL_NOISE = 0.1  # the roll is about 25 wide
+N_BRANCHES, BRANCH_LENGTH, TREE_NOISE, TREE_DIMENSIONS = 10, 10.0, 0.2, 50
 
 
 def names(data_dir: str | Path | None = None) -> list[str]:
@@ -45,7 +48,7 @@ def load(
     max_cells
         Keep at most this many cells, drawn before genes are selected and principal components computed.
     seed
-        Which cells are drawn.
+        Which cells are drawn, and where the points of `swiss_roll` and `tree` lie.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def load(
         msg = f"No data set {name!r}. There are: {', '.join(names(data_dir))}."
         raise ValueError(msg)
     if name in BUNDLED:
-        X, labels = _digits() if name == "digits" else _pbmc68k_reduced()
+        X, labels = BUNDLED[name](seed)
         chosen = _choose(len(X), max_cells, seed)
         return X[chosen], labels[chosen]
     h5ad = Path(data_dir) / f"{name}.h5ad"
@@ -88,18 +91,40 @@ def _choose(n_cells: int, max_cells: int | None, seed: int) -> np.ndarray | slic
     return np.sort(np.random.default_rng(seed).choice(n_cells, max_cells, replace=False))
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+def _digits(seed: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     pixels, digits = load_digits(return_X_y=True)
     return (pixels / 16).astype(np.float32), digits.astype(object)
 
 
-def _pbmc68k_reduced() -> tuple[np.ndarray, np.ndarray]:
+def _pbmc68k_reduced(seed: int) -> tuple[np.ndarray, np.ndarray]:
     import scanpy as sc
 
     adata = sc.datasets.pbmc68k_reduced()
     return adata.obsm["X_pca"].astype(np.float32), _labels(adata.obs)
+
+
+def _swiss_roll(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A rolled-up sheet in three dimensions; the labels are eighths of the way along the spiral's angle."""
+    from sklearn.datasets import make_swiss_roll
+
+    X, angle = make_swiss_roll(N_MADE, noise=ROLL_NOISE, random_state=seed)
+    bounds = np.quantile(angle, np.arange(1, 8) / 8)
+    return X.astype(np.float32), np.searchsorted(bounds, angle).astype(object)
+
+
+def _tree(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Straight branches of equal length and random direction, each begun on an earlier one; the label is the branch."""
+    rng = np.random.default_rng(seed)
+    starts, directions = np.zeros((N_BRANCHES, TREE_DIMENSIONS)), rng.normal(size=(N_BRANCHES, TREE_DIMENSIONS))
+    directions *= BRANCH_LENGTH / np.linalg.norm(directions, axis=1, keepdims=True)
+    for branch in range(1, N_BRANCHES):
+        parent = rng.integers(branch)
+        starts[branch] = starts[parent] + rng.uniform(0.3, 1) * directions[parent]
+    labels = np.arange(N_MADE) % N_BRANCHES
+    X = starts[labels] + rng.uniform(size=(N_MADE, 1)) * directions[labels]
+    return (X + TREE_NOISE * rng.normal(size=X.shape)).astype(np.float32), labels.astype(object)
 
 
 def _read_points(file: Path, max_cells: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -136,3 +161,6 @@ def _labels(obs: pd.DataFrame) -> np.ndarray | None:
         return None
     labels = column.astype(object)
     return labels.where(labels.notna(), None).to_numpy()
+
+
+BUNDLED = {"digits": _digits, "pbmc68k_reduced": _pbmc68k_reduced, "swiss_roll": _swiss_roll, "tree": _tree}

@@ -29,6 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: area only": {"regularizer": "area"},
     "ours: alpha 0": {"alpha": 0},
     "ours: no noise": {"noise": 0},
+    "ours: more noise": {"noise": 0.5},
+    "ours: no interpolation": {"interpolation": 0},
     "ours: neighbours": {"neighbors_weight": 0.02},
     "ours: 500 steps": {"n_steps": 500},
     "ours: isometry": {"regularizer": "isometry"},
@@ -37,8 +39,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: rate .02": {"learning_rate": 0.02},
     "ours: rate .1": {"learning_rate": 0.1},
     "ours: batch 128": {"batch_size": 128},
+    "ours: alpha 1": {"alpha": 1.0},
+    "ours: conformal only": {"regularizer": "conformal"},
+    "ours: area + isometry": {"regularizer": {"area": 1.0, "isometry": 0.3}},
+    "ours: gelu": {"activation": "gelu"},
     "ours: silu": {"activation": "silu"},
+    "ours: softplus": {"activation": "softplus"},
+    "ours: tanh": {"activation": "tanh"},
+    "ours: 2 x 100": {"hidden_dims": (100, 100)},
+    "ours: 6 x 100": {"hidden_dims": (100,) * 6},
     "ours: 3 x 256": {"hidden_dims": (256, 256, 256)},
+    "ours: 256 and 64": {"hidden_dims": (256, 64)},
+    "ours: 1 dimension": {"n_components": 1},
+    "ours: 3 dimensions": {"n_components": 3},
+    "ours: 5 dimensions": {"n_components": 5},
+    "ours: 10 dimensions": {"n_components": 10},
 }
 """Arguments of :func:`scgeoae.tl.geometric_ae`; what is not named is the default."""
 
@@ -145,15 +160,16 @@ def quality(X: np.ndarray, Z: np.ndarray, labels: np.ndarray | None, seed: int) 
     return table.reindex(columns=FROM_TABLE).iloc[0].dropna().to_dict()
 
 
-def distortion(result: Embedding) -> dict[str, float]:
-    """How unevenly and how obliquely the decoder stretches the map, where there is one."""
+def distortion(result: Embedding) -> dict[str, float | None]:
+    """How unevenly and how obliquely the decoder stretches the map, where there is one; a line has no anisotropy."""
     if result.log_det is None or result.anisotropy is None:
         return {}
     low, high = np.percentile(result.log_det, [5, 95])
+    anisotropy = float(np.median(result.anisotropy)) if result.train.shape[1] > 1 else None
     return {
         "log_det_variance": float(np.var(result.log_det, ddof=1)),
         "det_p95_p5": float(np.exp(high - low)),
-        "anisotropy": float(np.median(result.anisotropy)),
+        "anisotropy": anisotropy,
     }
 
 
