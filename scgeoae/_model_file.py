@@ -139,6 +139,9 @@ def _read(path: Path) -> dict[str, Any]:
         place = state
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                msg = f"{name!r} lies inside a value"
+                raise ValueError(msg)
         place[last] = value
     return state
 

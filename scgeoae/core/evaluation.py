@@ -176,10 +176,13 @@ def _compact(model: GeometricAutoencoder) -> GeometricAutoencoder:
 
 
 def _tangent_blocks(exact: GeometricAutoencoder, z: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-    """Tangents in float64, on the host."""
+    """Tangents in float64, on the host; raises a `ValueError` where they are not finite."""
     widest = max(exact.n_features, *exact.hidden_dims, 1) * (1 + exact.n_components)
     size = max(1, BLOCK_ENTRIES // widest)
     for start in range(0, len(z), size):
         points = torch.tensor(z[start : start + size], dtype=torch.float64, device=exact.mean.device)
         _, tangents = exact.pushforward(points)
+        if not torch.isfinite(tangents).all():
+            msg = "The decoder has no finite derivative at some points: its weights or the points are far too large."
+            raise ValueError(msg)
         yield slice(start, start + len(points)), tangents.cpu()

@@ -79,7 +79,7 @@ def from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
         version = int(state["format"])
         if version <= FORMAT:
             return _from_state(state)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         msg = f"The stored model is damaged: {reason}."
         raise ValueError(msg) from error
@@ -91,7 +91,7 @@ def _from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
     weights = {name: np.asarray(value) for name, value in state["weights"].items()}
     architecture = _architecture(state["architecture"], len(weights))
     _check_weights(weights, _expected_shapes(**architecture))
-    model = GeometricAutoencoder(**architecture)
+    model = GeometricAutoencoder(**architecture, generator=torch.Generator())  # not the global one
     model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     model.unit = _positive(state["unit"], "unit")
     if "features" in state:

@@ -174,7 +174,7 @@ def damage(path: str, value: object):
         (damage("architecture/n_features", 7), "shape"),
         (damage("architecture/hidden_dims", np.array([10**9, 10**9])), "shape"),
         (damage("architecture/hidden_dims", np.array([0])), "no width"),
-        (damage("architecture/activation", "evil"), "unknown activation"),
+        (damage("architecture/activation", "evil"), "activation 'evil' is unknown"),
         (damage("weights/mean", None), "missing or unexpected"),
         (damage("weights/extra", np.zeros(3)), "missing or unexpected"),
         (damage("weights/mean", np.full(6, np.nan, dtype=np.float32)), "finite"),

@@ -1,0 +1,106 @@
+"""Trainings that end in no map, or in a poor one, say so."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pytest
+from hard_use.tools import cells, check_results, frozen, train
+
+import scgeoae
+from scgeoae import tl
+
+if TYPE_CHECKING:
+    from io import StringIO
+
+    from anndata import AnnData
+
+
+def line() -> AnnData:
+    """On a straight line in six genes."""
+    t = np.random.default_rng(3).normal(size=(300, 1))
+    return ad.AnnData((t * np.arange(1, 7)).astype(np.float32))
+
+
+def plane() -> AnnData:
+    t = np.random.default_rng(3).normal(size=(300, 2))
+    return ad.AnnData((t @ np.random.default_rng(4).normal(size=(2, 6))).astype(np.float32))
+
+
+def far_cell() -> AnnData:
+    """One cell a thousand times farther than the rest."""
+    adata = cells(300)
+    adata.X[0] = 5_000
+    return adata
+
+
+def sheet() -> AnnData:
+    return cells(300)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (line, {}, "hardly vary in more than 1 of the 2 dimensions"),
+        (line, {"alpha": 0}, "hardly vary in more than 1 of the 2 dimensions"),
+        (plane, {"n_components": 3}, "hardly vary in more than 2 of the 3 dimensions"),
+        (far_cell, {}, "few cells lie far from the rest"),
+        (lambda: cells(3, 8), {"n_components": 3}, "hardly vary in more than 2 of the 3 dimensions"),
+        (sheet, {"alpha": 1e10}, r"leaves \S+% of the variance unexplained"),
+        (sheet, {"alpha": 100, "regularizer": "isometry"}, r"leaves \S+% of the variance unexplained"),
+        (sheet, {"noise": 100.0}, r"leaves \S+% of the variance unexplained"),
+        (sheet, {"alpha": 0, "learning_rate": 1.0}, "singular|unexplained"),
+        (sheet, {"hidden_dims": (1,)}, "singular at 100% of the cells"),
+        (sheet, {"activation": "relu", "learning_rate": 1.0}, "piecewise constant"),
+        (sheet, {"learning_rate": 1_000.0}, "singular|unexplained"),
+    ],
+    ids=[
+        "line", "line, vanilla", "plane in 3", "far cell", "3 cells in 3", "alpha huge", "isometry alone", "noise huge",
+        "rate too high", "one hidden unit", "dead units", "rate far too high",
+    ],
+)  # fmt: skip
+def test_poor_maps_are_told(make: Any, arguments: dict[str, Any], message: str, log: StringIO) -> None:
+    adata = make()
+    train(adata, **{"n_steps": 150, "hidden_dims": (16, 16), **arguments})
+    assert np.isfinite(adata.obsm["X_geoae"]).all()
+    assert np.isfinite(adata.obs["geoae_det"]).all()
+    assert scgeoae.get.model(adata).n_features == adata.n_vars
+    assert re.search(message, log.getvalue())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation": "relu", "hidden_dims": (1,), "alpha": 0},
+        {"activation": "relu", "learning_rate": 10.0},
+        {"activation": "tanh", "learning_rate": 30.0, "alpha": 0},
+        {"activation": "elu", "learning_rate": 3.0, "alpha": 0},
+    ],
+)
+def test_a_collapsed_map_is_refused(arguments: dict[str, Any]) -> None:
+    """Its decoder is constant: calibration would divide by a determinant of 0, and the model could not be stored."""
+    adata = sheet()
+    before = frozen(adata)
+    with pytest.raises(FloatingPointError, match="The map collapsed"):
+        train(adata, **{"n_steps": 150, "hidden_dims": (16, 16), **arguments})
+    assert frozen(adata) == before
+
+
+def test_a_constant_decoder_of_a_given_map_is_told(log: StringIO) -> None:
+    adata = sheet()
+    adata.obsm["X_given"] = adata.X[:, :2].copy()
+    tl.fit_decoder(adata, "given", use_rep="X", n_steps=20, hidden_dims=(1,), activation="relu")
+    assert "singular at 100% of the cells" in log.getvalue()
+    assert np.isfinite(adata.obs["geoae_given_det"]).all()
+    assert (adata.obs["geoae_given_det"] > 0).all()
+
+
+@pytest.mark.parametrize(("make", "n_components"), [(plane, 2), (sheet, 2), (line, 1)])
+def test_good_maps_are_not_called_poor(make: Any, n_components: int, log: StringIO) -> None:
+    adata = make()
+    train(adata, n_steps=300, hidden_dims=(16, 16), batch_size=64, n_components=n_components)
+    check_results(adata)
+    assert log.getvalue() == ""
