@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.figure import Figure
 
-RESULTS: dict[str, dict[str, Any]] = {"vanilla": {"alpha": 0}, "geoae": {}}
+RESULTS: dict[str, dict[str, Any]] = {"vanilla": {"alpha": 0, "contrast_weight": 0}, "geoae": {}}
 """Key of each autoencoder and the arguments in which it differs from the default."""
 
 TITLES = {"vanilla": "vanilla autoencoder", "geoae": "geometric autoencoder"}

@@ -27,8 +27,8 @@ class Activation(NamedTuple):
 
 
 def _elu_slope(v: Tensor) -> tuple[Tensor, Tensor]:
-    value = F.elu(v)
-    return value, value.clamp(max=0).add_(1)  # for v < 0, a' = exp(v) = a + 1
+    slope = v.clamp(max=0).exp_()
+    return torch.maximum(v, slope - 1), slope  # exp(v) - 1 >= v, with equality at 0
 
 
 def _elu_curvature(v: Tensor, slope: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The neighbour term: cells that are neighbours in the data are to be neighbours on the map."""
+"""Contrast: cells that are neighbours in the data are to be neighbours on the map."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ import torch
 if TYPE_CHECKING:
     from scipy import sparse
     from torch import Tensor
+
+
+N_HEADS = 256
+"""Cells of a batch whose nearest one is to be recognised."""
+
+FAR = 1e12
+"""A squared distance at which the kernel is nothing."""
 
 
 class NeighborGraph:
@@ -41,8 +48,15 @@ class NeighborGraph:
         return torch.where(high > low, self.ends[edge], heads)
 
 
-def contrast(heads: Tensor, tails: Tensor, log_scale: Tensor) -> Tensor:
-    """Cross-entropy of recognising each cell's neighbour among those of the others, by closeness on the map.
+def nearest(x: Tensor, n_heads: int = N_HEADS) -> Tensor:
+    """The cell of the batch ``x`` (n, D) that is nearest to each of its first ``n_heads``, itself left out: (h,)."""
+    heads = x[:n_heads]
+    distance = torch.addmm(x.square().sum(1), heads, x.t(), alpha=-2)  # (h, n), squared, but for a constant by row
+    return distance.fill_diagonal_(torch.inf).argmin(1)
+
+
+def contrast(z: Tensor, partners: Tensor, log_scale: Tensor) -> Tensor:
+    """Cross-entropy of recognising a cell's neighbour among all other cells, by closeness on the map.
 
     With the Cauchy kernel ``1 / (1 + s^2 |z_i - z_j|^2)`` this is InfoNC-t-SNE (Damrich et al. 2023, section 5), of the
     family to which UMAP's loss belongs. The scale ``s`` is learned and counts in units of the batch's own spread, so
@@ -50,12 +64,18 @@ def contrast(heads: Tensor, tails: Tensor, log_scale: Tensor) -> Tensor:
 
     Parameters
     ----------
-    heads, tails
-        Latent coordinates (m, d); ``tails[i]`` is a neighbour of ``heads[i]``.
+    z
+        Latent coordinates (n, d) of a batch.
+    partners
+        Positions (h,) in the batch of a neighbour of each of its first `h` cells.
     log_scale
         Scalar, the logarithm of the kernel's scale.
     """
-    scale = log_scale.exp() / heads.detach().std().clamp_min(torch.finfo(heads.dtype).tiny)
-    difference = (heads[:, None] - tails[None]) * scale  # (m, m, d)
-    similarity = -torch.log1p(difference.square().sum(2))
-    return (similarity.logsumexp(1) - similarity.diagonal()).mean()
+    h = len(partners)
+    z = z - z.detach().mean(0)  # small numbers: their squares are subtracted from each other
+    z = z * (log_scale.exp() / z.detach().std().clamp_min(torch.finfo(z.dtype).tiny))
+    squares = z.square().sum(1)
+    barrier = z.new_zeros(h, len(z)).fill_diagonal_(FAR)  # no cell is its own neighbour
+    distance = torch.addmm(barrier, z[:h], z.t(), alpha=-2) + squares + squares[:h, None]  # (h, n), squared
+    kernel = 1 / (1 + distance.relu())
+    return (kernel.sum(1) / kernel.gather(1, partners[:, None])[:, 0]).log().mean()

@@ -47,13 +47,18 @@ class DenseNetwork(nn.Module):
         return cast("nn.Linear", self.layers[-1])
 
     @property
+    def inner(self) -> list[nn.Linear]:
+        """All layers but the last: those that the activation follows."""
+        return [cast("nn.Linear", layer) for layer in self.layers[:-1]]
+
+    @property
     def hidden(self) -> list[nn.Linear]:
         """The layers between hidden layers."""
-        return [cast("nn.Linear", layer) for layer in self.layers[1:-1]]
+        return self.inner[1:]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows ``x`` (n, n_in) to (n, n_out)."""
-        for layer in self.layers[:-1]:
+        for layer in self.inner:
             x = self.activation.value(layer(x))
         return self.last(x)
 
@@ -72,49 +77,44 @@ class DenseNetwork(nn.Module):
         Values (n, n_out) and tangents (n_in, n_tangents, n_out): ``tangents[i, j]`` is the derivative of output ``j``
         in the direction of input coordinate ``i``, the ``i``-th column of the Jacobian.
         """
-        r = len(x) if n_tangents is None else n_tangents
-        if len(self.layers) == 1:
-            return self.last(x), self._initial_tangents(r)
-        value, slope = self.activation.value_and_slope(self.first(x))
-        tangents = self._initial_tangents(r) * slope[:r]  # (n_in, r, width)
-        for layer in self.hidden:
-            value, tangents = _TangentLayer.apply(value, tangents, layer.weight, layer.bias, self.activation)
-        return self.last(value), tangents @ self.last.weight.t()
-
-    def _initial_tangents(self, r: int) -> Tensor:
-        columns = self.first.weight.t()  # (n_in, width)
-        return columns[:, None, :].expand(-1, r, -1)
+        n, n_in = x.shape
+        r = n if n_tangents is None else n_tangents
+        units = torch.eye(n_in, dtype=x.dtype, device=x.device)[:, None].expand(-1, r, -1)
+        rows = torch.cat([x, units.reshape(n_in * r, n_in)])  # values above tangents
+        for layer in self.inner:
+            rows = _TangentLayer.apply(rows, n, r, layer.weight, layer.bias, self.activation)
+        values, tangents = (rows @ self.last.weight.t()).split([n, n_in * r])
+        return values + self.last.bias, tangents.view(n_in, r, -1)
 
 
 class _TangentLayer(torch.autograd.Function):
     """``a(W x + b)`` for values and ``a'(W x + b) * W t`` for tangents, differentiated by hand.
 
-    Two to three times faster than letting autograd differentiate the product rule; `torch.func.jacfwd` is the oracle
-    in the tests.
+    One product takes values (n, n_in) and, below them, tangents (d r, n_in) through the layer. A whole step is so twice
+    as fast as by autograd and the product rule; `torch.func.jacfwd` is the oracle in the tests.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, tangents: Tensor, weight: Tensor, bias: Tensor, activation: Activation
-    ) -> tuple[Tensor, Tensor]:
-        pre = torch.addmm(bias, x, weight.t())  # (n, n_out)
-        pushed = tangents @ weight.t()  # (d, r, n_out)
-        value, slope = activation.value_and_slope(pre)
-        ctx.activation = activation
-        ctx.save_for_backward(x, tangents, weight, pre, pushed, slope)
-        return value, pushed * slope[: tangents.shape[1]]
+    def forward(ctx: Any, rows: Tensor, n: int, r: int, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
+        pre = rows @ weight.t()  # (n + d r, n_out)
+        value, slope = activation.value_and_slope(pre[:n].add_(bias))
+        pushed = pre[n:].view(-1, r, pre.shape[1])  # (d, r, n_out)
+        ctx.n, ctx.r, ctx.activation = n, r, activation
+        ctx.save_for_backward(rows, weight, pre, slope)
+        return torch.cat([value, (pushed * slope[:r]).flatten(0, 1)])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_value: Tensor, grad_tangents: Tensor) -> tuple[Tensor | None, ...]:
-        x, tangents, weight, pre, pushed, slope = ctx.saved_tensors
-        r = tangents.shape[1]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, pre, slope = ctx.saved_tensors
+        n, r = ctx.n, ctx.r
+        grad_tangents, pushed = (part[n:].view(-1, r, part.shape[1]) for part in (grad, pre))
         curvature = ctx.activation.curvature(pre[:r], slope[:r])
-        grad_pre = grad_value * slope
+        grad_pre = torch.empty_like(grad)
+        torch.mul(grad[:n], slope, out=grad_pre[:n])
         grad_pre[:r].addcmul_((grad_tangents * pushed).sum(0), curvature)
-        grad_pushed = grad_tangents * slope[:r]
-        grad_weight = torch.addmm(grad_pre.t() @ x, grad_pushed.flatten(0, 1).t(), tangents.flatten(0, 1))
-        return grad_pre @ weight, grad_pushed @ weight, grad_weight, grad_pre.sum(0), None
+        torch.mul(grad_tangents, slope[:r], out=grad_pre[n:].view_as(pushed))
+        return grad_pre @ weight, None, None, grad_pre.t() @ rows, grad_pre[:n].sum(0), None
 
 
 def _initialised_linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:

@@ -13,8 +13,6 @@ import torch
 from torch import distributed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import Tensor
 
 
@@ -98,16 +96,6 @@ def sum_(values: Tensor) -> Tensor:
 def sum_on(device: torch.device, values: Tensor) -> Tensor:
     """The sum of host ``values`` over all processes, which talk through ``device``."""
     return values if world_size() == 1 else sum_(values.to(device)).cpu()
-
-
-def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Add up the gradients over all processes, in one message."""
-    if world_size() == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = sum_(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(total.view_as(gradient))
 
 
 def gather_array(values: np.ndarray, device: torch.device) -> np.ndarray:

@@ -33,9 +33,9 @@ class Pullback:
 
     @cached_property
     def trace(self) -> Tensor:
-        """`tr G`, (n,), bounded below so that its logarithm is finite."""
-        trace = self.metric.diagonal(dim1=1, dim2=2).sum(1)
-        return trace.clamp_min(torch.finfo(trace.dtype).tiny ** 0.5)
+        """`tr G = |J|^2`, (n,), bounded below so that its logarithm is finite."""
+        trace = gather(self.tangents.square().sum((0, 2)))
+        return trace + torch.finfo(trace.dtype).tiny ** 0.5
 
     @cached_property
     def log_det(self) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from . import processes
 from .batches import Batches, n_held_out, split
 from .loss import Loss, interpolates, loss, plain_loss
-from .neighbors import NeighborGraph, contrast
+from .neighbors import NeighborGraph, contrast, nearest
 from .optimizer import HybridOptimizer
 from .rows import block_size
 
@@ -50,6 +50,7 @@ class Recipe:
     weight_decay: float
     validation_fraction: float
     patience: int | None
+    contrast_weight: float = 0.0
     neighbors_weight: float = 0.0
     interpolation: float = 0.0
 
@@ -107,7 +108,7 @@ class Trainer:
         self.batches = Batches(training, recipe.batch_size, rows.chunk, generator)
         self.graph = None if adjacency is None else NeighborGraph(adjacency, training)
         self.log_scale = torch.ones((), device=rows.device, requires_grad=True)
-        others = [] if self.graph is None else [self.log_scale]
+        others = [self.log_scale] if recipe.contrast_weight or self.graph is not None else []
         self.optimizer = HybridOptimizer(model, recipe.learning_rate, recipe.weight_decay, others)
         self.history = History()
         self.rate = 1.0
@@ -132,7 +133,6 @@ class Trainer:
         for step in range(self.step + 1, n_steps + 1):
             share = schedule(step, n_steps) * self.rate
             self._sums += self._backward(next(self.batches))
-            processes.sum_gradients(self.optimizer.parameters)
             self.optimizer.step(share)
             if step % every == 0 or step == n_steps:
                 self._validate(step, share)
@@ -158,14 +158,24 @@ class Trainer:
         x = self.model.standardize(self.rows.take(index[mine]))
         z = self._latent(x, index, mine, recipe.noise)
         terms = self._loss(x, z, index, mine) if recipe.alpha else plain_loss(self.model, x, z)
-        n_processes = processes.world_size()
         reconstruction = terms.squares.sum() / (len(index) * x.shape[1])
-        total = reconstruction + recipe.alpha / n_processes * terms.regularizer
-        if self.graph is not None:
-            head, tail = self._everywhere(z, index).chunk(2)
-            total = total + recipe.neighbors_weight / n_processes * contrast(head, tail, self.log_scale)
-        total.backward()
+        shared = recipe.alpha * terms.regularizer + self._contrasts(x, z, index)
+        (reconstruction + shared / processes.world_size()).backward()
         return torch.stack([reconstruction, terms.regularizer]).detach()
+
+    def _contrasts(self, x: Tensor, z: Tensor, index: Tensor) -> Tensor:
+        """How hard neighbours are to recognise on the map: those in the batch, and those in the graph."""
+        recipe, total = self.recipe, x.new_zeros(())
+        if self.graph is None and not recipe.contrast_weight:
+            return total
+        z = self._everywhere(z, index)
+        if recipe.contrast_weight:
+            partners = nearest(self._everywhere(x, index))
+            total = total + recipe.contrast_weight * contrast(z, partners, self.log_scale)
+        if self.graph is not None:
+            partners = torch.arange(len(z) // 2, len(z), device=z.device)
+            total = total + recipe.neighbors_weight * contrast(z, partners, self.log_scale)
+        return total
 
     def _loss(self, x: Tensor, z: Tensor, index: Tensor, mine: Tensor | slice) -> Loss:
         """With the regulariser at the batch's first cells, and between cells."""
@@ -188,12 +198,12 @@ class Trainer:
         encoder = cast("DenseNetwork", self.model.encoder)
         return encoder(x)
 
-    def _everywhere(self, z: Tensor, index: Tensor) -> Tensor:
-        """Coordinates of the whole batch, in its order."""
+    def _everywhere(self, values: Tensor, index: Tensor) -> Tensor:
+        """Rows of the whole batch, in its order."""
         if processes.world_size() == 1:
-            return z
+            return values
         order = processes.owners(index, self.rows.shape[0]).argsort(stable=True)  # as `gather` joins them
-        return processes.gather(z)[order.argsort().to(z.device)]
+        return processes.gather(values)[order.argsort().to(values.device)]
 
     @torch.no_grad()
     def _validate(self, step: int, share: float) -> None:

@@ -33,7 +33,7 @@ def alpha_path(
     adata
         Annotated data matrix.
     alphas
-        Weights of the regulariser, different from each other; 0 is the vanilla autoencoder.
+        Weights of the regulariser, different from each other; 0 trains without it.
     key_added
         Store under this name instead of `'geoae_alpha_path'`.
     copy

@@ -16,9 +16,9 @@ from ..core.regularizers import REGULARIZERS
 from ..core.training import Recipe
 
 MIN_CELLS = 3
-MAX_STEPS = 1_500
-MAX_PASSES = 250
-OPTIONAL = ("neighbors_weight", "interpolation")
+MIN_STEPS, MAX_STEPS = 300, 1_500
+MAX_PASSES = 150
+OPTIONAL = ("contrast_weight", "neighbors_weight", "interpolation")
 """Fields of a recipe that some tools leave at 0."""
 
 
@@ -48,9 +48,9 @@ def recipe(**arguments: Any) -> Recipe:
 
 
 def default_steps(n_cells: int, batch_size: Any) -> int:
-    """1,500 optimiser steps, or as many as show every cell 250 times if these are fewer."""
+    """1,500 optimiser steps, or as many as show every cell 150 times if these are fewer, but at least 300."""
     batch_size = min(whole_number(batch_size, "batch_size", 2), n_cells)
-    return min(MAX_STEPS, -(-MAX_PASSES * n_cells // batch_size))
+    return min(MAX_STEPS, max(MIN_STEPS, -(-MAX_PASSES * n_cells // batch_size)))
 
 
 def whole_number(value: Any, name: str, lowest: int) -> int:

@@ -51,8 +51,10 @@ class JitteredTrainer(training.Trainer):
 
     jitter = 0.0
 
-    def _latent(self, x: torch.Tensor, index: torch.Tensor, noise: float = 0) -> torch.Tensor:
-        z = super()._latent(x, index, noise)
+    def _latent(
+        self, x: torch.Tensor, index: torch.Tensor, mine: torch.Tensor | slice, noise: float = 0
+    ) -> torch.Tensor:
+        z = super()._latent(x, index, mine, noise)
         if not self.jitter or not torch.is_grad_enabled():
             return z
         if not hasattr(self, "widths"):

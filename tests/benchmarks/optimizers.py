@@ -140,7 +140,6 @@ class Replacement(HybridOptimizer):
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
         self.optimizers = list(optimizers)
         self.groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        self.parameters = [parameter for group in self.groups for parameter in group["params"]]
         for group in self.groups:
             group["peak"] = group["lr"]
 

@@ -14,7 +14,7 @@ from scgeoae._input import DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.batches import OPEN_CHUNKS, Batches, shuffled
 from scgeoae.core.loss import interpolates
-from scgeoae.core.neighbors import NeighborGraph, contrast
+from scgeoae.core.neighbors import NeighborGraph, contrast, nearest
 from scgeoae.core.optimizer import orthogonalize
 from scgeoae.core.rows import fit_scaling
 from scgeoae.core.training import Recipe, Trainer, schedule
@@ -33,13 +33,16 @@ RECIPE = Recipe(
 )
 
 
-def trainer(recipe: Recipe = RECIPE, n: int = 400, adjacency: sparse.csr_matrix | None = None) -> Trainer:
-    """On a paraboloid in five dimensions."""
+def trainer(
+    recipe: Recipe = RECIPE, n: int = 400, adjacency: sparse.csr_matrix | None = None, x: torch.Tensor | None = None
+) -> Trainer:
+    """On cells ``x``, or on a paraboloid in five dimensions."""
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(n, 2, generator=generator)
-    x = torch.column_stack([z, z.square().sum(1), 0.1 * torch.randn(n, 2, generator=generator)]).numpy()
-    rows = DenseRows(x, torch.device("cpu"))
-    model = GeometricAutoencoder(5, hidden_dims=(24, 24, 24), generator=generator)
+    if x is None:
+        z = torch.randn(n, 2, generator=generator)
+        x = torch.column_stack([z, z.square().sum(1), 0.1 * torch.randn(n, 2, generator=generator)])
+    rows = DenseRows(x.numpy(), torch.device("cpu"))
+    model = GeometricAutoencoder(x.shape[1], hidden_dims=(24, 24, 24), generator=generator)
     fit_scaling(model, rows)
     return Trainer(model, rows, recipe, generator, adjacency=adjacency)
 
@@ -232,15 +235,37 @@ def test_held_out_and_lonely_cells_are_never_drawn() -> None:
 
 
 def test_contrast_does_not_depend_on_the_unit_and_prefers_neighbours() -> None:
-    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
-    scale = torch.tensor(1.0)
-    near, far = contrast(z, z + 0.01, scale), contrast(z, z.roll(1, 0), scale)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(25, 2, generator=generator)
+    z = torch.cat([z, z + 0.01 * torch.randn(25, 2, generator=generator)])
+    scale, partners = torch.tensor(1.0), torch.arange(25, 50)
+    near, far = contrast(z, partners, scale), contrast(z, partners.roll(1), scale)
     assert near < far
-    torch.testing.assert_close(contrast(100 * z, 100 * (z + 0.01), scale), near)
-    # by hand: softmax over the Cauchy kernel
-    spread = np.exp(1.0) / z.std().item()
-    kernel = 1 / (1 + spread**2 * ((z[:, None] - (z + 0.01)[None]) ** 2).sum(2))
-    torch.testing.assert_close(near, -(kernel.diagonal() / kernel.sum(1)).log().mean())
+    torch.testing.assert_close(contrast(100 * z - 300, partners, scale), near)
+    # by hand: softmax of the Cauchy kernel over the other cells
+    spread = np.exp(1.0) / (z - z.mean(0)).std().item()
+    kernel = 1 / (1 + spread**2 * ((z[:25, None] - z[None]) ** 2).sum(2))
+    kernel[torch.arange(25), torch.arange(25)] = 0
+    torch.testing.assert_close(near, -(kernel[torch.arange(25), partners] / kernel.sum(1)).log().mean())
+
+
+def test_nearest_is_that_of_all_distances() -> None:
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    distances = torch.cdist(x, x).fill_diagonal_(torch.inf)
+    assert torch.equal(nearest(x, 10), distances.argmin(1)[:10])
+    assert torch.equal(nearest(x[:2]), torch.tensor([1, 0]))
+
+
+@pytest.mark.parametrize("log_scale", [-50.0, 0.0, 20.0])
+def test_contrast_stays_finite(log_scale: float) -> None:
+    """Cells at one place, far away, and a kernel much too narrow or wide."""
+    z = torch.cat([torch.zeros(5, 2), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))])
+    z[9] = 1e4
+    z.requires_grad_()
+    scale = torch.tensor(log_scale, requires_grad=True)
+    value = contrast(z, torch.tensor([1, 9, 5]), scale)
+    value.backward()
+    assert all(torch.isfinite(each).all() for each in (value, z.grad, scale.grad))
 
 
 def test_neighbour_term_draws_neighbours_together() -> None:
@@ -249,9 +274,9 @@ def test_neighbour_term_draws_neighbours_together() -> None:
     i = np.arange(400)
     adjacency = sparse.csr_matrix((np.ones(400), (order[i].numpy(), order[(i + 1) % 400].numpy())), shape=(400, 400))
     distance = {}
-    for weight in (0.0, 1.0):
+    for weight in (0.0, 3.0):
         run = trainer(replace(RECIPE, neighbors_weight=weight), adjacency=adjacency if weight else None)
         run.run()
         z = run.model.encode(run.rows.block(0, 400)).detach()
         distance[weight] = ((z[order] - z[order.roll(-1)]).norm(dim=1).mean() / z.std()).item()
-    assert distance[1.0] < 0.9 * distance[0.0]
+    assert distance[3.0] < 0.8 * distance[0.0]
