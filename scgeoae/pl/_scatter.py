@@ -31,6 +31,7 @@ def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
 def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list[Axes]:
     """Draw the cells by `sc.pl.embedding`, points rasterised, lengths equal in both directions; one Axes a panel."""
     basis = ResultKeys.stored(adata, key).obsm
+    _check_colors(adata, kwargs)
     drawn = sc.pl.embedding(adata, basis=basis, ax=ax, show=False, save=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     first, second = (number + 1 for number in kwargs["dimensions"])
@@ -42,6 +43,17 @@ def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list
             if points.colorbar is not None:
                 _tie(points.colorbar, panel)
     return axes
+
+
+def _check_colors(adata: AnnData, kwargs: dict[str, Any]) -> None:
+    """Say which colour is not there; scanpy only repeats its name."""
+    if kwargs.get("gene_symbols") is not None:
+        return
+    genes = adata.var_names if adata.raw is None else adata.var_names.union(adata.raw.var_names, sort=False)
+    for name in color_list(kwargs.get("color")):
+        if name is not None and name not in adata.obs and name not in genes:
+            msg = f"Did not find {name!r} in .obs, which holds {list(adata.obs)}, nor among the genes."
+            raise KeyError(msg)
 
 
 def _tie(bar: Colorbar, panel: Axes) -> None:
