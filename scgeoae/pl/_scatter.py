@@ -8,6 +8,8 @@ import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
 from .._keys import ResultKeys
@@ -32,7 +34,10 @@ def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list
     """Draw the cells by `sc.pl.embedding`, points rasterised, lengths equal in both directions; one Axes a panel."""
     basis = ResultKeys.stored(adata, key).obsm
     _check_colors(adata, kwargs)
-    drawn = sc.pl.embedding(adata, basis=basis, ax=ax, show=False, save=False, **kwargs)
+    defaults: dict[str, Any] = {"legend_fontoutline": 2} if kwargs.get("legend_loc") == "on data" else {}
+    if len(colors := color_list(kwargs.get("color"))) > 1:
+        defaults["wspace"] = max(gap(), *(legend_gap(adata, name) for name in colors[:-1]))
+    drawn = sc.pl.embedding(adata, basis=basis, ax=ax, show=False, save=False, **defaults | kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     first, second = (number + 1 for number in kwargs["dimensions"])
     for panel in axes:
@@ -43,6 +48,23 @@ def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list
             if points.colorbar is not None:
                 _tie(points.colorbar, panel)
     return axes
+
+
+def gap() -> float:
+    """Room between panels for the colour bar, its numbers and its label, as a share of a panel."""
+    return float((0.3 + 8 * rcParams["font.size"] / 72) / rcParams["figure.figsize"][0])
+
+
+def legend_gap(adata: AnnData, name: str | None) -> float:
+    """The same for the legend of a column of categories, which scanpy puts on the right; 0 without one."""
+    if name not in adata.obs or adata.obs[name].dtype != "category":
+        return 0
+    font = FontProperties(size=rcParams["legend.fontsize"])
+    names = adata.obs[name].cat.categories.astype(str)
+    size = font.get_size_in_points()
+    width = TextPath((0, 0), max(names, key=len, default="") or " ", size=size, prop=font).get_extents().width
+    columns = 1 if len(names) <= 14 else 2 if len(names) <= 30 else 3  # as scanpy does
+    return float((columns * (width + 4 * size) + 2 * rcParams["font.size"]) / 72 / rcParams["figure.figsize"][0])
 
 
 def _check_colors(adata: AnnData, kwargs: dict[str, Any]) -> None:

@@ -80,6 +80,12 @@ def test_numbers_fit_into_the_table(size: float) -> None:
     assert max(widths) < ax.bbox.width / len(table)
 
 
+def test_numbers_are_black_on_light_tiles() -> None:
+    table = pd.DataFrame({"stress": [0.1, 0.2]}, index=["a", "b"])
+    with plt.style.context("dark_background"):
+        assert {text.get_color() for text in scgeoae.pl.quality(table, show=False).texts} == {"black"}
+
+
 def test_quality_marks_the_best(pbmc: AnnData) -> None:
     table = scgeoae.metrics.embedding_quality(pbmc, ["pca", "umap"], labels="bulk_labels", max_cells=300)
     ax = scgeoae.pl.quality(table, show=False)
