@@ -28,23 +28,25 @@ TRAINING: dict[str, Any] = {}
 
 
 def run_demo(directory: Path) -> Iterator[str]:
-    """Train a vanilla and a geometric autoencoder on 700 blood cells; write an h5ad and pictures into ``directory``.
+    """Train a vanilla and a geometric autoencoder on 700 blood cells; write an h5ad and pictures into a directory.
 
     Yields
     ------
     Lines to print: what was measured and where the files are.
     """
     mpl.use("agg")
-    directory.mkdir(parents=True, exist_ok=True)
     adata = sc.datasets.pbmc68k_reduced()
     for key, difference in RESULTS.items():
         tl.geometric_ae(adata, key_added=None if key == "geoae" else key, **difference, **TRAINING)
         yield f"{TITLES[key]:<22} {_numbers(adata, key)}"
+    directory.mkdir(exist_ok=True)
     adata.write_h5ad(directory / "pbmc68k_reduced.h5ad")
+    written = ["pbmc68k_reduced.h5ad"]
     for name, figure in _pictures(adata):
         figure.savefig(directory / f"{name}.png", dpi=150, bbox_inches="tight")
         plt.close(figure)
-    yield f"wrote {', '.join(sorted(path.name for path in directory.iterdir()))} to {directory}"
+        written.append(f"{name}.png")
+    yield f"wrote {', '.join(sorted(written))} to {directory}"
 
 
 def _numbers(adata: AnnData, key: str) -> str:
@@ -59,7 +61,9 @@ def _numbers(adata: AnnData, key: str) -> str:
 
 
 def _pictures(adata: AnnData) -> Iterator[tuple[str, Figure]]:
-    yield "map", sc.pl.embedding(adata, basis="geoae", color=LABELS, show=False, return_fig=True)
+    cells = sc.pl.embedding(adata, basis="geoae", color=LABELS, show=False)
+    cells.set_aspect("equal")
+    yield "map", cells.figure
     yield "history", cast("Figure", pl.history(adata, return_fig=True))
     yield "diagnostics", _diagnostics(adata)
 

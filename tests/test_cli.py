@@ -103,6 +103,8 @@ def test_config_below_the_command_line(cells: Path, capsys) -> None:
     assert capsys.readouterr().err.count("training") == 0
     config.write_text("alhpa: 1\n")
     assert "alhpa" in refused(capsys, "train", cells, cells.with_name("map.h5ad"), "--config", config)
+    config.write_text("n-steps: 1\n")
+    assert "did you mean --n_steps?" in refused(capsys, "train", cells, cells.with_name("map.h5ad"), "--config", config)
 
 
 def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
@@ -118,6 +120,8 @@ def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
     scgeoae.write_model(mapped, model)
     run("map", query, model, output, "--quiet")
     np.testing.assert_array_equal(ad.read_h5ad(output).obsm["X_geoae"], there.obsm["X_geoae"])
+    run("map", query, result, output, "--obs", "bulk_labels,louvain", "--quiet")
+    assert {"bulk_labels_confidence", "louvain_confidence"} <= set(ad.read_h5ad(output).obs)
     assert "model without cells" in refused(capsys, "map", query, model, output, "--obs", "bulk_labels", "-q")
 
 
@@ -163,6 +167,8 @@ def test_plot(tmp_path: Path, mapped: AnnData, capsys) -> None:
     capsys.readouterr()
     line = refused(capsys, "plot", tmp_path / "result.h5ad", tmp_path / "bad", "--format", "docx")
     assert "docx" in line
+    line = refused(capsys, "plot", tmp_path / "result.h5ad", tmp_path / "bad", "--color", "labels")
+    assert "Did not find 'labels' in .obs, which holds ['bulk_labels'," in line
     assert not (tmp_path / "bad").exists()
 
 
@@ -184,26 +190,32 @@ def test_nothing_to_plot(cells: Path, capsys) -> None:
         (["train", "cells.h5ad", "b.h5ad", "out.h5ad"], "INPUT OUTPUT"),
         (["train", "cells.h5ad", "out.h5ad", "--use_rep", "X_nothing"], "Did not find .obsm['X_nothing']"),
         (["train", "cells.h5ad", "out.h5ad", "--alpha", "-1"], "alpha must be a finite number"),
-        (["train", "cells.h5ad", "out.h5ad", "--alpha", "much"], "--alpha takes float, not much"),
-        (["train", "cells.h5ad", "out.h5ad", "--n-steps", "1.5"], "--n_steps takes int or null, not 1.5"),
-        (["train", "cells.h5ad", "out.h5ad", "--alhpa", "1"], "--alhpa"),
+        (["train", "cells.h5ad", "out.h5ad", "--alpha", "much"], "--alpha takes a number, not much"),
+        (["train", "cells.h5ad", "out.h5ad", "--n-steps", "1.5"], "--n_steps takes a whole number or null, not 1.5"),
+        (["train", "cells.h5ad", "out.h5ad", "--n-steps"], "--n_steps needs a value"),
+        (["train", "cells.h5ad", "out.h5ad", "--alhpa", "1"], "there is no option --alhpa; did you mean --alpha?"),
+        (["train", "cells.h5ad", "out.h5ad", "--hidden-dims", "32", "16"], "are joined by commas"),
         (["train", "cells.h5ad", "out.h5ad", "--hidden_dims", "16,wide"], "--hidden_dims"),
-        (["train", "cells.h5ad", "out.h5ad", "--threads", "0"], "--threads"),
+        (["train", "cells.h5ad", "out.h5ad", "--threads", "0"], "--threads takes a whole number above 0, not 0"),
         (["train", "cells.h5ad", "out.h5ad", "--config", "missing.yaml"], "missing.yaml"),
         (["train", "truncated.h5ad", "out.h5ad"], "cannot be read"),
         (["train", "text.h5ad", "out.h5ad"], "cannot be read"),
         (["train", "cells.h5ad", "folder.h5ad"], "is a directory"),
         (["train", "cells.h5ad", "folder.zarr"], "is a directory"),
-        (["map", "cells.h5ad", "cells.h5ad", "out.h5ad"], "Did not find a geometric autoencoder"),
+        (["train"], "name INPUT OUTPUT"),
+        (["map", "cells.h5ad", "cells.h5ad", "out.h5ad"], "the reference 'cells.h5ad' holds no map"),
         (["map", "cells.h5ad", "text.safetensors", "out.h5ad"], "is not a model file"),
-        (["fit-decoder", "cells.h5ad", "out.h5ad"], "basis"),
+        (["fit-decoder", "cells.h5ad", "out.h5ad"], "--basis is required"),
         (["fit-decoder", "cells.h5ad", "out.h5ad", "--basis", "tsne"], "Run `sc.tl.tsne` first."),
         (["quality", "cells.h5ad", "--labels", "nothing"], "Did not find .obs['nothing']"),
-        (["quality", "cells.h5ad", "more.h5ad"], "and no more"),
+        (["quality", "cells.h5ad", "table.csv"], "takes INPUT and --output PATH"),
         (["plot", "cells.h5ad", "pictures", "--key", "mine"], "Did not find a geometric autoencoder"),
         (["plot", "cells.h5ad", "nowhere/pictures"], "no directory"),
         (["plot", "cells.h5ad", "cells.h5ad"], "no directory"),
-        (["demo", "cells.h5ad"], "cells.h5ad"),
+        (["plot", "cells.h5ad", "pictures", "--overwrite"], "no option --overwrite"),
+        (["demo", "cells.h5ad"], "takes no file"),
+        (["demo", "--output", "cells.h5ad"], "no directory"),
+        (["demo", "--output", "nowhere/demo"], "no directory"),
         (["trian"], "choose from"),
         ([], "COMMAND"),
     ],
@@ -292,7 +304,9 @@ def test_help_of_commands(command: str, capsys) -> None:
         run(command, "--help")
     out = capsys.readouterr().out
     assert f"scgeoae {command}" in out
-    assert not any(markup in out for markup in ("`", ":cite", ":func:", "adata", ":class:"))
+    assert not any(markup in out for markup in ("`", ":cite", ":func:", "adata", ":class:", "generator", "boolean"))
+    assert f"examples:\n  scgeoae {command} " in out
+    assert ("--overwrite" in out) is (command in ("train", "map", "fit-decoder"))
 
 
 def test_every_option_is_there(capsys) -> None:

@@ -68,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    parser = _TopParser(prog="scgeoae", description="Area-true maps of single cells.", epilog=EPILOG)
+    usage, description = "scgeoae COMMAND FILES [options]", "Area-true maps of single cells."
+    parser = _TopParser(prog="scgeoae", usage=usage, description=description, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND       ", required=True)
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary)
     return parser

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 
 from .. import get, metrics, tl
-from .._keys import ResultKeys, embedding_key
+from .._keys import ResultKeys, embedding_key, is_result
 from ..core import processes
 from ..demo import run_demo
 from ._files import TABLES, check_directory, check_output, read, whole, write
@@ -21,7 +22,6 @@ from ._pictures import draw
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from anndata import AnnData
     from jsonargparse import Namespace
 
 MODEL_SUFFIX = ".safetensors"
@@ -47,6 +47,10 @@ class Command:
         Parameters that need not be given here, and what the help says is done then.
     several
         Whether the first input may be several files.
+    writes_cells
+        Whether the output is of the kind of the input, and could replace it.
+    examples, results
+        The end of the help: what may follow the name of the command, and what the numbers on stdout mean.
     """
 
     run: Callable[[Namespace], Mapping[str, Any]]
@@ -58,6 +62,9 @@ class Command:
     output_help: str = "the output, instead of naming it last"
     defaults: Mapping[str, str] = field(default_factory=dict)
     several: bool = False
+    writes_cells: bool = False
+    examples: tuple[str, ...] = ("",)
+    results: str = ""
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -110,6 +117,12 @@ def map_cells(options: Namespace) -> dict[str, Any]:
     check_output(options.output, options.inputs, overwrite=options.overwrite)
     adata = _read(query)
     model = reference if reference.suffix == MODEL_SUFFIX else read(reference)
+    if isinstance(model, AnnData) and not is_result(model.uns.get(options.key)):
+        msg = (
+            f"the reference {str(reference)!r} holds no map under the key {options.key!r} (there are "
+            f"{[key for key, value in model.uns.items() if is_result(value)] or 'none'}); scgeoae train makes one"
+        )
+        raise KeyError(msg)
     tl.map_cells(adata, model, **command.arguments(options))
     outside = adata.obs[ResultKeys.stored(adata, options.key).outside]
     numbers = {"cells_outside": int(outside.sum()), "share_outside": float(outside.mean())}
@@ -120,7 +133,7 @@ def quality(options: Namespace) -> dict[str, Any]:
     """Measure the maps of a file."""
     command = COMMANDS["quality"]
     if options.output is not None:
-        check_output(options.output, options.inputs, overwrite=options.overwrite, suffixes=TABLES)
+        check_output(options.output, options.inputs, overwrite=False, suffixes=TABLES)
     adata = read(options.inputs[0])
     arguments = command.arguments(options)
     arguments["bases"] = options.bases if options.bases is not None else _maps(adata)
@@ -143,8 +156,10 @@ def plot(options: Namespace) -> dict[str, Any]:
 
 def demo(options: Namespace) -> dict[str, Any]:
     """Run the demo, telling each line when it is known."""
+    directory = options.output or Path("scgeoae-demo")
+    check_directory(directory)
     lines = []
-    for line in run_demo(options.output or Path("scgeoae-demo")):
+    for line in run_demo(directory):
         lines.append(line)
         if not options.json:
             sys.stdout.write(f"{line}\n")
@@ -192,6 +207,13 @@ def _maps(adata: AnnData) -> list[str]:
     return names
 
 
+RESULTS = (
+    "Results: reconstruction is the share of the variance that the map does not explain, log_det_variance is 0 and "
+    "det_p95_p5 (the determinant at 95 % of the cells over that at 5 %) is 1 where all areas are true, anisotropy (the "
+    "median) is 1 where no direction is stretched more than another, unit is the distance in the data of a unit of the "
+    "map."
+)
+
 COMMANDS = {
     "train": Command(
         train,
@@ -199,24 +221,51 @@ COMMANDS = {
         frozenset({"adata", "copy"}),
         files="AnnData files, .h5ad or .zarr; with --output several inputs, of which the common genes are used",
         several=True,
+        writes_cells=True,
+        examples=(
+            " cells.h5ad map.h5ad                                  # after sc.pp.pca",
+            " cells.h5ad map.h5ad --alpha 0.5 --hidden_dims 64,64",
+            " cells.h5ad map.h5ad --regularizer '{area: 1, isometry: 0.5}'",
+            " a.h5ad b.h5ad --output map.h5ad --use_rep X          # the genes of both",
+        ),
+        results=RESULTS,
     ),
-    "fit-decoder": Command(fit_decoder, tl.fit_decoder, frozenset({"adata", "copy"})),
+    "fit-decoder": Command(
+        fit_decoder,
+        tl.fit_decoder,
+        frozenset({"adata", "copy"}),
+        writes_cells=True,
+        examples=(" cells.h5ad umap.h5ad --basis umap",),
+        results=RESULTS,
+    ),
     "map": Command(
         map_cells,
         tl.map_cells,
         frozenset({"adata", "adata_ref", "copy"}),
         inputs=("QUERY", "REFERENCE"),
         files=f"AnnData files, .h5ad or .zarr; the reference also a model file, {MODEL_SUFFIX}",
+        writes_cells=True,
+        examples=(" new.h5ad map.h5ad new_map.h5ad --obs cell_type,tissue", " new.h5ad blood.safetensors new_map.h5ad"),
     ),
     "quality": Command(
         quality,
         metrics.embedding_quality,
         frozenset({"adata"}),
         output=None,
+        files="AnnData file, .h5ad or .zarr",
         output_help="write the table here, .csv or .tsv",
         defaults={"bases": "all maps of two dimensions"},
+        examples=(" map.h5ad --bases pca,umap,geoae --labels cell_type --output quality.csv",),
     ),
-    "plot": Command(plot, draw, frozenset({"adata", "directory"}), output="DIRECTORY"),
+    "plot": Command(
+        plot,
+        draw,
+        frozenset({"adata", "directory"}),
+        output="DIRECTORY",
+        files="AnnData file, .h5ad or .zarr, with results; directory for the pictures",
+        output_help="the directory, instead of naming it last",
+        examples=(" map.h5ad pictures --color cell_type --format pdf",),
+    ),
     "demo": Command(
         demo,
         run_demo,
@@ -224,6 +273,7 @@ COMMANDS = {
         inputs=(),
         output=None,
         output_help="directory for pictures and the .h5ad file (default: scgeoae-demo)",
+        examples=(" --output scgeoae-demo",),
     ),
 }
 """The commands by name."""

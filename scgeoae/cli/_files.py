@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +53,9 @@ def write(adata: AnnData, path: Path) -> None:
     """Write an AnnData by its suffix; the file appears whole or not at all."""
     with whole(path) as temporary:
         if path.suffix == ".zarr":
-            adata.write_zarr(temporary)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Writing zarr v2 data")  # of anndata, about a default to come
+                adata.write_zarr(temporary)
         else:
             adata.write_h5ad(temporary)
 
@@ -94,9 +97,11 @@ def check_place(path: Path) -> None:
     if not parent.is_dir():
         msg = f"there is no directory {str(path.parent)!r} to write {path.name!r} into"
         raise FileNotFoundError(msg)
-    if not os.access(parent, os.W_OK | os.X_OK):
+    try:
+        TemporaryDirectory(dir=parent, prefix=f".{path.name}.").cleanup()  # the rights alone do not tell
+    except OSError as error:
         msg = f"the directory {str(path.parent)!r} is not writeable"
-        raise PermissionError(msg)
+        raise PermissionError(msg) from error
 
 
 @contextmanager

@@ -30,6 +30,9 @@ STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
 INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError)
 """What the functions of the package raise when an argument or a file makes no sense."""
 
+AS_TYPED = {"scgeoae.tl.geometric_ae": "scgeoae train", "scgeoae.tl.fit_decoder": "scgeoae fit-decoder"}
+"""What errors tell to run, by the name that it has on the command line."""
+
 WARNINGS, PROGRESS, FIELDS = 1, 2, 3
 """scanpy's verbosity: warnings alone, the steps and a progress bar, and the fields that are added too."""
 
@@ -60,6 +63,8 @@ def _line(error: Exception, *, known: bool) -> str:
     # str() of a KeyError puts its message in quotes
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = " ".join(text.split()) or type(error).__name__
+    for name, command in AS_TYPED.items():
+        text = text.replace(name, command)
     return text if known else f"{type(error).__name__}: {text} (--debug shows where)"
 
 

@@ -73,13 +73,48 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
         If there is no result under this key.
     ValueError
         If the points, or the stored coordinates, have another dimension than the map.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=50)
+    >>> scgeoae.get.metric(adata).shape
+    (700, 2, 2)
     """
     stored = model(adata, key=key)
     return evaluation.metric(stored, checked_points(coordinates(adata, points, key=key), stored.n_components))
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
-    """The cells' map coordinates (n, d), or checked ``points`` (m, d) instead."""
+    """The cells' map coordinates, or other points of the map, checked.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a result.
+    points
+        Map coordinates (m, d) to return instead of those of the cells.
+    key
+        Name of the result.
+
+    Returns
+    -------
+    (n, d) or (m, d), in units of the map.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=50)
+    >>> scgeoae.get.coordinates(adata).shape
+    (700, 2)
+    """
     name = ResultKeys.stored(adata, key).obsm
     if name not in adata.obsm:
         msg = f"Did not find .obsm[{name!r}], the coordinates of the result {key!r}; .obsm holds {list(adata.obsm)}."

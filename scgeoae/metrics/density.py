@@ -63,6 +63,14 @@ def kl_density(X: PointsLike, Z: PointsLike, *, sigma: float = 0.1, max_cells: i
     .. [2] Moor, Horn, Rieck, Borgwardt (2020), Topological autoencoders, ICML, arXiv:1906.00722.
     .. [3] Chazal, Cohen-Steiner, Mérigot (2011), Geometric inference for probability measures, Foundations of
        Computational Mathematics 11.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.kl_density(X, X[:, :2]), 3)
+    0.053
     """
     data, embedding = as_pair(X, Z)
     check_varies(data, "X", "kl_density")

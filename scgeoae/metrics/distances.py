@@ -63,6 +63,14 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
     ----------
     .. [1] Nazari, Damrich, Hamprecht (2023), Geometric Autoencoders - What You See is What You Decode, ICML,
        arXiv:2306.17638.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.spearman(X, 3 * X), 3)
+    1.0
     """
     data, embedding = as_pair(X, Z)
     check_varies(data, "X", "spearman")
@@ -102,6 +110,14 @@ def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random
     ----------
     .. [1] Smelser, Miller, Kobourov (2024), "Normalized stress" is not normalized: how to interpret stress correctly,
        arXiv:2408.07724.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.stress(X, X[:, :2]), 3)
+    0.384
     """
     data, embedding = as_pair(X, Z)
     check_varies(data, "X", "stress")
@@ -140,6 +156,14 @@ def rmse(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random =
     ----------
     .. [1] Nazari, Damrich, Hamprecht (2023), Geometric Autoencoders - What You See is What You Decode, ICML,
        arXiv:2306.17638.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.rmse(X, X[:, :2]), 3)
+    1.595
     """
     data, embedding = as_pair(X, Z)
     pairs = pair_distances(data, embedding, max_cells=max_cells, rng=rng)

@@ -72,10 +72,11 @@ def knn_accuracy(
     Examples
     --------
     >>> import numpy as np
+    >>> from scgeoae import metrics
     >>> Z = np.random.default_rng(0).normal(size=(60, 2))
     >>> labels = np.repeat(["B cell", "T cell", "monocyte"], 20)
     >>> Z[:, 0] += 100 * (labels == "B cell") - 100 * (labels == "monocyte")
-    >>> knn_accuracy(Z, labels, k=5)
+    >>> metrics.knn_accuracy(Z, labels, k=5)
     1.0
     """
     points, codes = as_labelled(Z, labels)
@@ -151,6 +152,16 @@ def cluster_agreement(
     .. [1] Hubert, Arabie (1985), Comparing partitions, Journal of Classification 2.
     .. [2] Strehl, Ghosh (2002), Cluster ensembles - a knowledge reuse framework for combining multiple partitions,
        Journal of Machine Learning Research 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> labels = np.repeat(["B cell", "T cell"], 30)
+    >>> Z = np.random.default_rng(0).normal(size=(60, 2))
+    >>> Z[:, 0] += 100 * (labels == "B cell")
+    >>> metrics.cluster_agreement(Z, labels).ari
+    1.0
     """
     points, codes = as_labelled(Z, labels)
     max_cells = check_integer(max_cells, "max_cells", 3)

@@ -87,8 +87,9 @@ def knn_recall(
     Examples
     --------
     >>> import numpy as np
+    >>> from scgeoae import metrics
     >>> X = np.random.default_rng(0).normal(size=(100, 5))
-    >>> knn_recall(X, 3 * X, k=[5, 10])
+    >>> metrics.knn_recall(X, 3 * X, k=[5, 10])
     1.0
     """
     data, embedding = as_pair(X, Z)
@@ -132,6 +133,14 @@ def trustworthiness(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int
     ----------
     .. [1] Venna, Kaski (2001), Neighborhood preservation in nonlinear projection methods: an experimental study,
        ICANN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.trustworthiness(X, X[:, :2], k=10), 3)
+    0.728
     """
     data, embedding = as_pair(X, Z)
     n_neighbors = check_neighbors_below_half(k, data.shape[0])
@@ -171,6 +180,14 @@ def continuity(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10
     References
     ----------
     .. [1] Venna, Kaski (2006), Local multidimensional scaling, Neural Networks 19.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.continuity(X, X[:, :2], k=10), 3)
+    0.841
     """
     data, embedding = as_pair(X, Z)
     n_neighbors = check_neighbors_below_half(k, data.shape[0])
@@ -210,6 +227,14 @@ def lcmc(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, 
     ----------
     .. [1] Chen, Buja (2009), Local multidimensional scaling for nonlinear dimension reduction, graph drawing, and
        proximity analysis, Journal of the American Statistical Association 104.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(metrics.lcmc(X, X[:, :2], k=10), 3)
+    0.207
     """
     data, embedding = as_pair(X, Z)
     n_neighbors = check_neighbors(k, data.shape[0])
@@ -252,6 +277,14 @@ def mrre(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, 
     References
     ----------
     .. [1] Lee, Verleysen (2007), Nonlinear Dimensionality Reduction, Springer, chapter 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> metrics.mrre(X, 3 * X, k=10)
+    RankErrors(data_side=0.0, map_side=0.0)
     """
     data, embedding = as_pair(X, Z)
     n_neighbors = check_neighbors(k, data.shape[0])
@@ -293,6 +326,14 @@ def rnx_auc(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rando
        Reducing dimensionality while preserving both local and global structure, Neurocomputing 169.
     .. [2] Novak and others (2023), A framework for quantifiable local and global structure preservation in
        single-cell dimensionality reduction (ViScore), bioRxiv 2023.11.23.568428.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae import metrics
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> metrics.rnx_auc(X, X[:, :2])
+    RnxAuc(local_auc=0.21000464475233802, global_auc=0.32548077506938894)
     """
     data, embedding = as_pair(X, Z)
     ranks = compare_ranks(data, embedding, 1, max_cells=max_cells, rng=rng)

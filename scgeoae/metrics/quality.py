@@ -76,8 +76,12 @@ def embedding_quality(
         Annotated data matrix.
     bases
         The maps: keys of `obsm`, with or without ``X_``. Of `'X_pca'` the first two columns are taken.
-    use_rep, n_pcs, layer
-        The data, as in `scgeoae.tl.geometric_ae`: by default `obsm['X_pca']`.
+    use_rep
+        The data that the maps are to show: a key of `obsm`, or `'X'`. By default `'X_pca'`.
+    n_pcs
+        Use only the first columns of the `obsm`.
+    layer
+        Compare with this layer instead.
     labels
         Column of `obs` with classes; cells without one do not count. `None` leaves out the measures of labels.
     k

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib import rcParams
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -89,7 +90,7 @@ def _mark_default(ax: Axes, table: pd.DataFrame) -> None:
         points = row[list(CURVES)].to_numpy().ravel()
         label = rf"default, $\alpha$ = {row['alpha'].item():g}"
         x = [row["log_det_variance"].item()] * len(points)
-        ax.plot(x, points, "o", color="black", markersize=11, markerfacecolor="none", label=label)
+        ax.plot(x, points, "o", color=rcParams["text.color"], markersize=11, markerfacecolor="none", label=label)
 
 
 def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
@@ -106,7 +107,7 @@ def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
             rotation_mode="anchor",
             fontsize="small",
         )
-        text.set_path_effects([Stroke(linewidth=2, foreground="white"), Normal()])  # readable across a line
+        text.set_path_effects([Stroke(linewidth=2, foreground=ax.get_facecolor()), Normal()])  # readable across a line
 
 
 def _decorate(ax: Axes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -76,7 +77,7 @@ def cluster_areas(
     rows = np.arange(len(table))
     ax.hlines(rows, table["data_share"], table["map_share"], colors=colors, linewidth=2, zorder=2)
     ax.scatter(table["data_share"], rows, s=55, c=colors, edgecolors=colors, zorder=3)
-    ax.scatter(table["map_share"], rows, s=55, c="white", edgecolors=colors, linewidths=1.8, zorder=4)
+    ax.scatter(table["map_share"], rows, s=55, color=ax.get_facecolor(), edgecolors=colors, linewidths=1.8, zorder=4)
     for row, ratio in zip(rows, table["ratio"], strict=True):
         ax.text(1.02, float(row), _in_words(ratio), transform=ax.get_yaxis_transform(), va="center", fontsize="small")
     _decorate(ax, table)
@@ -104,16 +105,21 @@ def _in_words(ratio: float) -> str:
 def _decorate(ax: Axes, table: pd.DataFrame) -> None:
     ax.set(xscale="log", xlabel="share of the area of all groups", ylim=(-0.7, len(table) - 0.3))
     ax.set_yticks(range(len(table)), table.index)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=20))  # left to itself it drops some
     ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(visible=False)
-    ax.grid(axis="y", color="0.9", zorder=0)
+    ax.grid(axis="y", color=rcParams["text.color"], alpha=0.1, linestyle="-", zorder=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     style: dict[str, Any] = {"color": PLAIN, "marker": "o", "markersize": 7, "linestyle": "none"}
     handles = [
         Line2D([], [], **style, label="true (in the data)"),
-        Line2D([], [], **style | {"markerfacecolor": "white", "markeredgewidth": 1.8}, label="apparent (on the map)"),
+        Line2D(
+            [],
+            [],
+            **style | {"markerfacecolor": ax.get_facecolor(), "markeredgewidth": 1.8},
+            label="apparent (on the map)",
+        ),
     ]
     ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")

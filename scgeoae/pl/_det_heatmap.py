@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LABEL = "data area per map area\n(times the average)"
 PERCENTILE = 99
-DOT = 40
-"""Area of scanpy's points over that of the dots on a field."""
+DOT, DOT_ALPHA = 60, 0.3
+"""Area of scanpy's points over that of the dots on a field; how opaque these are, so that it shows below clusters."""
 
 SMALLEST_LIMIT = 2.0
 
@@ -108,15 +108,18 @@ def det_heatmap(
         color=panels if len(panels) > 1 else column,
         dimensions=map_dimensions(dimensions, z.shape[1]),
         norm=[norm, *[None] * (len(panels) - 1)] if len(panels) > 1 else norm,
-        **{"cmap": cmap, "title": ["relative determinant", *panels[1:]], "sort_order": False, "wspace": _gap()}
-        | kwargs,
+        **{"cmap": cmap, "title": ["relative determinant", *panels[1:]], "sort_order": False} | kwargs,
     )
+    for panel in axes[1:]:
+        _undo_cmap(panel, kwargs.get("color_map"))
     points = cast("PathCollection", axes[0].collections[0])
     if field:
         _draw_field(adata, key, axes[0], dimensions, norm, cmap)
         points.set_visible(False)
         sizes, drawn = points.get_sizes() / DOT, z[:, dimensions]
-        axes[0].scatter(drawn[:, 0], drawn[:, 1], s=sizes, color="black", alpha=0.5, linewidths=0, rasterized=True)
+        axes[0].scatter(
+            drawn[:, 0], drawn[:, 1], s=sizes, color="black", alpha=DOT_ALPHA, linewidths=0, rasterized=True
+        )
     _label_colorbar(points, norm)
     return finish(axes, show=show, return_fig=return_fig)
 
@@ -146,7 +149,7 @@ def _symmetric_limit(determinant: np.ndarray) -> float:
 
 def _profile(z: np.ndarray, determinant: np.ndarray, norm: LogNorm, ax: Axes | None) -> Axes:
     ax = ax or new_axes(6.4, 4.8)[0]
-    ax.scatter(z, determinant, s=4, color="black", rasterized=True)
+    ax.scatter(z, determinant, s=4, color=rcParams["text.color"], rasterized=True)
     ax.axhline(1, color="0.6", linewidth=1)
     ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")
     _write_factors(ax, norm)
@@ -172,9 +175,11 @@ def _draw_field(adata: AnnData, key: str, ax: Axes, dimensions: tuple[int, int],
     ax.set(xlim=(min(x), max(x)), ylim=(min(y), max(y)))
 
 
-def _gap() -> float:
-    """Room between panels for the colour bar, its numbers and its label, as a share of a panel."""
-    return float((0.3 + 8 * rcParams["font.size"] / 72) / rcParams["figure.figsize"][0])
+def _undo_cmap(panel: Axes, cmap: str | None) -> None:
+    """Another quantity has no 1 in its middle: scanpy's own colours instead of diverging ones."""
+    points = panel.collections[0]
+    if points.get_array() is not None:
+        points.set_cmap(cmap or rcParams["image.cmap"])
 
 
 def _label_colorbar(points: PathCollection, norm: LogNorm) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.patches import Circle
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
@@ -80,8 +81,16 @@ def draw_foot(ax: Axes, z: np.ndarray, *, radius: float, unit: float, dashed: bo
     bar_line = circle_line - max(circle, row / 2) - row / 2
     last_line = bar_line - row * dashed
     ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(last_line - row, top + 0.05 * height))
-    ax.add_patch(Circle((left + circle, circle_line), circle, facecolor="none", edgecolor="black", linewidth=0.8))
-    ax.plot([left, left + length / unit], [bar_line, bar_line], color="black", linewidth=2, solid_capstyle="butt")
+    ax.add_patch(
+        Circle((left + circle, circle_line), circle, facecolor="none", edgecolor=rcParams["text.color"], linewidth=0.8)
+    )
+    ax.plot(
+        [left, left + length / unit],
+        [bar_line, bar_line],
+        color=rcParams["text.color"],
+        linewidth=2,
+        solid_capstyle="butt",
+    )
     text = left + max(2 * circle, length / unit) + 0.03 * width
     texts = [(text, circle_line, "undistorted circle"), (text, bar_line, f"distance {length:g} in the data")]
     texts += [(left, last_line, "dashed: strongly curved")] if dashed else []

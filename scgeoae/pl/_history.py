@@ -53,6 +53,13 @@ def history(
         If there is no result under this key.
     ValueError
         If `ax` are not two Axes.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=50)
+    >>> axes = scgeoae.pl.history(adata, show=False)
     """
     curves = result(adata, key)["history"]
     axes = new_axes(8, 3, 2) if ax is None else ax

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib import rcParams
 from matplotlib.collections import EllipseCollection
+from matplotlib.colors import to_rgba
 from matplotlib.patheffects import Normal, Stroke
 from scipy import ndimage
 
@@ -32,14 +34,17 @@ FILL = 0.42
 LONGEST = 0.8
 """Bound on the 90th percentile of the longest semi-axes, as a share of the grid spacing."""
 
+ROOM = 1.5
+"""How far ellipses may widen the frame, in grid spacings; one that is longer is cut."""
+
 BELIEVED = 1.0
 """Nonlinearity up to which an indicatrix is drawn in full: the decoded ellipse is off by as much as its radius."""
 
 ISLAND = 3
 """Cells that make an island; fewer are outliers."""
 
-HALO = Stroke(linewidth=1.6, foreground="white", dashes={"dash_offset": 0, "dash_list": None})
-"""A white line, without gaps, below the outline: it shows on a dense cluster too."""
+HALO: dict[str, Any] = {"linewidth": 1.6, "dashes": {"dash_offset": 0, "dash_list": None}}
+"""A line in the colour of the background, without gaps, below the outline: it shows on a dense cluster too."""
 
 
 class Ellipses(NamedTuple):
@@ -72,7 +77,8 @@ def indicatrix(
 
     A large ellipse: the map inflates this place. An elongated one: it stretches directions unequally. Equal circles
     everywhere: it is true. All ellipses belong to one radius in the data; the circle at the foot shows an undistorted
-    one, and the bar a distance in the data. They stand on a square grid, and on islands of cells between its nodes.
+    one, and the bar a distance in the data. They stand on a square grid, and on islands of cells between its nodes;
+    where a large one covers the middle of another, the other is left out.
 
     An indicatrix is the picture of the linearised decoder. Where the decoder bends so much that the decoded ellipse is
     farther than its own radius from the circle that it stands for (:func:`scgeoae.get.nonlinearity` above 1), it is
@@ -133,13 +139,16 @@ def indicatrix(
     points = z[_positions(adata, cells)] if cells is not None else _grid_points(adata, key, z, dimensions, spacing)
     unit = get.model(adata, key=key).unit
     ellipses = _ellipses(adata, key, points, dimensions, spacing, unit)
+    if cells is None:
+        ellipses = _thinned(ellipses)
+    framed = np.vstack([drawn, _corners(ellipses, ROOM * spacing)])
     colors = color_list(color)
     axes = scatter(
         adata, key=key, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs
     )
     for panel in axes:
         panel.add_collection(_collection(ellipses, panel))
-        draw_foot(panel, drawn, radius=ellipses.radius, unit=unit, dashed=not ellipses.believed.all())
+        draw_foot(panel, framed, radius=ellipses.radius, unit=unit, dashed=not ellipses.believed.all())
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -207,6 +216,34 @@ def _ellipses(
     return Ellipses(points[:, dimensions], radius * lengths, angles, radius, departure <= BELIEVED)
 
 
+def _thinned(ellipses: Ellipses) -> Ellipses:
+    """Without those whose middle lies in a larger one, or that cover the middle of one: what overlaps cannot be read.
+
+    Dashed ones come last, and say by their size how little is known: they may cover others.
+    """
+    angles, offsets = np.radians(ellipses.angles), ellipses.points - ellipses.points[:, None]  # (m,), (m, m, 2)
+    axes = np.stack(
+        [np.column_stack([np.cos(angles), np.sin(angles)]), np.column_stack([-np.sin(angles), np.cos(angles)])]
+    )
+    along = np.einsum("kid,ijd->ijk", axes, offsets) / ellipses.lengths[:, None]  # (m, m, 2)
+    covers = (along**2).sum(-1) < 1  # the ellipse i the middle of j
+    kept = np.zeros(len(covers), dtype=bool)
+    for i in np.lexsort((-ellipses.lengths.prod(1), ~ellipses.believed)):
+        kept[i] = not (covers[kept, i].any() or (ellipses.believed[i] and covers[i, kept].any()))
+    parts = (ellipses.points, ellipses.lengths, ellipses.angles, ellipses.believed)
+    points, lengths, angles, believed = (part[kept] for part in parts)
+    return Ellipses(points, lengths, angles, ellipses.radius, believed)
+
+
+def _corners(ellipses: Ellipses, largest: float) -> np.ndarray:
+    """Corners (2 m, 2) of the boxes around the ellipses, none farther than ``largest`` from the middle."""
+    angles = np.radians(ellipses.angles)
+    turns = np.column_stack([np.cos(angles), np.sin(angles)])  # of the longer axis; the shorter is orthogonal
+    half = np.sqrt((ellipses.lengths[:, :1] * turns) ** 2 + (ellipses.lengths[:, 1:] * turns[:, ::-1]) ** 2)
+    half = np.minimum(half, largest)
+    return np.vstack([ellipses.points - half, ellipses.points + half])
+
+
 def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
     return EllipseCollection(
         2 * ellipses.lengths[:, 0],
@@ -215,10 +252,10 @@ def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
         units="xy",
         offsets=ellipses.points,
         offset_transform=ax.transData,
-        facecolors=(1, 1, 1, 0.2),
-        edgecolors="black",
+        facecolors=to_rgba(ax.get_facecolor(), 0.2),
+        edgecolors=rcParams["text.color"],
         linestyles=["solid" if believed else (0, (2, 2)) for believed in ellipses.believed],
         linewidths=0.8,
-        path_effects=[HALO, Normal()],
+        path_effects=[Stroke(foreground=ax.get_facecolor(), **HALO), Normal()],
         zorder=2.5,  # above the cells, below names of groups on them
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -142,7 +142,8 @@ def _draw_line(ax: Axes, table: pd.DataFrame, name: str, line: float, cmap: str)
         if errors is not None and np.isfinite(value):
             text += f" ± {_number(float(errors.iloc[column]), 1)}"
         weight = "bold" if best else "normal"
-        ax.text(column + 0.5, line + 0.5, text, ha="center", va="center", fontsize="small", weight=weight)
+        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
+        ax.text(column + 0.5, line + 0.5, text, color="black", weight=weight, **place)  # the tiles are light
 
 
 def _share_of_best(values: np.ndarray, better: str) -> np.ndarray:

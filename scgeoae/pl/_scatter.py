@@ -8,6 +8,8 @@ import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
 from .._keys import ResultKeys
@@ -31,7 +33,11 @@ def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
 def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list[Axes]:
     """Draw the cells by `sc.pl.embedding`, points rasterised, lengths equal in both directions; one Axes a panel."""
     basis = ResultKeys.stored(adata, key).obsm
-    drawn = sc.pl.embedding(adata, basis=basis, ax=ax, show=False, save=False, **kwargs)
+    _check_colors(adata, kwargs)
+    defaults: dict[str, Any] = {"legend_fontoutline": 2} if kwargs.get("legend_loc") == "on data" else {}
+    if len(colors := color_list(kwargs.get("color"))) > 1:
+        defaults["wspace"] = max(gap(), *(legend_gap(adata, name) for name in colors[:-1]))
+    drawn = sc.pl.embedding(adata, basis=basis, ax=ax, show=False, save=False, **defaults | kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     first, second = (number + 1 for number in kwargs["dimensions"])
     for panel in axes:
@@ -42,6 +48,34 @@ def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list
             if points.colorbar is not None:
                 _tie(points.colorbar, panel)
     return axes
+
+
+def gap() -> float:
+    """Room between panels for the colour bar, its numbers and its label, as a share of a panel."""
+    return float((0.3 + 8 * rcParams["font.size"] / 72) / rcParams["figure.figsize"][0])
+
+
+def legend_gap(adata: AnnData, name: str | None) -> float:
+    """The same for the legend of a column of categories, which scanpy puts on the right; 0 without one."""
+    if name not in adata.obs or adata.obs[name].dtype != "category":
+        return 0
+    font = FontProperties(size=rcParams["legend.fontsize"])
+    names = adata.obs[name].cat.categories.astype(str)
+    size = font.get_size_in_points()
+    width = TextPath((0, 0), max(names, key=len, default="") or " ", size=size, prop=font).get_extents().width
+    columns = 1 if len(names) <= 14 else 2 if len(names) <= 30 else 3  # as scanpy does
+    return float((columns * (width + 4 * size) + 2 * rcParams["font.size"]) / 72 / rcParams["figure.figsize"][0])
+
+
+def _check_colors(adata: AnnData, kwargs: dict[str, Any]) -> None:
+    """Say which colour is not there; scanpy only repeats its name."""
+    if kwargs.get("gene_symbols") is not None:
+        return
+    genes = adata.var_names if adata.raw is None else adata.var_names.union(adata.raw.var_names, sort=False)
+    for name in color_list(kwargs.get("color")):
+        if name is not None and name not in adata.obs and name not in genes:
+            msg = f"Did not find {name!r} in .obs, which holds {list(adata.obs)}, nor among the genes."
+            raise KeyError(msg)
 
 
 def _tie(bar: Colorbar, panel: Axes) -> None:

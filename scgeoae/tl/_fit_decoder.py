@@ -73,9 +73,9 @@ def fit_decoder(
     weight_decay
         Strength of the smoothness prior: no hidden matrix stretches by much more than its inverse. With 0 the fit is
         closest, with 1 the determinant is smoothest; both of a dense cluster and its surroundings then blur.
-    alpha, regularizer, regularizer_batch
-        Pull the decoder towards equal areas, as in :func:`geometric_ae`. Not by default: it hides distortion.
-    hidden_dims, activation, n_steps, batch_size, learning_rate, validation_fraction
+    alpha
+        Weight of a regulariser that pulls the decoder towards equal areas. Not by default: it hides distortion.
+    regularizer, regularizer_batch, hidden_dims, activation, n_steps, batch_size, learning_rate, validation_fraction
         As in :func:`geometric_ae`.
     patience
         Stop after this many validations without a better one; there are 50 in a full run. `None`: never.

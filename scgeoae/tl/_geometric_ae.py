@@ -104,8 +104,9 @@ def geometric_ae(
     neighbors_key
         Which neighbours, as written by `sc.pp.neighbors(key_added=...)`; by default `uns['neighbors']`.
     noise
-        Standard deviation of Gaussian noise on the encoder's input during training, in units of `s`. The target of the
-        reconstruction stays clean. Keeps the map of new cells as good as that of training cells.
+        Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
+        standard deviation. The target of the reconstruction stays clean. Keeps the map of new cells as good as that of
+        training cells.
     hidden_dims
         Widths of the encoder's hidden layers; the decoder mirrors them.
     activation

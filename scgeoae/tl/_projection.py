@@ -77,7 +77,7 @@ def pca_projection(adata: AnnData, components: Representation) -> tuple[Projecti
     try:
         return _pca_projection(adata, components)
     except (KeyError, ValueError, TypeError) as error:
-        logg.info(f"    the PCA projection is not stored with the model: {error}")
+        logg.info(f"    to be mapped, new cells will need an obsm['X_pca'] in the same components: {error}")
         return None
 
 

@@ -98,6 +98,65 @@ def test_grid_of_swapped_dimensions(mapped: AnnData) -> None:
     assert scgeoae.get.model(mapped).region.contains(points).all()
 
 
+@pytest.fixture
+def uneven(mapped: AnnData, monkeypatch) -> AnnData:
+    """A map that inflates its left a hundredfold, by what the getters say of it."""
+    left = scgeoae.get.coordinates(mapped)[:, 0].min()
+    metric = scgeoae.get.metric
+
+    def stretched(adata: AnnData, points: np.ndarray, **kwargs) -> np.ndarray:
+        scale = 1 - 0.99 * np.exp(-(points[:, 0] - left) / 10)
+        return np.eye(2) * scale[:, None, None] * np.sqrt(np.linalg.det(metric(adata, points, **kwargs)).mean())
+
+    monkeypatch.setattr("scgeoae.get.metric", stretched)
+    monkeypatch.setattr("scgeoae.get.nonlinearity", lambda _, points, **__: np.zeros(len(points)))
+    return mapped
+
+
+def test_large_indicatrices_cover_no_other(uneven: AnnData) -> None:
+    ax = scgeoae.pl.indicatrix(uneven, n_grid=30, show=False)
+    drawn = ellipses(ax)
+    centres, radii = np.asarray(drawn.get_offsets()), np.asarray(drawn.get_widths()) / 2
+    distances = np.linalg.norm(centres - centres[:, None], axis=2) + np.diag(np.full(len(centres), np.inf))
+    assert radii.max() > 3 * radii.min()
+    assert (distances >= radii[:, None] * 0.999).all()
+    # nor does the frame cut them
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    spacing = np.ptp(scgeoae.get.coordinates(uneven), axis=0).max() / 30
+    reach = np.minimum(radii, 1.4 * spacing)[:, None]
+    assert (centres - reach >= [left, bottom]).all()
+    assert (centres + reach <= [right, top]).all()
+    cells = np.argsort(scgeoae.get.coordinates(uneven)[:, 0])[:5]
+    plt.close("all")
+    assert len(ellipses(scgeoae.pl.indicatrix(uneven, cells=cells, show=False)).get_offsets()) == 5  # as asked
+
+
+def test_a_missing_colour_is_named(mapped: AnnData) -> None:
+    with pytest.raises(KeyError, match=r"Did not find 'labels' in .obs, which holds \['bulk_labels'"):
+        scgeoae.pl.indicatrix(mapped, color="labels", show=False)
+
+
+def test_other_quantities_have_other_colours(mapped: AnnData) -> None:
+    first, second = scgeoae.pl.det_heatmap(mapped, color="geoae_anisotropy", show=False)
+    assert first.collections[0].get_cmap().name == "coolwarm"
+    assert second.collections[0].get_cmap().name == plt.rcParams["image.cmap"]
+
+
+def test_legends_end_before_the_next_panel(mapped: AnnData) -> None:
+    figure = scgeoae.pl.indicatrix(mapped, color=["bulk_labels", "n_genes"], show=False, return_fig=True)
+    figure.canvas.draw()
+    labelled, other = (ax for ax in figure.axes if ax.get_title())
+    assert labelled.get_legend().get_window_extent().x1 < other.get_tightbbox().x0
+
+
+def test_on_a_dark_background(mapped: AnnData) -> None:
+    with plt.style.context("dark_background"):
+        ax = scgeoae.pl.indicatrix(mapped, show=False)
+        assert (np.asarray(ellipses(ax).get_edgecolor()) == 1).all()
+        assert ax.patches[0].get_edgecolor() == (1, 1, 1, 1)
+        assert ax.lines[0].get_color() == "white"
+
+
 def test_names_of_groups_lie_above_the_ellipses(mapped: AnnData) -> None:
     ax = scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", show=False)
     names = [text for text in ax.texts if text.get_text() in set(mapped.obs["bulk_labels"])]

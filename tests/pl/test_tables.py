@@ -47,6 +47,14 @@ def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
 
 
+def test_shares_are_told_in_a_narrow_panel(measured: AnnData) -> None:
+    _, ax = plt.subplots(figsize=(1.5, 3))
+    measured.uns["geoae_areas"]["data_share"] = np.geomspace(0.02, 0.4, len(measured.uns["geoae_areas"]))
+    scgeoae.pl.cluster_areas(measured, ax=ax, show=False)
+    ax.figure.canvas.draw()
+    assert {"3 %", "10 %", "30 %"} <= {text.get_text() for text in ax.get_xticklabels()}
+
+
 def test_cluster_areas_without_colors(measured: AnnData) -> None:
     before = measured.copy()
     del measured.uns["bulk_labels_colors"]
@@ -78,6 +86,12 @@ def test_numbers_fit_into_the_table(size: float) -> None:
         ax.figure.canvas.draw()
         widths = [text.get_window_extent().width for text in ax.texts]
     assert max(widths) < ax.bbox.width / len(table)
+
+
+def test_numbers_are_black_on_light_tiles() -> None:
+    table = pd.DataFrame({"stress": [0.1, 0.2]}, index=["a", "b"])
+    with plt.style.context("dark_background"):
+        assert {text.get_color() for text in scgeoae.pl.quality(table, show=False).texts} == {"black"}
 
 
 def test_quality_marks_the_best(pbmc: AnnData) -> None:
