@@ -120,6 +120,10 @@ def fit_decoder(
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
     given = _coordinates(adata, keys.obsm)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    sizes = given.z.shape[1], representation.shape[1]
+    if sizes[0] >= sizes[1]:
+        msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."
+        raise ValueError(msg)
     shape = _arguments.architecture(given.z.shape[1], hidden_dims, activation, representation.shape)
     recipe = _arguments.recipe(
         alpha=alpha,
