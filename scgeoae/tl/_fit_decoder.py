@@ -10,8 +10,9 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._input import choose_representation, refuse_masked, resolve_device
+from .._input import choose_representation, resolve_device
 from .._keys import ResultKeys, embedding_key
+from .._masks import refuse_masked
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
 @rank_0_logs()
 def fit_decoder(
     adata: AnnData,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import torch
 from scanpy import logging as logg
 
 from .._input import choose_representation, connectivities, resolve_device
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
 @rank_0_logs()
 def geometric_ae(
     adata: AnnData,

@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 from scanpy import logging as logg
 
+from .. import get
 from .._input import resolve_device
 from .._keys import DEFAULT_KEY, ResultKeys, result
 from .._model_file import read_model
@@ -155,4 +156,4 @@ def _coordinates(reference: AnnData | None, key: str) -> np.ndarray:
     if reference is None:
         msg = "A model without cells has no coordinates of cells."
         raise ValueError(msg)
-    return np.asarray(reference.obsm[ResultKeys.stored(reference, key).obsm])
+    return get.coordinates(reference, key=key)
