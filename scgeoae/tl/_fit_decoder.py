@@ -16,7 +16,7 @@ from .._masks import refuse_masked
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
-from ._store import decoder_fields_added, write_distortion, write_result
+from ._store import all_or_none, decoder_fields_added, write_distortion, write_result
 from ._training import given_cells, rank_0_logs, run, untrained
 from ._warnings import warn_of_singular_decoder
 
@@ -153,8 +153,9 @@ def fit_decoder(
         **asdict(recipe),
         "rng": seed,
     }
-    write_distortion(adata, keys, model, cells)
-    write_result(adata, keys, model, history, params)
+    with all_or_none(adata):
+        write_distortion(adata, keys, model, cells)
+        write_result(adata, keys, model, history, params)
     logg.info("    finished", time=start, deep=decoder_fields_added(keys))
     return adata if copy else None
 

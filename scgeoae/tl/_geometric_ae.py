@@ -13,7 +13,7 @@ from .._keys import ResultKeys
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
-from ._store import fields_added, write_cells, write_result
+from ._store import all_or_none, fields_added, write_cells, write_result
 from ._training import calibrated_cells, checkpoint_of, rank_0_logs, run, untrained
 from ._warnings import warn_of_failure
 
@@ -151,7 +151,8 @@ def geometric_ae(
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae' | key_added]` : :class:`dict`
         `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
-        called with ``uns_merge='same'``.
+        called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
+        ``params['interrupted']`` is `True`. Later or earlier than in the training it leaves `adata` as it was.
 
     Raises
     ------
@@ -206,7 +207,8 @@ def geometric_ae(
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     params = {**chosen, **shape, **asdict(recipe), "neighbors_key": neighbors_key, "rng": seed}
-    write_cells(adata, keys, model, cells)
-    write_result(adata, keys, model, history, params)
+    with all_or_none(adata):
+        write_cells(adata, keys, model, cells)
+        write_result(adata, keys, model, history, params)
     logg.info("    finished", time=start, deep=fields_added(keys))
     return adata if copy else None

@@ -18,7 +18,7 @@ from ..core.evaluation import Cells, describe
 from ..core.state import from_state
 from ._labels import label_colors, label_columns, vote
 from ._query import query_rows
-from ._store import mapped_fields_added, write_cells, write_mapped
+from ._store import all_or_none, mapped_fields_added, write_cells, write_mapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +118,10 @@ def map_cells(
         columns[name], columns[f"{name}_confidence"] = vote(cells.z, _coordinates(reference, key), known)
 
     adata = adata.copy() if copy else adata
-    write_cells(adata, keys, model, cells)
-    write_mapped(adata, keys, model, columns)
-    adata.uns.update(label_colors(reference, labels))
+    with all_or_none(adata):
+        write_cells(adata, keys, model, cells)
+        write_mapped(adata, keys, model, columns)
+        adata.uns.update(label_colors(reference, labels))
     logg.info("    finished", time=start, deep=mapped_fields_added(keys, list(columns)))
     return adata if copy else None
 
