@@ -188,10 +188,9 @@ def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int,
 
 def _lattice_box(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of all cells, but not farther out than the longer side: a cell far off must not ask for millions of nodes."""
-    low, high = box(drawn)
-    inner_low, inner_high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
+    low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
     side = _longer_side(drawn)
-    return np.maximum(low, inner_low - side), np.minimum(high, inner_high + side)
+    return np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
 
 
 def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:

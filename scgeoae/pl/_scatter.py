@@ -40,10 +40,10 @@ def drawn_coordinates(adata: AnnData, key: str) -> np.ndarray:
 
 
 def box(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower left and upper right corner (2,) of ``z`` (n, 2); never without a width, also of cells at one place."""
+    """Lower left and upper right corner (2,) of ``z`` (n, 2), no side of which is below a tenth of the other."""
     low, high = z.min(0).astype(np.float64), z.max(0).astype(np.float64)
-    longer = (high - low).max() or np.abs(z).max() or 1.0
-    missing = np.maximum(0.01 * longer - (high - low), 0)
+    longer = (high - low).max() or np.abs(z).max() or 1.0  # a single place is as large as it is far from the middle
+    missing = np.maximum(0.1 * longer - (high - low), 0)
     return low - missing / 2, high + missing / 2
 
 

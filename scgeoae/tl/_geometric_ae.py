@@ -125,7 +125,8 @@ def geometric_ae(
     patience
         Stop after this many validations without a better one; there are 50 in a full run. By default never.
     rng
-        Seed or generator. Equal seeds give equal maps on one machine; global random states are not touched.
+        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine with equally many threads; another
+        number of threads rounds sums otherwise, which training amplifies. Global random states are not touched.
     device
         `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
     checkpoint
