@@ -235,9 +235,10 @@ OBJECTS = st.sampled_from([{}, {"weights": {}}, [], b"bytes", object, 10**30, -1
 def damage(stored: dict[str, Any], data: st.DataObject, values: st.SearchStrategy, spared: str = "") -> None:
     """Take away or replace entries, but one that is spared."""
     for _ in range(data.draw(st.integers(1, 3))):
-        *parents, last = data.draw(
-            st.sampled_from([place for place in places(stored) if place[:1] not in {(), (spared,)}])
-        )
+        left = [place for place in places(stored) if place[:1] not in {(), (spared,)}]
+        if not left:
+            return
+        *parents, last = data.draw(st.sampled_from(left))
         owner = functools.reduce(lambda entry, name: entry[name], parents, stored)
         if data.draw(st.booleans()):
             del owner[last]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -21,12 +22,12 @@ from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
 from scgeoae import tl
+from scgeoae.cli._files import whole
 from scgeoae.core.training import Trainer
 from scgeoae.tl import _store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from anndata import AnnData
 
@@ -65,6 +66,14 @@ def duration(inputs: Path, tmp_path_factory) -> float:
     return time.monotonic() - start
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Also where the tests run behind a shell's `&`, which lets all programs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupted(words: list[str], folder: Path, number: signal.Signals, seconds: float) -> tuple[int, str]:
     """Exit status, as a shell tells it, and messages of a command that gets a signal after so many seconds."""
     process = subprocess.Popen([sys.executable, "-m", "scgeoae", *words], cwd=folder, stderr=subprocess.PIPE, text=True)
@@ -72,7 +81,7 @@ def interrupted(words: list[str], folder: Path, number: signal.Signals, seconds:
         _, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode, err
 
 
@@ -117,6 +126,24 @@ def test_commands(repetition: int, inputs: Path, duration: float, tmp_path: Path
         expected = {"in.h5ad", "reference.h5ad"} | ({output.name} if output.exists() else set())
         assert {path.name for path in folder.iterdir()} == expected, context
     print(context.splitlines()[0], "output whole" if output.exists() else "no output")
+
+
+def test_while_a_store_is_replaced(tmp_path: Path, monkeypatch) -> None:
+    path, rename = tmp_path / "out.zarr", Path.rename
+    path.mkdir()
+    (path / "old").touch()
+    signals = []
+
+    def signalled(self: Path, target: Path) -> None:
+        rename(self, target)
+        signals.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    monkeypatch.setattr(Path, "rename", signalled)
+    with whole(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert len(signals) == 2
+    assert [file.name for file in tmp_path.rglob("*")] == ["out.zarr", "new"]
 
 
 def check_untouched_or_complete(adata: AnnData, before: Any) -> bool:
