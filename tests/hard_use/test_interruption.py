@@ -66,14 +66,6 @@ def duration(inputs: Path, tmp_path_factory) -> float:
     return time.monotonic() - start
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """Also where the tests run behind a shell's `&`, which lets all programs ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupted(words: list[str], folder: Path, number: signal.Signals, seconds: float) -> tuple[int, str]:
     """Exit status, as a shell tells it, and messages of a command that gets a signal after so many seconds."""
     process = subprocess.Popen([sys.executable, "-m", "scgeoae", *words], cwd=folder, stderr=subprocess.PIPE, text=True)
