@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import torch
 from scanpy import logging as logg
 
 from .core import processes
+from .core.resumption import check_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .core.training import Trainer
 
@@ -61,9 +63,13 @@ class Checkpoint:
         if not self.file.exists():
             logg.info(f"    no checkpoint {self.file} yet: training begins at the beginning")
             return
-        state = self._read()
-        theirs = state["made_with"]
-        different = [name for name in {**theirs, **self.made_with} if theirs.get(name) != self.made_with.get(name)]
+        with self._damage_told():
+            state = torch.load(self.file, map_location="cpu", weights_only=True)
+            if state["format"] != FORMAT:
+                msg = f"it has format {state['format']!r}, this version reads {FORMAT}"
+                raise ValueError(msg)
+            theirs = state["made_with"]
+            different = [name for name in {**theirs, **self.made_with} if theirs.get(name) != self.made_with.get(name)]
         if different:
             name = different[0]
             msg = (
@@ -71,16 +77,16 @@ class Checkpoint:
                 f"{self.made_with.get(name)!r}. Remove the file, or train as it was begun."
             )
             raise ValueError(msg)
-        trainer.load_state_dict(state["trainer"])
+        with self._damage_told():
+            check_state(state["trainer"], trainer)
+            trainer.load_state_dict(state["trainer"])
         logg.info(f"    going on at step {trainer.step} from {self.file}")
 
-    def _read(self) -> dict[str, Any]:
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
         try:
-            state = torch.load(self.file, map_location="cpu", weights_only=True)
-            if state["format"] == FORMAT:
-                return state
-            reason = f"it has format {state['format']!r}, this version reads {FORMAT}"
-        except Exception as error:  # noqa: BLE001 - of a damaged or hostile file torch says anything
+            yield
+        except Exception as error:  # of a damaged or hostile file torch says anything
             reason = (str(error) or type(error).__name__).splitlines()[0]
-        msg = f"{self.file} is not a checkpoint that can be read: {reason}."
-        raise ValueError(msg)
+            msg = f"{self.file} is not a checkpoint that can be read: {reason}."
+            raise ValueError(msg) from error

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from ._masks import refuse_masked
 from ._streams import is_streamed, read
 from .core.projection import Projection, ValueRange
 
@@ -195,6 +196,7 @@ def _matrix(adata: AnnData, layer: str | None) -> Any:
 
 def _readable(matrix: Any, source: str) -> Any:
     """Something whose rows can be sliced: arrays, CSR, and datasets of these on disk."""
+    refuse_masked(matrix, source)
     if getattr(matrix, "format", None) == "csc":  # on disk or not; its rows are scattered
         matrix = (matrix if sparse.issparse(matrix) else matrix.to_memory()).tocsr()
     elif sparse.issparse(matrix):

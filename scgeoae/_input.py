@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from ._masks import refuse_masked
 from ._streams import StreamedRows, is_streamed
 from .core.rows import blocks
 
@@ -165,13 +166,6 @@ def _of_frame(frame: pd.DataFrame, source: str) -> np.ndarray:
         msg = f"{source} must hold real numbers; its columns {others[:5]} do not."
         raise TypeError(msg)
     return frame.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def refuse_masked(matrix: Any, source: str) -> None:
-    """Raise a `ValueError` if values of a masked array are masked."""
-    if np.ma.is_masked(matrix):
-        msg = f"{source} has masked values. Fill them in first."
-        raise ValueError(msg)
 
 
 def _real_matrix(matrix: Any, source: str) -> Any:

@@ -32,7 +32,7 @@ class ResultKeys(NamedTuple):
     @classmethod
     def decoding(cls, obsm: str, key_added: str | None) -> ResultKeys:
         """Fields of the decoder of ``obsm['X_umap']``: `"geoae_umap"`, or ``key_added`` verbatim, beside the `obsm`."""
-        return cls(f"{DEFAULT_KEY}_{obsm.removeprefix('X_')}" if key_added is None else _checked(key_added), obsm)
+        return cls(_checked(f"{DEFAULT_KEY}_{obsm.removeprefix('X_')}" if key_added is None else key_added), obsm)
 
     @classmethod
     def stored(cls, adata: AnnData, key: str) -> ResultKeys:
@@ -70,8 +70,11 @@ def _checked(key_added: str) -> str:
     if not isinstance(key_added, str):
         msg = f"key_added must be a str, not {type(key_added).__name__}."
         raise TypeError(msg)
-    if not key_added or "/" in key_added:
-        msg = f"key_added must not be empty or hold '/', which h5ad and zarr files take for a path: {key_added!r}."
+    if key_added in {"", ".", ".."} or not key_added.isprintable() or not {"/", "\\"}.isdisjoint(key_added):
+        msg = (
+            "key_added must be printable, not empty, not '.' or '..', and without '/' or '\\', which h5ad and zarr "
+            f"files take for a path: {key_added!r}."
+        )
         raise ValueError(msg)
     return key_added
 
@@ -117,4 +120,5 @@ def result(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 def is_result(value: object) -> bool:
     """Whether an entry of `uns` looks like one of ours."""
-    return isinstance(value, dict) and {"params", "model"} <= value.keys()
+    params = value.get("params") if isinstance(value, dict) and "model" in value else None
+    return isinstance(params, dict) and "basis" in params

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ def _quiet() -> Iterator[None]:
     sc.settings.autoshow = False
     yield
     mpl.pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Also where the tests run behind a shell's `&`, which lets all programs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 COMMANDS = {
     "train": "train a map of the cells and write it with them",
@@ -27,6 +30,7 @@ EPILOG = (
 )
 
 INTERRUPTED = "scgeoae: interrupted, nothing is written"
+STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class _TopParser(argparse.ArgumentParser):
@@ -59,12 +63,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "30")  # a log file should not fill with progress bars
     try:
-        from ._run import run  # torch and scanpy take seconds to import: not for --help
+        with signals_to(_exit):
+            from ._run import run  # torch and scanpy take seconds to import: not for --help
 
         run(words[0], words[1:])
     except KeyboardInterrupt:
         sys.stderr.write(f"{INTERRUPTED}\n")
         raise SystemExit(130) from None
+
+
+@contextmanager
+def signals_to(leave: Callable[[int], Any]) -> Iterator[None]:
+    """Call `leave` with the exit status on Ctrl-C and on a request to end."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, status in STATUS_OF_SIGNAL.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & want it
+                before[number] = signal.signal(number, lambda *_, status=status: leave(status))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(status: int) -> NoReturn:
+    """End without unwinding: there is nothing to clean up yet, and modules in C that are set up swallow exceptions."""
+    os.write(2, f"\n{INTERRUPTED}\n".encode())
+    os._exit(status)
 
 
 def _top_parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import anndata as ad
+
+from . import signals_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -111,16 +114,22 @@ def whole(path: Path) -> Iterator[Path]:
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
         temporary = Path(directory) / path.name
         yield temporary
-        if not path.is_dir():
-            temporary.replace(path)
-            return
-        replaced = Path(directory) / "replaced"  # a directory cannot be moved onto another one
-        path.rename(replaced)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            replaced.rename(path)
-            raise
+        with signals_to(lambda _: None):  # too late: what follows takes an instant, and must not stop halfway
+            _put(temporary, path)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    if not path.is_dir():
+        temporary.replace(path)
+        return
+    replaced = temporary.with_name("replaced")  # a directory cannot be moved onto another one
+    path.rename(replaced)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        replaced.rename(path)
+        raise
+    shutil.rmtree(replaced)
 
 
 def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:

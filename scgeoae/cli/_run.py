@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import traceback
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentError
@@ -17,16 +15,14 @@ from scanpy import settings
 from threadpoolctl import threadpool_limits
 from torch import distributed
 
-from . import INTERRUPTED
+from . import INTERRUPTED, signals_to
 from ._commands import COMMANDS
 from ._parser import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import FrameType
 
 BAD_INPUT, INTERNAL_ERROR = 2, 1
-STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
 INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError)
 """What the functions of the package raise when an argument or a file makes no sense."""
 
@@ -40,7 +36,7 @@ WARNINGS, PROGRESS, FIELDS = 1, 2, 3
 def run(name: str, words: Sequence[str]) -> None:
     """Run the command ``name``; raises `SystemExit` with the status if that is not 0."""
     try:
-        with _signals():
+        with signals_to(_leave):
             command = COMMANDS[name]
             options = parse(name, command, words)
             with ExitStack() as stack:
@@ -99,28 +95,14 @@ def _jsonable(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Leave at once on Ctrl-C and on a request to end.
+def _leave(status: int) -> NoReturn:
+    """Leave, cleaning up on the way.
 
     The training takes a `KeyboardInterrupt` as the wish to stop early and to keep what it has. On the command line
     there is nobody to look at that, and a file would be written that looks complete; `SystemExit` passes through it.
     """
-
-    def leave(number: int, _: FrameType | None) -> None:
-        sys.stderr.write(f"\n{INTERRUPTED}\n")
-        raise SystemExit(STATUS_OF_SIGNAL[signal.Signals(number)])
-
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in STATUS_OF_SIGNAL:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's & want it
-                before[number] = signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    sys.stderr.write(f"\n{INTERRUPTED}\n")
+    raise SystemExit(status)
 
 
 @contextmanager

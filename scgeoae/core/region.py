@@ -66,6 +66,7 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile), and tiles are occupied where the
     smoothed count reaches the level that 99 % of the points reach.
     """
+    z = z.astype(np.float64)  # squares and sums of large coordinates are beyond float32
     extent, shape = _grid(z)
     row, column, inside = _tiles(z, shape, extent)
     counts = np.zeros(shape)
@@ -78,8 +79,9 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
 
 
 def _grid(z: np.ndarray) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-    low, high = np.quantile(z, [0.001, 0.999], axis=0).astype(float)
-    longer = float(max((high - low).max(), np.finfo(np.float32).tiny))
+    low, high = np.quantile(z, [0.001, 0.999], axis=0)
+    smallest = np.finfo(np.float32).eps * np.abs(z).max()  # of most cells at one place: what float32 tells apart there
+    longer = float(max((high - low).max(), smallest, np.finfo(np.float32).tiny))
     low, high = low - PADDING * longer, high + PADDING * longer
     tile = (1 + 2 * PADDING) * longer / RESOLUTION
     columns, rows = (int(count) for count in np.ceil((high - low) / tile - 1e-6))
@@ -95,7 +97,9 @@ def _tiles(
     """Row and column of each point's tile, and whether it lies on the grid at all."""
     rows, columns = shape
     left, right, bottom, top = extent
-    column = np.floor((z[:, 0] - left) / (right - left) * columns).astype(np.int64)
-    row = np.floor((z[:, 1] - bottom) / (top - bottom) * rows).astype(np.int64)
+    x, y = z.T.astype(np.float64)
+    column = np.floor((x - left) / (right - left) * columns)
+    row = np.floor((y - bottom) / (top - bottom) * rows)
     inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    row, column = (np.where(inside, tile, -1).astype(np.int64) for tile in (row, column))
     return row, column, inside

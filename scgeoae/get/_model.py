@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._keys import DEFAULT_KEY, ResultKeys, result
+from .._masks import refuse_masked
 from ..core import evaluation
 from ..core.state import from_state
 
@@ -120,7 +121,7 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
         msg = f"Did not find .obsm[{name!r}], the coordinates of the result {key!r}; .obsm holds {list(adata.obsm)}."
         raise KeyError(msg)
     cells = adata.obsm[name]
-    cells = cells.toarray() if sparse.issparse(cells) else np.asarray(cells)
+    cells = cells.toarray() if sparse.issparse(cells) else np.asanyarray(cells)  # a mask must be seen
     if cells.ndim != 2:
         msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
         raise ValueError(msg)
@@ -131,6 +132,7 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
 
 def checked_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
     """``points`` (m, d) of a map of this dimension, or a `ValueError`, or a `TypeError` if they are no numbers."""
+    refuse_masked(points, name)
     points = np.asarray(points)
     if points.dtype.kind not in "fiub":
         msg = f"{name} must hold real numbers; the dtype is {points.dtype}."

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from .._masks import refuse_masked
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -21,6 +23,7 @@ MIN_CELLS = 3
 
 def as_points(points: PointsLike, name: str) -> Any:
     """Return the points as a float64 array or CSR matrix of shape (cells, features), checked to be usable."""
+    refuse_masked(points, name)
     array: Any = sparse.csr_matrix(points) if sparse.issparse(points) else np.asarray(points)
     if array.dtype.kind not in "fiub":
         msg = f"{name} must hold real numbers, but its type is {array.dtype}."
@@ -125,6 +128,7 @@ def as_labelled(Z: PointsLike, labels: Sequence[Any] | npt.ArrayLike) -> tuple[A
     """
     points = as_points(Z, "Z")
     points = points.toarray() if sparse.issparse(points) else points
+    refuse_masked(labels, "labels")
     values: Any = (
         labels if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
     )  # "nan" must not become a class

@@ -164,7 +164,7 @@ def _points(values: Any, name: str) -> Any:
 
 def _map(adata: AnnData, name: str) -> Any:
     Z = adata.obsm[name]
-    Z = Z.toarray() if sparse.issparse(Z) else np.asarray(Z)
+    Z = Z.toarray() if sparse.issparse(Z) else np.asanyarray(Z)  # a mask must be seen
     return _points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]")
 
 

@@ -9,7 +9,7 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .._keys import alpha_path_key
-from ._scatter import finish, new_axes
+from ._scatter import finish, new_axes, stored_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,8 @@ def alpha_path(
     >>> scgeoae.tl.alpha_path(adata, [0, 0.01, 0.1, 1], n_steps=50)
     >>> ax = scgeoae.pl.alpha_path(adata, show=False)
     """
-    table = _table(adata, alpha_path_key(key))
+    columns = {"alpha", "log_det_variance", "default", *CURVES}
+    table = stored_table(adata, alpha_path_key(key), columns, "scgeoae.tl.alpha_path(adata, alphas)")
     if ax is None:
         ax = new_axes(5, 3.8)[0]
     variance = table["log_det_variance"]
@@ -74,14 +75,6 @@ def alpha_path(
     _write_alphas(ax, table)
     _decorate(ax)
     return finish([ax], show=show, return_fig=return_fig)
-
-
-def _table(adata: AnnData, key: str) -> pd.DataFrame:
-    table = adata.uns.get(key)
-    if not {"alpha", "log_det_variance", "default", *CURVES} <= set(getattr(table, "columns", ())):
-        msg = f"Did not find the table of alphas in .uns[{key!r}]. Run `scgeoae.tl.alpha_path(adata, alphas)` first."
-        raise KeyError(msg)
-    return table
 
 
 def _mark_default(ax: Axes, table: pd.DataFrame) -> None:

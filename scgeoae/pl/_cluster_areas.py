@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .._keys import DEFAULT_KEY, areas_key
-from ._scatter import finish, new_axes
+from ._scatter import finish, new_axes, stored_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +66,9 @@ def cluster_areas(
     >>> scgeoae.tl.cluster_areas(adata, "bulk_labels")
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
-    name = areas_key(key)
-    if name not in adata.uns:
-        msg = f"Did not find .uns[{name!r}]. Run `scgeoae.tl.cluster_areas(adata, groupby, key={key!r})` first."
-        raise KeyError(msg)
-    table = adata.uns[name].dropna(subset="ratio").sort_values("ratio")
+    command = f"scgeoae.tl.cluster_areas(adata, groupby, key={key!r})"
+    table = stored_table(adata, areas_key(key), {"data_share", "map_share", "ratio"}, command)
+    table = table.dropna(subset="ratio").sort_values("ratio")
     colors = _colors(adata, table)
     if ax is None:
         (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from .. import get
 from .._keys import DEFAULT_KEY, ResultKeys
-from ._scatter import color_list, finish, map_dimensions, new_axes, scatter
+from ._scatter import color_list, drawn_coordinates, finish, map_dimensions, new_axes, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def det_heatmap(
     KeyError
         If there is no result under this key.
     ValueError
-        If the dimensions are not those of the map, or the limits are not positive.
+        If there is no cell, the dimensions are not those of the map, or the limits are not positive.
 
     Examples
     --------
@@ -96,8 +96,8 @@ def det_heatmap(
     """
     column = _determinant_column(adata, key)
     determinant = adata.obs[column].to_numpy()
+    z = drawn_coordinates(adata, key)
     norm = _norm(determinant, vmin, vmax)
-    z = get.coordinates(adata, key=key)
     if z.shape[1] == 1:
         return finish([_profile(z[:, 0], determinant, norm, ax)], show=show, return_fig=return_fig)
     panels = [column, *(name for name in color_list(color) if name is not None)]

@@ -10,6 +10,8 @@ from matplotlib.patches import Circle
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 
+from ._scatter import box
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backend_bases import RendererBase
@@ -73,7 +75,7 @@ def draw_foot(ax: Axes, z: np.ndarray, *, radius: float, unit: float, dashed: bo
     dashed
         Whether there are dashed ellipses.
     """
-    (left, bottom), (right, top) = z.min(0), z.max(0)
+    (left, bottom), (right, top) = box(z)
     width, height = right - left, top - bottom
     row = ROW * max(width, height)
     circle, length = radius / unit, round_length(0.2 * width * unit)

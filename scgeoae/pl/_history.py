@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +51,7 @@ def history(
     Raises
     ------
     KeyError
-        If there is no result under this key.
+        If there is no result under this key, or no history with it, as with mapped cells.
     ValueError
         If `ax` are not two Axes.
 
@@ -61,7 +62,7 @@ def history(
     >>> scgeoae.tl.geometric_ae(adata, n_steps=50)
     >>> axes = scgeoae.pl.history(adata, show=False)
     """
-    curves = result(adata, key)["history"]
+    curves = _curves(adata, key)
     axes = new_axes(8, 3, 2) if ax is None else ax
     if len(axes) != 2:
         msg = f"history draws two panels: ax must be two Axes, not {len(axes)}."
@@ -78,3 +79,15 @@ def history(
         axes[0].yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
         axes[0].yaxis.set_minor_formatter(NullFormatter())
     return finish(list(axes), show=show, return_fig=return_fig)
+
+
+def _curves(adata: AnnData, key: str) -> Mapping[str, np.ndarray]:
+    names = {"step", *PANELS, *(f"validation_{term}" for term in PANELS)}
+    curves = result(adata, key).get("history")
+    if not isinstance(curves, Mapping) or not names <= curves.keys():
+        msg = (
+            f"Did not find in .uns[{key!r}] a history with the curves {sorted(names)}: it is written by the training, "
+            "not where cells are mapped."
+        )
+        raise KeyError(msg)
+    return curves

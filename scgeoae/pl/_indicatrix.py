@@ -17,7 +17,7 @@ from .. import get
 from .._keys import DEFAULT_KEY
 from ..core import geometry
 from ._foot import draw_foot
-from ._scatter import color_list, finish, map_dimensions, scatter
+from ._scatter import box, color_list, drawn_coordinates, finish, map_dimensions, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,9 @@ BELIEVED = 1.0
 
 ISLAND = 3
 """Cells that make an island; fewer are outliers."""
+
+OUTERMOST = (0.001, 0.999)
+"""Quantiles between which most cells lie."""
 
 HALO: dict[str, Any] = {"linewidth": 1.6, "dashes": {"dash_offset": 0, "dash_list": None}}
 """A line in the colour of the background, without gaps, below the outline: it shows on a dense cluster too."""
@@ -120,7 +123,7 @@ def indicatrix(
     KeyError
         If there is no result under this key, or no such cell.
     ValueError
-        If the map has one dimension, or the dimensions are not those of the map.
+        If there is no cell, the map has one dimension, or the dimensions are not those of the map.
 
     Examples
     --------
@@ -132,10 +135,10 @@ def indicatrix(
     if n_grid < 1:
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
-    z = get.coordinates(adata, key=key)
+    z = drawn_coordinates(adata, key)
     dimensions = map_dimensions(dimensions, z.shape[1])
     drawn = z[:, dimensions]
-    spacing = float(np.ptp(np.quantile(drawn, [0.001, 0.999], axis=0), axis=0).max()) / n_grid
+    spacing = _longer_side(drawn) / n_grid
     points = z[_positions(adata, cells)] if cells is not None else _grid_points(adata, key, z, dimensions, spacing)
     unit = get.model(adata, key=key).unit
     ellipses = _ellipses(adata, key, points, dimensions, spacing, unit)
@@ -150,6 +153,13 @@ def indicatrix(
         panel.add_collection(_collection(ellipses, panel))
         draw_foot(panel, framed, radius=ellipses.radius, unit=unit, dashed=not ellipses.believed.all())
     return finish(axes, show=show, return_fig=return_fig)
+
+
+def _longer_side(drawn: np.ndarray) -> float:
+    """Of the box of the cells without the outermost 0.1 % on each side; of all, where most are at one place."""
+    most = np.ptp(np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0), axis=0).max()
+    low, high = box(drawn)
+    return float(most or (high - low).max())
 
 
 def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -169,7 +179,7 @@ def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int,
     """Where to draw: nodes of a square lattice in the occupied region and its islands, or cells nearest to nodes."""
     region = get.model(adata, key=key).region
     drawn = z[:, dimensions]
-    low, high = drawn.min(0), drawn.max(0)
+    low, high = _lattice_box(drawn)
     counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
     margin = (counts * spacing - (high - low)) / 2
     lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
@@ -183,6 +193,13 @@ def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int,
     order = np.argsort(distance, kind="stable")
     _, first = np.unique(tile[order], axis=0, return_index=True)
     return z[order[first]]
+
+
+def _lattice_box(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of all cells, but not farther out than the longer side: a cell far off must not ask for millions of nodes."""
+    low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
+    side = _longer_side(drawn)
+    return np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
 
 
 def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:

@@ -12,11 +12,13 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
+from .. import get
 from .._keys import ResultKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
@@ -28,6 +30,32 @@ def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
     size = np.array([width, height]) * rcParams["font.size"] / 10
     panels = plt.subplots(1, n_panels, figsize=tuple(size), layout="constrained", squeeze=False)[1]
     return list(panels[0])
+
+
+def drawn_coordinates(adata: AnnData, key: str) -> np.ndarray:
+    """The cells' map coordinates (n, d), at least one."""
+    z = get.coordinates(adata, key=key)
+    if not len(z):
+        msg = "There is no cell to draw."
+        raise ValueError(msg)
+    return z
+
+
+def box(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower left and upper right corner (2,) of ``z`` (n, 2), no side of which is below a tenth of the other."""
+    low, high = z.min(0).astype(np.float64), z.max(0).astype(np.float64)
+    longer = (high - low).max() or np.abs(z).max() or 1.0  # a single place is as large as it is far from the middle
+    missing = np.maximum(0.1 * longer - (high - low), 0)
+    return low - missing / 2, high + missing / 2
+
+
+def stored_table(adata: AnnData, key: str, columns: Collection[str], command: str) -> pd.DataFrame:
+    """The table ``uns[key]``, or a `KeyError` that says which command writes it."""
+    table = adata.uns.get(key)
+    if not set(columns) <= set(getattr(table, "columns", ())):
+        msg = f"Did not find in .uns[{key!r}] a table with the columns {sorted(columns)}. Run `{command}` first."
+        raise KeyError(msg)
+    return table
 
 
 def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list[Axes]:

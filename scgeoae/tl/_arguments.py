@@ -18,6 +18,8 @@ from ..core.training import Recipe
 MIN_CELLS = 3
 MIN_STEPS, MAX_STEPS = 300, 1_500
 MAX_PASSES = 150
+LARGEST = 2**63 - 1
+"""The largest whole number that files and generators take."""
 OPTIONAL = ("contrast_weight", "neighbors_weight", "interpolation")
 """Fields of a recipe that some tools leave at 0."""
 
@@ -54,14 +56,18 @@ def default_steps(n_cells: int, batch_size: Any) -> int:
 
 
 def whole_number(value: Any, name: str, lowest: int) -> int:
-    """``value`` as an int of at least ``lowest``."""
+    """``value`` as an int of at least ``lowest`` and 64 bits."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         msg = f"{name} must be a whole number, not {value!r}."
         raise TypeError(msg)
-    if value < lowest:
+    number = int(value)
+    if number < lowest:
         msg = f"{name} must be at least {lowest}; it is {value}."
         raise ValueError(msg)
-    return int(value)
+    if number > LARGEST:
+        msg = f"{name} must be at most {LARGEST}; it is {value}."
+        raise ValueError(msg)
+    return number
 
 
 def real_number(value: Any, name: str, lowest: float) -> float:

@@ -10,12 +10,13 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._input import choose_representation, refuse_masked, resolve_device
+from .._input import choose_representation, resolve_device
 from .._keys import ResultKeys, embedding_key
+from .._masks import refuse_masked
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
-from ._store import decoder_fields_added, write_distortion, write_result
+from ._store import all_or_none, decoder_fields_added, write_distortion, write_result
 from ._training import given_cells, rank_0_logs, run, untrained
 from ._warnings import warn_of_singular_decoder
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
 @rank_0_logs()
 def fit_decoder(
     adata: AnnData,
@@ -155,8 +157,9 @@ def fit_decoder(
         **asdict(recipe),
         "rng": seed,
     }
-    write_distortion(adata, keys, model, cells)
-    write_result(adata, keys, model, history, params)
+    with all_or_none(adata):
+        write_distortion(adata, keys, model, cells)
+        write_result(adata, keys, model, history, params)
     logg.info("    finished", time=start, deep=decoder_fields_added(keys))
     return adata if copy else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import torch
 from scanpy import logging as logg
 
 from .._input import choose_representation, connectivities, resolve_device
@@ -12,7 +13,7 @@ from .._keys import ResultKeys
 from ..core.training import Trainer
 from . import _arguments
 from ._projection import remember_input
-from ._store import fields_added, write_cells, write_result
+from ._store import all_or_none, fields_added, write_cells, write_result
 from ._training import calibrated_cells, checkpoint_of, rank_0_logs, run, untrained
 from ._warnings import warn_of_failure
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
 @rank_0_logs()
 def geometric_ae(
     adata: AnnData,
@@ -127,7 +129,8 @@ def geometric_ae(
     patience
         Stop after this many validations without a better one; there are 50 in a full run. By default never.
     rng
-        Seed or generator. Equal seeds give equal maps on one machine; global random states are not touched.
+        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine with equally many threads; another
+        number of threads rounds sums otherwise, which training amplifies. Global random states are not touched.
     device
         `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
     checkpoint
@@ -153,7 +156,8 @@ def geometric_ae(
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae' | key_added]` : :class:`dict`
         `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
-        called with ``uns_merge='same'``.
+        called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
+        ``params['interrupted']`` is `True`. Later or earlier than in the training it leaves `adata` as it was.
 
     Raises
     ------
@@ -209,7 +213,8 @@ def geometric_ae(
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     params = {**chosen, **shape, **asdict(recipe), "neighbors_key": neighbors_key, "rng": seed}
-    write_cells(adata, keys, model, cells)
-    write_result(adata, keys, model, history, params)
+    with all_or_none(adata):
+        write_cells(adata, keys, model, cells)
+        write_result(adata, keys, model, history, params)
     logg.info("    finished", time=start, deep=fields_added(keys))
     return adata if copy else None

@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 from scanpy import logging as logg
 
+from .. import get
 from .._input import resolve_device
 from .._keys import DEFAULT_KEY, ResultKeys, result
 from .._model_file import read_model
@@ -17,7 +18,7 @@ from ..core.evaluation import Cells, describe
 from ..core.state import from_state
 from ._labels import label_colors, label_columns, vote
 from ._query import query_rows
-from ._store import mapped_fields_added, write_cells, write_mapped
+from ._store import all_or_none, mapped_fields_added, write_cells, write_mapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,9 +118,10 @@ def map_cells(
         columns[name], columns[f"{name}_confidence"] = vote(cells.z, _coordinates(reference, key), known)
 
     adata = adata.copy() if copy else adata
-    write_cells(adata, keys, model, cells)
-    write_mapped(adata, keys, model, columns)
-    adata.uns.update(label_colors(reference, labels))
+    with all_or_none(adata):
+        write_cells(adata, keys, model, cells)
+        write_mapped(adata, keys, model, columns)
+        adata.uns.update(label_colors(reference, labels))
     logg.info("    finished", time=start, deep=mapped_fields_added(keys, list(columns)))
     return adata if copy else None
 
@@ -155,4 +157,4 @@ def _coordinates(reference: AnnData | None, key: str) -> np.ndarray:
     if reference is None:
         msg = "A model without cells has no coordinates of cells."
         raise ValueError(msg)
-    return np.asarray(reference.obsm[ResultKeys.stored(reference, key).obsm])
+    return get.coordinates(reference, key=key)

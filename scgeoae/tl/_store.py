@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from ..core.evaluation import relative_determinant
 from ..core.state import to_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from ..core.autoencoder import GeometricAutoencoder
     from ..core.evaluation import Cells
     from ..core.training import History
+
+
+@contextmanager
+def all_or_none(adata: AnnData) -> Iterator[None]:
+    """Take back what was written within, if that does not come to its end: on a Ctrl-C, for one."""
+    obs, obsm, uns = adata.obs.copy(deep=False), dict(adata.obsm), dict(adata.uns)
+    try:
+        yield
+    except BaseException:
+        adata.obs, adata.obsm, adata.uns = obs, obsm, uns
+        raise
 
 
 def write_cells(adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, cells: Cells) -> None:
@@ -38,13 +50,14 @@ def write_result(
     adata: AnnData, keys: ResultKeys, model: GeometricAutoencoder, history: History, params: Mapping[str, Any]
 ) -> None:
     """Write parameters, model and history into `uns`."""
-    curves = {name: np.array(values) for name, values in asdict(history).items() if isinstance(values, list)}
+    curves = {name: values for name, values in asdict(history).items() if isinstance(values, list)}
+    complete = min(len(values) for values in curves.values())  # an interruption may cut the last entry short
     adata.uns[keys.uns] = {
         "params": {"basis": keys.obsm}
         | {name: value for name, value in params.items() if value is not None}
         | {"interrupted": history.interrupted, "kept_at": history.kept_at},
         "model": to_state(model),
-        "history": curves,
+        "history": {name: np.array(values[:complete]) for name, values in curves.items()},
     }
 
 

@@ -89,7 +89,7 @@ def _spectrum(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.n
 
 def _dimensions(z: np.ndarray, sigma: np.ndarray) -> str:
     """Dimensions that the data do not have or the map does not use."""
-    n_components, spread = z.shape[1], z.std(0)
+    n_components, spread = z.shape[1], z.std(0, dtype=np.float64)
     spanned, used = (int((values >= DEAD_AXIS * values.max()).sum()) for values in (sigma, spread))
     if spanned < n_components:
         return (

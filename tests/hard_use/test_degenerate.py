@@ -12,6 +12,7 @@ from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
 from scgeoae import tl
+from scgeoae.core.training import Trainer
 
 if TYPE_CHECKING:
     from io import StringIO
@@ -87,6 +88,26 @@ def test_a_collapsed_map_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(FloatingPointError, match="The map collapsed"):
         train(adata, **{"n_steps": 150, "hidden_dims": (16, 16), **arguments})
     assert frozen(adata) == before
+
+
+def test_a_loss_that_is_not_finite_once_is_told(log: StringIO, monkeypatch) -> None:
+    """With its step, and what was done about it; the map is a sound one."""
+    backward, steps = Trainer._backward, []
+
+    def spoiled(self: Trainer, index: Any) -> Any:
+        steps.append(1)
+        return backward(self, index) * (np.nan if len(steps) == 20 else 1)
+
+    monkeypatch.setattr(Trainer, "_backward", spoiled)
+    adata = sheet()
+    train(adata, n_steps=50)
+    told = r"The loss was not finite at step 20: .* at 0\.1 of the learning rate\. Lower learning_rate or alpha"
+    assert re.search(told, log.getvalue())
+    assert len(steps) == 50
+    check_results(adata)
+    rates = adata.uns["geoae"]["history"]["learning_rate"]
+    assert rates[20] < 0.11 * rates[18]
+    scgeoae.pl.history(adata, show=False)
 
 
 def test_a_constant_decoder_of_a_given_map_is_told(log: StringIO) -> None:

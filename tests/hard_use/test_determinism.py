@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ import torch
 from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 SCRIPT = """
 import sys, numpy as np, torch
@@ -73,11 +77,19 @@ def test_default_dtype_of_the_user() -> None:
     check_results(adata)
 
 
-@pytest.mark.xfail(strict=True, reason="core/training.py does not switch gradients on")
-def test_inside_no_grad() -> None:
-    expected = frozen(train(cells(), copy=True))
-    with torch.no_grad():
-        assert frozen(train(cells(), copy=True)) == expected
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_where_the_user_needs_no_gradients(mode: type) -> None:
+    def trained() -> AnnData:
+        adata = train(cells(), copy=True)
+        adata.obsm["X_given"] = adata.X[:, :2].copy()
+        scgeoae.tl.fit_decoder(adata, "given", use_rep="X", n_steps=5, hidden_dims=(8,))
+        return adata
+
+    expected = frozen(trained())
+    with mode():
+        assert frozen(trained()) == expected
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
+        assert not torch.is_grad_enabled()
 
 
 def test_global_states_are_left_alone() -> None:

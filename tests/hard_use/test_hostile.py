@@ -11,25 +11,30 @@ import os
 import struct
 import sys
 import tracemalloc
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import scanpy as sc
 import torch
-from hard_use.tools import cells, frozen, train
+from hard_use.tools import cells, check_results, frozen, train
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 import scgeoae
 from scgeoae import get, pl, tl
+from scgeoae._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anndata import AnnData
+
+    from scgeoae.core.training import Trainer
 
 N_EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "60"))
 MEMORY = 50 * 2**20
@@ -200,11 +205,12 @@ def test_tensors_of_other_kinds(data: st.DataObject) -> None:
     read(save(hostile | data.draw(st.dictionaries(names, ARRAYS, max_size=3)), {"scgeoae": json.dumps(others)}))
 
 
-def places(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Paths of all entries of nested dictionaries."""
-    if not isinstance(value, dict):
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all entries of nested dictionaries and lists."""
+    if not isinstance(value, dict | list):
         return [path]
-    return [path, *(place for name, entry in value.items() for place in places(entry, (*path, name)))]
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    return [path, *(place for name, entry in entries for place in places(entry, (*path, name)))]
 
 
 CALLS: list[Callable[[AnnData], Any]] = [
@@ -221,22 +227,28 @@ CALLS: list[Callable[[AnnData], Any]] = [
 DRAWN: list[Callable[[AnnData], Any]] = [
     lambda adata: pl.indicatrix(adata, show=False),
     lambda adata: pl.det_heatmap(adata, field=True, show=False),
+    lambda adata: pl.history(adata, show=False),
 ]
 OBJECTS = st.sampled_from([{}, {"weights": {}}, [], b"bytes", object, 10**30, -1, float("nan"), "text"])
 
 
-def damage(adata: AnnData, data: st.DataObject) -> None:
-    """Take away or replace entries of the stored model and history; `params` are in the table of odd inputs."""
-    stored = adata.uns["geoae"]
+def damage(stored: dict[str, Any], data: st.DataObject, values: st.SearchStrategy, spared: str = "") -> None:
+    """Take away or replace entries, but one that is spared."""
     for _ in range(data.draw(st.integers(1, 3))):
-        *parents, last = data.draw(
-            st.sampled_from([place for place in places(stored) if place[:1] not in {(), ("params",)}])
-        )
+        left = [place for place in places(stored) if place[:1] not in {(), (spared,)}]
+        if not left:
+            return
+        *parents, last = data.draw(st.sampled_from(left))
         owner = functools.reduce(lambda entry, name: entry[name], parents, stored)
         if data.draw(st.booleans()):
             del owner[last]
         else:
-            owner[last] = data.draw(st.one_of(JSON, ARRAYS, OBJECTS))
+            owner[last] = data.draw(values)
+
+
+def damage_result(adata: AnnData, data: st.DataObject) -> None:
+    """The stored model and history; `params` are in the table of odd inputs."""
+    damage(adata.uns["geoae"], data, st.one_of(JSON, ARRAYS, OBJECTS), spared="params")
 
 
 @bounded
@@ -244,7 +256,7 @@ def damage(adata: AnnData, data: st.DataObject) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_contents_of_uns(data: st.DataObject) -> None:
     adata = mapped().copy()
-    damage(adata, data)
+    damage_result(adata, data)
     call = data.draw(st.sampled_from(CALLS))
     before = frozen(adata)
     try:
@@ -260,10 +272,79 @@ def test_contents_of_uns_when_drawn(data: st.DataObject) -> None:
     from matplotlib import pyplot as plt
 
     adata = mapped().copy()
-    damage(adata, data)
+    damage_result(adata, data)
     try:
         data.draw(st.sampled_from(DRAWN))(adata)
     except (ValueError, KeyError, TypeError):
         pass
     finally:
         plt.close("all")
+
+
+TENSORS = st.sampled_from(
+    [
+        torch.zeros(0),
+        torch.tensor(float("nan")),
+        torch.full((8, 8), float("inf")),
+        torch.zeros(8, 8, dtype=torch.float64),
+        torch.tensor([10**9, -1]),
+        torch.zeros(1, dtype=torch.int64).expand(10**9),  # a file of a few bytes
+        torch.zeros(5056, dtype=torch.uint8),
+        torch.eye(8).to_sparse(),
+    ]
+)
+
+
+@functools.cache
+def checkpoint(neighbors_weight: float) -> bytes:
+    """Of a training that was cut off in its middle."""
+    write = Checkpoint.write
+
+    def dying(self: Checkpoint, trainer: Trainer) -> None:
+        write(self, trainer)
+        if trainer.step == 6:
+            raise InterruptedError
+
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "write", dying)
+        with pytest.raises(InterruptedError):
+            train(
+                with_neighbors().copy(),
+                checkpoint=Path(folder) / "state",
+                neighbors_weight=neighbors_weight,
+                n_steps=12,
+            )
+        return (Path(folder) / "state").read_bytes()
+
+
+@functools.cache
+def with_neighbors() -> AnnData:
+    adata = cells()
+    sc.pp.neighbors(adata, use_rep="X", n_neighbors=5)
+    return adata
+
+
+@settings(bounded, max_examples=N_EXAMPLES // 2)
+@given(st.data())
+@pytest.mark.filterwarnings("ignore:.*sparse:UserWarning")
+def test_contents_of_a_checkpoint(data: st.DataObject) -> None:
+    """Refused, or such as a training may come to."""
+    neighbors_weight = data.draw(st.sampled_from([0, 0.02]))
+    state = torch.load(BytesIO(checkpoint(neighbors_weight)), weights_only=True)
+    damage(state, data, st.one_of(JSON, TENSORS, st.integers(-3, 70)))
+    adata = with_neighbors().copy()
+    before = frozen(adata)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "state"
+        torch.save(state, file)
+        content = file.read_bytes()
+        try:
+            train(adata, checkpoint=file, resume=True, neighbors_weight=neighbors_weight, n_steps=12)
+        except ValueError as error:
+            assert str(file) in str(error)  # noqa: PT017
+            assert file.read_bytes() == content
+            assert frozen(adata) == before
+        except FloatingPointError:
+            assert frozen(adata) == before
+        else:
+            check_results(adata)

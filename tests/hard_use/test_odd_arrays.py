@@ -66,10 +66,11 @@ def test_refused(measure: str, data: Any, error: type[Exception], message: str) 
         measured(measure, data)
 
 
-@pytest.mark.xfail(strict=True, reason="metrics/_checks.py does not see the mask")
 def test_masked_values_are_refused() -> None:
     with pytest.raises(ValueError, match="masked"):
         metrics.spearman(np.ma.masked_array(X, X > 1), Z)
+    with pytest.raises(ValueError, match="masked"):
+        metrics.knn_accuracy(Z, np.ma.masked_array(KINDS, KINDS == 0), k=3)
 
 
 @pytest.mark.parametrize(

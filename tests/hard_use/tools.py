@@ -33,20 +33,11 @@ class Case:
     call: Callable[[AnnData], Any]
     error: type[Exception] | None = None
     message: str = ""
-    pending: str = ""
-    """Where the defect lies for which this fails."""
 
 
 def parameters(cases: Iterable[Case]) -> list[Any]:
     """The cases for `pytest.mark.parametrize`, with their names."""
-    return [
-        pytest.param(
-            case,
-            id=case.name,
-            marks=[pytest.mark.xfail(strict=True, reason=case.pending)] if case.pending else [],
-        )
-        for case in cases
-    ]
+    return [pytest.param(case, id=case.name) for case in cases]
 
 
 def cells(n: int = 60, n_genes: int = 6, seed: int = 0) -> AnnData:

@@ -1,0 +1,85 @@
+"""Whether a stored state can be one of a training: a damaged or hostile one must not break it, or bend it, later on."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .batches import Batches
+    from .optimizer import HybridOptimizer
+    from .training import Trainer
+
+
+def check_state(theirs: Any, trainer: Trainer) -> None:
+    """Compare a state with that of a trainer, made alike, which has not begun: names, kinds, shapes, places of cells.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be one of this training.
+    """
+    own = trainer.state_dict()
+    _check_kind(theirs, dict.fromkeys(own, object), "state")
+    for name in own.keys() - {"optimizer", "batches"}:
+        _check_kind(theirs[name], own[name], name)
+    _check_curves(theirs["history"])
+    _check_batches(theirs["batches"], own["batches"], trainer.batches)
+    _check_optimizer(theirs["optimizer"], trainer.optimizer)
+
+
+def _check_kind(value: Any, model: Any, name: str) -> None:
+    """Whether ``value`` is of the kind of ``model``: `object` is anything, `None` a number that may be missing yet."""
+    if model is object:
+        return
+    if isinstance(model, dict):
+        _require(isinstance(value, dict) and value.keys() == model.keys(), name)
+        for key, entry in model.items():
+            _check_kind(value[key], entry, f"{name}/{key}")
+    elif isinstance(model, list | tuple) and len(model):
+        _require(type(value) is type(model) and len(value) == len(model), name)
+        for i, (entry, its) in enumerate(zip(value, model, strict=True)):
+            _check_kind(entry, its, f"{name}/{i}")
+    elif isinstance(model, Tensor):
+        _require(isinstance(value, Tensor) and value.layout == model.layout, name)
+        _require(value.dtype == model.dtype and value.shape == model.shape, name)
+    else:
+        _require(type(value) is type(model) or (model is None and type(value) is int), name)
+
+
+def _check_curves(history: Mapping[str, Any]) -> None:
+    curves = [curve for curve in history.values() if isinstance(curve, list)]
+    _require(len({len(curve) for curve in curves}) == 1, "history")
+    _require(all(type(entry) in {int, float} for curve in curves for entry in curve), "history")
+
+
+def _check_batches(theirs: Any, own: Mapping[str, Any], batches: Batches) -> None:
+    """Cells that are left over from an epoch are fewer than a batch, and cells of the training."""
+    _check_kind(theirs, {**own, "left_over": object}, "batches")
+    left_over = theirs["left_over"]
+    _require(isinstance(left_over, Tensor) and left_over.dtype == torch.int64 and left_over.ndim == 1, "left_over")
+    _require(len(left_over) < batches.size and bool(torch.isin(left_over, batches.index).all()), "left_over")
+    _require(0 <= theirs["position"] <= len(left_over) + len(batches.index), "position")
+
+
+def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
+    """As before the first step, which is also what a retry leaves, or as after a step."""
+    try:
+        _check_kind(theirs, optimizer.state_dict(), "optimizer")
+    except ValueError:
+        twin = deepcopy(optimizer)
+        for parameter in twin.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        twin.step(0)
+        _check_kind(theirs, twin.state_dict(), "optimizer")
+
+
+def _require(condition: bool, name: str) -> None:  # noqa: FBT001
+    if not condition:
+        msg = f"{name} is not that of this training"
+        raise ValueError(msg)
