@@ -66,7 +66,7 @@ def test_rows_are_those_of_memory(kind: str, x: np.ndarray, tmp_path: Path, monk
     for n in (40, 5, 600):  # from chunks that are held, and, where there are too many, row by row
         index = torch.randint(0, 60 if n == 5 else 600, (n,), generator=torch.Generator().manual_seed(n))
         assert torch.equal(rows.take(index), oracle.take(index))
-    assert len(rows._held) <= _streams.OPEN_CHUNKS + 1
+    assert len(rows._slots) <= _streams.OPEN_CHUNKS + 1
     assert torch.equal(rows.block(90, 310), oracle.block(90, 310))
 
 
