@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from scipy import sparse
 from .core.batches import OPEN_CHUNKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -65,6 +64,30 @@ def chunk_rows(width: int) -> int:
     return min(MAX_CHUNK, rows_that_fit(width))
 
 
+class Files:
+    """Files or folders that must stay as they are while they are read.
+
+    Parameters
+    ----------
+    paths
+        Those that are not there are left out.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._stamps = {path: _stamp(path) for path in paths if path.exists()}
+
+    def __str__(self) -> str:
+        """The first of them, for messages."""
+        return f" of {next(iter(self._stamps))}" if self._stamps else ""
+
+    def check(self) -> None:
+        """Raise an `OSError` if one of them is not what it was."""
+        for path, stamp in self._stamps.items():
+            if _stamp(path) != stamp:
+                msg = f"{path} {'changed' if path.exists() else 'vanished'} while it was read."
+                raise OSError(msg)
+
+
 class Source:
     """A matrix whose rows are read, and the files in which it lies.
 
@@ -78,7 +101,7 @@ class Source:
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = matrix
-        self._stamps = {file: _stamp(file) for file in _files(matrix)}
+        self.files = Files(_paths(matrix))
         self._bounds = np.cumsum([0, *matrix.chunks[0]]) if is_dask(matrix) else np.empty(0, dtype=np.int64)
         self._last: tuple[tuple[int, int], Any] = (0, 0), None
 
@@ -106,39 +129,34 @@ class Source:
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
-        self._check()
+        self.files.check()
         try:
             yield
         except (OSError, RuntimeError, ValueError) as error:  # what h5py, zarr and its codecs say of a damaged file
-            self._check()
-            where = f" of {next(iter(self._stamps))}" if self._stamps else ""
-            msg = f"Rows{where} cannot be read: {str(error)[:300] or type(error).__name__}"
+            self.files.check()
+            msg = f"Rows{self.files} cannot be read: {str(error)[:300] or type(error).__name__}"
             raise OSError(msg) from error
-        self._check()
-
-    def _check(self) -> None:
-        for file, stamp in self._stamps.items():
-            if _stamp(file) != stamp:
-                msg = f"{file} {'changed' if file.exists() else 'vanished'} while its rows were read."
-                raise OSError(msg)
+        self.files.check()
 
 
-def _files(matrix: Any) -> list[Path]:
+def _paths(matrix: Any) -> list[Path]:
     """The files of a matrix, or the folders of a zarr store, as far as they are known."""
     group = getattr(matrix, "group", matrix)  # anndata's sparse datasets are groups of arrays
-    if isinstance(matrix, np.memmap) or hasattr(group, "file"):
-        return [file for file in [Path(getattr(matrix, "filename", None) or group.file.filename)] if file.is_file()]
+    if isinstance(matrix, np.memmap):
+        return [Path(matrix.filename)] if matrix.filename else []
+    if hasattr(group, "file"):
+        return [Path(group.file.filename)]
     root = getattr(getattr(group, "store", None), "root", None)
     if root is None:
         return []
     folder = Path(root) / group.path
     arrays = [folder, folder / "data", folder / "indices", folder / "indptr"]
-    return [place for array in arrays for place in (array, array / "c") if place.is_dir()]  # chunks lie in either
+    return [place for array in arrays for place in (array, array / "c")]  # chunks lie in either
 
 
-def _stamp(file: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        status = os.stat(file)
+        status = path.stat()
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

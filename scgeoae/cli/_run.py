@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT, INTERNAL_ERROR = 2, 1
 STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
-INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError)
+INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError, ImportError)
 """What the functions of the package raise when an argument or a file makes no sense."""
 
 WARNINGS, PROGRESS, FIELDS = 1, 2, 3
