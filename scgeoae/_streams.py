@@ -45,7 +45,8 @@ def read(matrix: Any, rows: slice | np.ndarray) -> Any:
     if isinstance(rows, np.ndarray) and type(matrix).__module__.startswith("zarr"):
         return matrix.oindex[rows]
     part = matrix[rows]
-    return part.compute() if is_dask(part) else part
+    part = part.compute() if is_dask(part) else part
+    return part.tocsr() if sparse.issparse(part) else part  # dask joins dense and sparse files to COO
 
 
 def is_dask(matrix: Any) -> bool:

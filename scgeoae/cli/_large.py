@@ -57,7 +57,7 @@ def add_to_copy(adata: AnnData, source: Path, path: Path) -> None:
     """Write a copy of the file ``source`` with all that `adata` holds in memory in place of its own."""
     with whole(path) as temporary:
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, temporary)
-        group = opened(temporary, "r+")
+        group = _writable(temporary)
         new = {name: matrix for name, matrix in adata.obsm.items() if not is_streamed(matrix)}
         if "obsm" not in group:
             ad.io.write_elem(group, "obsm", {})
@@ -67,6 +67,10 @@ def add_to_copy(adata: AnnData, source: Path, path: Path) -> None:
             ad.io.write_elem(group["obsm"], name, matrix)
         if isinstance(group, h5py.File):
             group.close()
+        else:
+            import zarr
+
+            zarr.consolidate_metadata(group.store)
 
 
 def tables_of(adata: AnnData) -> AnnData:
@@ -143,14 +147,23 @@ def require(module: str, purpose: str) -> None:
         raise ImportError(msg)
 
 
-def opened(path: Path, mode: Any = "r") -> Any:
-    """The file as a group of h5py or zarr."""
+def opened(path: Path) -> Any:
+    """The file as a group of h5py or zarr, to read."""
     if path.suffix != ".zarr":
-        return h5py.File(path, mode)
+        return h5py.File(path)
     require("zarr", "zarr stores are read")
     import zarr
 
-    return zarr.open_group(path, mode=mode)
+    return zarr.open_group(path, mode="r")
+
+
+def _writable(path: Path) -> Any:
+    """The same to write, without the metadata that a zarr store keeps of all its parts."""
+    if path.suffix != ".zarr":
+        return h5py.File(path, "r+")
+    import zarr
+
+    return zarr.open_group(path, mode="r+", use_consolidated=False)
 
 
 def _lazy(element: Any) -> Any:
