@@ -19,7 +19,7 @@ from scipy import sparse
 
 import scgeoae
 from scgeoae._streams import is_streamed
-from scgeoae.cli import _large, main
+from scgeoae.cli import _large, _run, main
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -250,6 +250,23 @@ def test_two_processes(cells: AnnData, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cells"] == 700  # the first process alone speaks
     assert ad.read_h5ad(tmp_path / "map.h5ad").obsm["X_geoae"].shape == (700, 2)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "backend"),
+    [(None, True, "nccl"), ("cuda", True, "nccl"), ("cpu", True, "gloo"), (None, False, "gloo")],
+)
+def test_backend_by_device(monkeypatch, device: str | None, gpus: bool, backend: str) -> None:  # noqa: FBT001
+    begun = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(_run.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(_run.distributed, "init_process_group", begun.append)
+    monkeypatch.setattr(_run.distributed, "destroy_process_group", lambda: begun.append("end"))
+    monkeypatch.setattr(_run.torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(_run.torch.cuda, "set_device", begun.append)
+    with _run._group(device):
+        pass
+    assert begun == ([1] if backend == "nccl" else []) + [backend, "end"]
 
 
 def test_bad_input_of_two_processes(cells: AnnData, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import scanpy as sc
 
 import scgeoae
+from scgeoae import _streams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,14 @@ torch.distributed.init_process_group(
     "gloo", init_method=f"file://{file}", rank=rank, world_size=size, timeout=timedelta(seconds=60)
 )
 adata = sc.datasets.pbmc68k_reduced()
+reads = []
 if arguments.pop("streamed", False):
+    from scgeoae import _streams
+    _streams.MAX_CHUNK, read = 50, _streams.StreamedRows._read
+    def noted(self, rows):
+        reads.append((rows.start, rows.stop) if isinstance(rows, slice) else (rows.min(), rows.max() + 1))
+        return read(self, rows)
+    _streams.StreamedRows._read = noted
     np.save(f"{file}.{rank}.npy", adata.obsm["X_pca"])
     adata.obsm["X_pca"] = np.load(f"{file}.{rank}.npy", mmap_mode="r")
 differ = arguments.pop("differ", None)
@@ -52,7 +60,7 @@ sc.settings.verbosity = 3
 scgeoae.tl.geometric_ae(adata, **arguments)
 weights = {name: value.numpy() for name, value in scgeoae.get.model(adata).state_dict().items()}
 np.savez(f"{file}.{rank}.npz", z=adata.obsm["X_geoae"], det=adata.obs["geoae_det"],
-         error=adata.obs["geoae_reconstruction_error"], **weights)
+         error=adata.obs["geoae_reconstruction_error"], reads=reads, **weights)
 torch.distributed.destroy_process_group()
 """
 
@@ -82,7 +90,8 @@ def launch(tmp_path: Path, size: int, arguments: dict) -> list[subprocess.Comple
 @pytest.mark.parametrize(
     ("size", "further"), [(2, {"streamed": True}), (3, {"neighbors_weight": 0.05, "regularizer": {"isometry": 1.0}})]
 )
-def test_weights_are_those_of_one_process(tmp_path: Path, size: int, further: dict) -> None:
+def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int, further: dict) -> None:
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 50)
     arguments = {"n_steps": 50, "batch_size": 100, "hidden_dims": [32, 32], "learning_rate": 0.01, **further}
     done = launch(tmp_path, size, arguments)
     assert [each.returncode for each in done] == [0] * size, done[0].stderr
@@ -98,6 +107,10 @@ def test_weights_are_those_of_one_process(tmp_path: Path, size: int, further: di
             np.testing.assert_allclose(got["z"], adata.obsm["X_geoae"], atol=1e-3)
             np.testing.assert_allclose(got["det"], adata.obs["geoae_det"], rtol=1e-4)
             np.testing.assert_allclose(got["error"], adata.obs["geoae_reconstruction_error"], rtol=1e-4)
+    if "streamed" in further:  # the second process reads its half, but for the cells that are compared first
+        with np.load(tmp_path / "group.1.npz") as got:
+            start, stop = got["reads"].T
+            assert start[stop > start + 1].min() >= 350 - 50
     assert "finished" in done[0].stdout + done[0].stderr
     assert all("finished" not in each.stdout + each.stderr for each in done[1:])
 
