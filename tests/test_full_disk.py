@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from typing import TYPE_CHECKING
 
+import anndata as ad
 import numpy as np
 import pytest
 from helpers import QUICK
@@ -73,3 +75,20 @@ def test_output(
     assert output.name in error
     assert [each.name for each in small_disk.iterdir()] == ["others"]
     assert source.exists()
+
+
+def test_output_by_name(pbmc: AnnData, tmp_path: Path, capsys, monkeypatch) -> None:
+    """The same where nothing can be mounted."""
+
+    def full(self: AnnData, path: Path) -> None:
+        path.write_bytes(b"begun")
+        raise OSError(errno.ENOSPC, "no more room")
+
+    pbmc.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "map.h5ad").write_text("before")
+    monkeypatch.setattr(ad.AnnData, "write_h5ad", full)
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", str(tmp_path / "cells.h5ad"), str(tmp_path / "map.h5ad"), "--n_steps", "3", "--quiet"])
+    assert "map.h5ad' cannot be written: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "map.h5ad").read_text() == "before"
+    assert {each.name for each in tmp_path.iterdir()} == {"cells.h5ad", "map.h5ad"}
