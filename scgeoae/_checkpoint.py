@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +37,34 @@ class Checkpoint:
         self.file, self.made_with = Path(file), dict(made_with)
 
     def write(self, trainer: Trainer) -> None:
-        """Replace the file, by the first process alone. On failure the previous one stays as it was."""
+        """Replace the file, by the first process alone. On failure the previous one stays as it was.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written: the disk is full, or no longer there.
+        """
         if processes.rank() > 0:
             return
         state = {"format": FORMAT, "made_with": self.made_with, "trainer": trainer.state_dict()}
-        handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
+        content = BytesIO()  # some megabytes; of a full disk torch would not say that it is full
+        torch.save(state, content)
         try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save(state, stream)
+            self._replace(content)
+        except OSError as error:
+            msg = f"the checkpoint {self.file} cannot be written and stays as it was: {error.strerror}"
+            raise OSError(error.errno, msg) from error
+
+    def _replace(self, content: BytesIO) -> None:
+        part = self.file.with_name(f".{self.file.name}.part")  # always the same: one that was left is written over
+        try:
+            with part.open("wb") as stream:
+                stream.write(content.getbuffer())
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(name, self.file)
+            part.replace(self.file)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
 
     def resume(self, trainer: Trainer) -> None:
@@ -58,11 +73,17 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is no checkpoint, or one of another training.
+            If the file is no checkpoint, or one of another training, or not all processes see it.
         """
-        if not self.file.exists():
+        if self.file.exists():
+            self._load(trainer)
+        else:
             logg.info(f"    no checkpoint {self.file} yet: training begins at the beginning")
-            return
+        if not processes.same_everywhere(trainer.step):
+            msg = f"The processes would not go on at the same step: not all of them see the checkpoint {self.file}."
+            raise ValueError(msg)
+
+    def _load(self, trainer: Trainer) -> None:
         with self._damage_told():
             state = torch.load(self.file, map_location="cpu", weights_only=True)
             if state["format"] != FORMAT:

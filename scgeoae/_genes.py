@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from ._masks import refuse_masked
-from ._streams import is_streamed, read
+from ._streams import Source, is_streamed, read
 from .core.projection import Projection, ValueRange
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Genes:
         self.source = "X" if layer is None else f"layers[{layer!r}]"
         self.columns = _columns(adata, names)
         self.matrix = _readable(_matrix(adata, layer), self.source)
+        self._rows = Source(self.matrix)
         self.shape = (adata.n_obs, len(self.columns))
         width = 1 if sparse.issparse(self.matrix) else adata.n_vars
         self.block_size = max(1, BLOCK_ENTRIES // max(width, len(self.columns), 1))
@@ -61,7 +62,7 @@ class Genes:
 
     def rows(self, start: int, stop: int) -> Any:
         """Rows ``start`` to ``stop`` as they are stored, dense or CSR."""
-        return read(self.matrix, slice(start, stop))[:, self.columns]
+        return self._rows.read(slice(start, stop))[:, self.columns]
 
     def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Dense rows in order, in blocks of bounded size."""

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from ._masks import refuse_masked
-from ._streams import StreamedRows, is_streamed
+from ._streams import StreamedRows, is_streamed, read
 from .core.rows import blocks
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def connectivities(adata: AnnData, neighbors_key: str | None = None) -> sparse.c
     if key not in adata.uns or name not in adata.obsp:
         msg = f"Did not find .uns[{key!r}] with its .obsp. Run `sc.pp.neighbors` first, or pass neighbors_weight=0."
         raise KeyError(msg)
-    graph = sparse.csr_matrix(adata.obsp[name])
+    graph = sparse.csr_matrix(read(adata.obsp[name], slice(None)))
     if not graph.sum() > 0:
         msg = f"The neighbour graph of .uns[{key!r}] has no edge."
         raise ValueError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import scanpy as sc
 
 import scgeoae
+from scgeoae import _streams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,18 +27,40 @@ torch.distributed.init_process_group(
     "gloo", init_method=f"file://{file}", rank=rank, world_size=size, timeout=timedelta(seconds=60)
 )
 adata = sc.datasets.pbmc68k_reduced()
+reads = []
 if arguments.pop("streamed", False):
+    from scgeoae import _streams
+    _streams.MAX_CHUNK, read = 50, _streams.StreamedRows._read
+    def noted(self, rows):
+        reads.append((rows.start, rows.stop) if isinstance(rows, slice) else (rows.min(), rows.max() + 1))
+        return read(self, rows)
+    _streams.StreamedRows._read = noted
     np.save(f"{file}.{rank}.npy", adata.obsm["X_pca"])
     adata.obsm["X_pca"] = np.load(f"{file}.{rank}.npy", mmap_mode="r")
-if arguments.pop("differ", False):
-    arguments["alpha"] = 0.1 * (1 + rank)
-if arguments.pop("die", False) and rank == 1:
-    sys.exit(3)
+differ = arguments.pop("differ", None)
+if rank == 1 and differ == "values":
+    adata.obsm["X_pca"][-1] += 1
+elif rank == 1 and differ == "cells":
+    adata = adata[:-1].copy()
+elif rank == 1 and differ == "features":
+    adata.obsm["X_pca"] = adata.obsm["X_pca"][:, :9]
+elif rank == 1 and differ == "arguments":
+    arguments["alpha"] = 0.3
+elif rank == 1 and differ == "versions":
+    import scgeoae.tl._training
+    scgeoae.tl._training.version = lambda name: "0.0.1"
+die = arguments.pop("die", False)
+if die and rank == 1:
+    import os, signal
+    from scgeoae.core.training import Trainer
+    Trainer._validate = lambda *args: (open(f"{file}.died", "w").close(), os.kill(os.getpid(), signal.SIGKILL))
+if arguments.pop("apart", False):
+    arguments["checkpoint"] += str(rank)
 sc.settings.verbosity = 3
 scgeoae.tl.geometric_ae(adata, **arguments)
 weights = {name: value.numpy() for name, value in scgeoae.get.model(adata).state_dict().items()}
 np.savez(f"{file}.{rank}.npz", z=adata.obsm["X_geoae"], det=adata.obs["geoae_det"],
-         error=adata.obs["geoae_reconstruction_error"], **weights)
+         error=adata.obs["geoae_reconstruction_error"], reads=reads, **weights)
 torch.distributed.destroy_process_group()
 """
 
@@ -66,7 +90,8 @@ def launch(tmp_path: Path, size: int, arguments: dict) -> list[subprocess.Comple
 @pytest.mark.parametrize(
     ("size", "further"), [(2, {"streamed": True}), (3, {"neighbors_weight": 0.05, "regularizer": {"isometry": 1.0}})]
 )
-def test_weights_are_those_of_one_process(tmp_path: Path, size: int, further: dict) -> None:
+def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int, further: dict) -> None:
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 50)
     arguments = {"n_steps": 50, "batch_size": 100, "hidden_dims": [32, 32], "learning_rate": 0.01, **further}
     done = launch(tmp_path, size, arguments)
     assert [each.returncode for each in done] == [0] * size, done[0].stderr
@@ -82,17 +107,31 @@ def test_weights_are_those_of_one_process(tmp_path: Path, size: int, further: di
             np.testing.assert_allclose(got["z"], adata.obsm["X_geoae"], atol=1e-3)
             np.testing.assert_allclose(got["det"], adata.obs["geoae_det"], rtol=1e-4)
             np.testing.assert_allclose(got["error"], adata.obs["geoae_reconstruction_error"], rtol=1e-4)
+    if "streamed" in further:  # the second process reads its half, but for the cells that are compared first
+        with np.load(tmp_path / "group.1.npz") as got:
+            start, stop = got["reads"].T
+            assert start[stop > start + 1].min() >= 350 - 50
     assert "finished" in done[0].stdout + done[0].stderr
     assert all("finished" not in each.stdout + each.stderr for each in done[1:])
 
 
-def test_processes_that_do_not_train_alike(tmp_path: Path) -> None:
-    done = launch(tmp_path, 2, {"n_steps": 3, "differ": True})
+@pytest.mark.parametrize("what", ["values", "cells", "features", "arguments", "versions"])
+def test_processes_that_do_not_train_alike(tmp_path: Path, what: str) -> None:
+    done = launch(tmp_path, 2, {"n_steps": 3, "differ": what})
     assert all(each.returncode == 1 and "do not train alike" in each.stderr for each in done)
 
 
 def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
-    done = launch(tmp_path, 2, {"n_steps": 100_000, "die": True})
-    assert done[1].returncode == 3
-    assert done[0].returncode not in (0, None)
+    done = launch(tmp_path, 2, {"n_steps": 500, "die": True})
+    assert time.time() - (tmp_path / "group.died").stat().st_mtime < 60
+    assert done[1].returncode == -9
+    assert done[0].returncode == 1
+    assert "Process 0 of 2 has lost another one" in done[0].stderr
     assert not (tmp_path / "group.0.npz").exists()
+
+
+def test_a_checkpoint_that_not_all_processes_see(tmp_path: Path) -> None:
+    arguments = {"n_steps": 5, "hidden_dims": [8]}
+    scgeoae.tl.geometric_ae(sc.datasets.pbmc68k_reduced(), **arguments, checkpoint=tmp_path / "state0")
+    done = launch(tmp_path, 2, {**arguments, "checkpoint": str(tmp_path / "state"), "resume": True, "apart": True})
+    assert all(each.returncode == 1 and "not all of them see the checkpoint" in each.stderr for each in done)

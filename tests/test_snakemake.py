@@ -73,6 +73,13 @@ def test_workflow(tmp_path: Path) -> None:
     config.write_text(before.replace("n_pcs: 30", "n_pcs: 20"))
     assert jobs(snakemake(directory, "--dry-run")) == {"components": 1, **after_alpha}
 
+    config.write_text(before.replace("processes: 1", "processes: 2").replace("gpus: 0", "gpus: 2"))
+    told = snakemake(directory, "--dry-run", "--printshellcmds", "--cores", "4", "--resources", "gpu=2")
+    assert "torchrun --standalone --nproc-per-node 2 -m scgeoae train results" in told
+    assert "--threads 1 --json" in told
+    assert "mem_mb=8000" in told
+    assert "gpu=2" in told
+
     config.write_text(before)
     assert "Nothing to be done" in snakemake(directory, "--dry-run")
     snakemake(directory, "--report", "report.html")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -13,10 +16,13 @@ from scipy import sparse
 
 import scgeoae
 from scgeoae import _streams
-from scgeoae._input import DenseRows
+from scgeoae._input import DenseRows, choose_representation
 from scgeoae._streams import StreamedRows
+from scgeoae.core.training import Trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import StringIO
     from pathlib import Path
 
 CPU = torch.device("cpu")
@@ -66,7 +72,7 @@ def test_rows_are_those_of_memory(kind: str, x: np.ndarray, tmp_path: Path, monk
     for n in (40, 5, 600):  # from chunks that are held, and, where there are too many, row by row
         index = torch.randint(0, 60 if n == 5 else 600, (n,), generator=torch.Generator().manual_seed(n))
         assert torch.equal(rows.take(index), oracle.take(index))
-    assert len(rows._held) <= _streams.OPEN_CHUNKS + 1
+    assert len(rows._slots) <= _streams.OPEN_CHUNKS + 1
     assert torch.equal(rows.block(90, 310), oracle.block(90, 310))
 
 
@@ -124,3 +130,112 @@ def test_missing_values_are_found(x: np.ndarray, tmp_path: Path, monkeypatch) ->
     with pytest.raises(ValueError, match="row 321, column 7"):
         scgeoae.tl.geometric_ae(adata, use_rep="X", **QUICK)
     assert not adata.obsm
+
+
+@pytest.mark.parametrize("kind", ["hdf5", *KINDS[2:]])
+def test_layers_and_obsm_on_disk(kind: str, x: np.ndarray, tmp_path: Path) -> None:
+    if kind == "hdf5":
+        file = h5py.File(tmp_path / "x.h5", "w")
+        matrix: Any = file.create_dataset("x", data=x)
+    else:
+        matrix = lazy(kind, x, tmp_path)
+    adata = ad.AnnData(shape=x.shape, layers={"counts": matrix}, obsm={"X_other": matrix})
+    for chosen in ({"layer": "counts"}, {"use_rep": "X_other"}):
+        rows = choose_representation(adata, **chosen).rows(CPU)
+        assert isinstance(rows, StreamedRows)
+        np.testing.assert_array_equal(rows.block(10, 20).numpy(), x[10:20])
+
+
+def test_dask_chunks_beyond_the_buffer(x: np.ndarray, monkeypatch, log: StringIO) -> None:
+    """They are told of, read in parts that fit, and computed once in a pass."""
+    dask_array = pytest.importorskip("dask.array")
+    computed = []
+
+    def compute(block: np.ndarray, block_info: Any) -> sparse.csr_matrix:
+        computed.append(block_info[0]["chunk-location"])
+        return sparse.csr_matrix(block)
+
+    array = dask_array.from_array(x, chunks=(300, -1)).map_blocks(compute, meta=sparse.csr_matrix((0, 0)))
+    monkeypatch.setattr(_streams, "BUFFER_BYTES", 17 * 40 * 4 * x.shape[1])
+    rows, oracle = StreamedRows(array, None, CPU), DenseRows(x, CPU)
+    assert "chunks of 300 rows, of which 40 would fit" in log.getvalue()
+    assert rows.chunk == 40
+    computed.clear()
+    parts = [rows.block(start, min(start + 40, 600)) for start in range(0, 600, 40)]
+    assert torch.equal(torch.cat(parts), oracle.block(0, 600))
+    assert len(computed) <= 4  # two chunks, and both once more for the rows at the border
+    index = torch.arange(0, 600, 7)
+    assert torch.equal(rows.take(index), oracle.take(index))
+    assert rows._buffer.nbytes <= _streams.BUFFER_BYTES
+
+
+@pytest.mark.parametrize("kind", ["backed", "backed CSR", "zarr", "memory map"])
+@pytest.mark.parametrize("n_genes", [1, 50, 30_000])
+def test_buffer_is_what_is_stated(kind: str, n_genes: int, tmp_path: Path) -> None:
+    matrix = stored(kind, np.zeros((3, n_genes), dtype=np.float32), tmp_path).X
+    chunk = StreamedRows(matrix, None, CPU).chunk
+    assert 2 <= chunk <= _streams.MAX_CHUNK
+    assert 4 * n_genes * chunk * (_streams.OPEN_CHUNKS + 1) <= _streams.BUFFER_BYTES
+
+
+def vanish(file: Path) -> None:
+    if file.is_dir():
+        shutil.rmtree(file)
+    else:
+        file.unlink()
+
+
+def cut_off(file: Path) -> None:
+    if file.is_dir():
+        next(each for each in file.rglob("X/*") if each.name[0].isdigit()).unlink()
+        return
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size // 2)
+
+
+def change(file: Path) -> None:
+    some = next(each for each in file.rglob("X/*") if each.name[0].isdigit()) if file.is_dir() else file
+    os.utime(some.parent if file.is_dir() else some, (0, 0))
+
+
+@pytest.mark.parametrize("harm", [vanish, cut_off, change])
+@pytest.mark.parametrize("kind", ["backed", "backed CSR", "zarr", "memory map"])
+def test_file_does_not_stay_as_it_is(
+    kind: str, harm: Callable[[Path], None], x: np.ndarray, tmp_path: Path, monkeypatch
+) -> None:
+    """In the middle of a training: a clear error, and nothing is written."""
+    monkeypatch.setattr(_streams, "MAX_CHUNK", 20)
+    adata = stored(kind, x, tmp_path)
+    file = next(each for each in tmp_path.iterdir() if each.name.startswith("x."))
+    validate = Trainer._validate
+
+    def harming(self: Trainer, step: int, share: float) -> None:
+        if step == 9:
+            harm(file)
+        validate(self, step, share)
+
+    monkeypatch.setattr(Trainer, "_validate", harming)
+    with pytest.raises(OSError, match=rf"{file.name}.* (changed|vanished) while it was read"):
+        scgeoae.tl.geometric_ae(adata, use_rep="X", **QUICK)
+    assert not adata.obsm
+    assert not adata.uns
+
+
+def test_damaged_part_of_a_file(x: np.ndarray, tmp_path: Path) -> None:
+    matrix = lazy("zarr", x, tmp_path)
+    next(each for each in tmp_path.rglob("X/*") if each.name[0].isdigit()).write_bytes(b"no chunk")
+    with pytest.raises(OSError, match="cannot be read"):
+        StreamedRows(matrix, None, CPU).block(0, 600)
+
+
+def test_query_that_changes_while_it_is_mapped(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
+    reference = ad.AnnData(x)
+    scgeoae.tl.geometric_ae(reference, use_rep="X", **QUICK)
+    query = stored("backed CSR", x, tmp_path)
+    check = scgeoae.tl._query._warn_of_range
+    monkeypatch.setattr(
+        scgeoae.tl._query, "_warn_of_range", lambda *args, **more: (change(tmp_path / "x.h5ad"), check(*args, **more))
+    )
+    with pytest.raises(OSError, match="changed while it was read"):
+        scgeoae.tl.map_cells(query, reference)
+    assert not query.obsm

@@ -13,10 +13,11 @@ from anndata import AnnData
 
 from .. import get, metrics, tl
 from .._keys import ResultKeys, embedding_key, is_result
+from .._streams import Files
 from ..core import processes
 from ..demo import run_demo
 from ._files import TABLES, check_directory, check_output, read, whole, write
-from ._large import add_to_copy, is_large, joined, read_lazily, tables_of
+from ._large import add_to_copy, check_same_kind, is_large, is_lazy, joined, read_lazily, tables_of
 from ._pictures import draw
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ def train(options: Namespace) -> dict[str, Any]:
     """Train a map and write it with the cells."""
     command = COMMANDS["train"]
     check_output(options.output, options.inputs, overwrite=options.overwrite)
-    adata = _read(options.inputs[0]) if len(options.inputs) == 1 else _joined(options)
-    tl.geometric_ae(adata, **command.arguments(options))
-    keys = ResultKeys.named(options.key_added)
     several = len(options.inputs) > 1
+    files = Files(options.inputs)
+    adata = _joined(options) if several else _read(options.inputs[0], options.output)
+    tl.geometric_ae(adata, **command.arguments(options))
+    if several:
+        files.check()
+    keys = ResultKeys.named(options.key_added)
     return _written(tables_of(adata) if several else adata, options, keys.uns, _fit(adata, keys))
 
 
@@ -97,14 +101,14 @@ def _joined(options: Namespace) -> AnnData:
         )
         raise ValueError(msg)
     obsm = None if options.use_rep == "X" else options.use_rep
-    return joined(options.inputs, obsm)
+    return joined(options.inputs, obsm=obsm, layer=options.layer)
 
 
 def fit_decoder(options: Namespace) -> dict[str, Any]:
     """Fit a decoder to a map of the file and write it with the cells."""
     command = COMMANDS["fit-decoder"]
     check_output(options.output, options.inputs, overwrite=options.overwrite)
-    adata = _read(options.inputs[0])
+    adata = _read(options.inputs[0], options.output)
     tl.fit_decoder(adata, **command.arguments(options))
     keys = ResultKeys.decoding(embedding_key(adata, options.basis), options.key_added)
     return _written(adata, options, keys.uns, _fit(adata, keys))
@@ -115,8 +119,8 @@ def map_cells(options: Namespace) -> dict[str, Any]:
     command = COMMANDS["map"]
     query, reference = options.inputs
     check_output(options.output, options.inputs, overwrite=options.overwrite)
-    adata = _read(query)
-    model = reference if reference.suffix == MODEL_SUFFIX else read(reference)
+    adata = _read(query, options.output)
+    model = reference if reference.suffix == MODEL_SUFFIX else _read(reference)
     if isinstance(model, AnnData) and not is_result(model.uns.get(options.key)):
         msg = (
             f"the reference {str(reference)!r} holds no map under the key {options.key!r} (there are "
@@ -170,16 +174,20 @@ def _written(adata: AnnData, options: Namespace, key: str, numbers: Mapping[str,
     """Write the cells and say where they are; of several processes the first alone."""
     if processes.rank() > 0:
         return {}
-    if adata.X is not None and is_large(options.inputs[0]):
+    if is_lazy(adata):
         add_to_copy(adata, options.inputs[0], options.output)
     else:
         write(adata, options.output)
     return {"output": str(options.output), "key": key, "cells": adata.n_obs, **numbers}
 
 
-def _read(path: Path) -> AnnData:
-    """An AnnData; of a large file the matrices stay on disk."""
-    return read_lazily(path) if path.exists() and is_large(path) else read(path)
+def _read(path: Path, output: Path | None = None) -> AnnData:
+    """An AnnData; of a large file the matrices stay on disk, and an output must be of the same kind."""
+    if not (path.exists() and is_large(path)):
+        return read(path)
+    if output is not None:
+        check_same_kind(path, output)
+    return read_lazily(path)
 
 
 def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:

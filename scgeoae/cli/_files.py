@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +48,8 @@ def read_errors(path: Path) -> Iterator[None]:
         raise FileNotFoundError(msg)
     try:
         yield
+    except ImportError:
+        raise
     except Exception as error:  # whatever a damaged file leads the reader to
         reason = str(error) or type(error).__name__
         msg = f"{str(path)!r} cannot be read; it is damaged or no AnnData file: {reason[:300]}"
@@ -111,9 +115,10 @@ def check_place(path: Path) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Yield where to write instead of `path`: beside it, and moved into its place at the end or removed on failure."""
     path = Path(os.path.realpath(path))  # a link stays a link
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as directory:
         temporary = Path(directory) / path.name
-        yield temporary
+        with _failed_write(path, Path(directory)):
+            yield temporary
         with signals_to(lambda _: None):  # too late: what follows takes an instant, and must not stop halfway
             _put(temporary, path)
 
@@ -130,6 +135,28 @@ def _put(temporary: Path, path: Path) -> None:
         replaced.rename(path)
         raise
     shutil.rmtree(replaced)
+
+
+@contextmanager
+def _failed_write(path: Path, directory: Path) -> Iterator[None]:
+    """Remove what was written, and say of a disk that is full which file it was too small for."""
+    try:
+        yield
+    except BaseException as error:
+        _remove(directory)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            msg = f"{str(path)!r} cannot be written: {os.strerror(error.errno)}"
+            raise OSError(error.errno, msg) from error
+        raise
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory into which threads of zarr, of which one has failed, may write for another moment."""
+    for _ in range(50):
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(0.1)
+        if not directory.exists():
+            return
 
 
 def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 BAD_INPUT, INTERNAL_ERROR = 2, 1
-INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError)
+INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError, ImportError)
 """What the functions of the package raise when an argument or a file makes no sense."""
 
 AS_TYPED = {"scgeoae.tl.geometric_ae": "scgeoae train", "scgeoae.tl.fit_decoder": "scgeoae fit-decoder"}
@@ -40,7 +40,11 @@ def run(name: str, words: Sequence[str]) -> None:
             command = COMMANDS[name]
             options = parse(name, command, words)
             with ExitStack() as stack:
-                settings_of = _threads(options.threads), _log(verbose=options.verbose, quiet=options.quiet), _group()
+                settings_of = (
+                    _threads(options.threads),
+                    _log(verbose=options.verbose, quiet=options.quiet),
+                    _group(options.get("device")),
+                )
                 for context in settings_of:
                     stack.enter_context(context)
                 results = command.run(options)
@@ -126,12 +130,12 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _group() -> Iterator[None]:
-    """Join the other processes, if `torchrun` has started this one."""
+def _group(device: str | None) -> Iterator[None]:
+    """Join the other processes, if `torchrun` has started this one: by nccl on GPUs, else by gloo."""
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield
         return
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.is_available() and (device is None or device.startswith("cuda"))
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if cuda else "gloo")

@@ -6,6 +6,7 @@ makes; outside of one, all of this does nothing.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch import distributed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 
@@ -36,7 +39,8 @@ def same_everywhere(value: object) -> bool:
     if world_size() == 1:
         return True
     values = [None] * world_size()
-    distributed.all_gather_object(values, value)
+    with _talking():
+        distributed.all_gather_object(values, value)
     return all(other == values[0] for other in values)
 
 
@@ -69,28 +73,38 @@ class _Gather(torch.autograd.Function):
         padded = values.new_zeros(max(sizes), *values.shape[1:])
         padded[: len(values)] = values
         parts = [torch.empty_like(padded) for _ in sizes]
-        distributed.all_gather(parts, padded)
+        with _talking():
+            distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.contiguous()
-        distributed.all_reduce(total)
+        total = sum_(grad.contiguous())
         return total[ctx.start : ctx.stop]
 
 
 def _sizes(size: int, device: torch.device) -> list[int]:
     sizes = torch.zeros(world_size(), dtype=torch.int64, device=device)
     sizes[rank()] = size
-    distributed.all_reduce(sizes)
-    return sizes.tolist()
+    return sum_(sizes).tolist()
 
 
 def sum_(values: Tensor) -> Tensor:
     """Add up ``values`` over all processes, in place."""
     if world_size() > 1:
-        distributed.all_reduce(values)
+        with _talking():
+            distributed.all_reduce(values)
     return values
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """Say what it means when the others do not answer."""
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and of nccl
+        msg = f"Process {rank()} of {world_size()} has lost another one, which failed or was ended: {error}"
+        raise ConnectionError(msg) from error
 
 
 def sum_on(device: torch.device, values: Tensor) -> Tensor:

@@ -66,8 +66,9 @@ def geometric_ae(
     its principal axes and scaled such that a length on it is, on geometric average over the cells, a distance in the
     data.
 
-    The data may lie on disk: a backed AnnData, zarr, dask, a memory map. They are then read in chunks, of which a few
-    are held, and cells are shuffled within a window of 16 chunks that slides over all of them in random order.
+    The data may lie on disk: a backed AnnData, zarr, dask, a memory map. They are then read in chunks, of which 17 are
+    held in at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of them in random
+    order. Chunks of a dask array that are larger are told of.
 
     Inside a process group of :mod:`torch.distributed` all processes train one model, each on its stretch of the cells;
     all get the result.
@@ -169,6 +170,8 @@ def geometric_ae(
         If the training diverges, also at a tenth of the learning rate, at which it goes on once from its best weights.
     FileNotFoundError
         If the folder of `checkpoint` is not there.
+    OSError
+        If a file changes or vanishes while it is read, the checkpoint cannot be written, or another process is lost.
 
     Examples
     --------

@@ -92,6 +92,8 @@ def map_cells(
         model has no encoder, labels are asked of a model, or `adata` is `adata_ref`. Nothing is written then.
     TypeError
         If `adata_ref` is something else.
+    OSError
+        If the file of the query changes or vanishes while it is read.
 
     Examples
     --------

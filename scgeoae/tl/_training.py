@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
+from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,10 @@ def untrained(
     Raises
     ------
     ValueError
-        If a value of ``rows``, which messages call ``source``, is not finite, or all cells are equal.
+        If a value of ``rows``, which messages call ``source``, is not finite, all cells are equal, or several
+        processes have different cells.
     """
+    _check_same_cells(rows, source)
     generator = torch.Generator().manual_seed(seed)
     model = GeometricAutoencoder(rows.shape[1], **shape, with_encoder=with_encoder, generator=generator).to(rows.device)
     try:
@@ -52,6 +55,17 @@ def untrained(
         check_finite(rows, source)  # says where
         raise
     return model, generator
+
+
+def _check_same_cells(rows: Rows, source: str) -> None:
+    """Compare a few cells among processes, before these talk about sums of different lengths."""
+    if processes.world_size() == 1:
+        return
+    n = rows.shape[0]
+    few = torch.cat([rows.block(i, i + 1) for i in sorted({0, n // 2, n - 1})])
+    if not processes.same_everywhere((source, rows.shape, sha256(few.cpu().numpy().tobytes()).hexdigest())):
+        msg = f"The processes do not train alike: {source} is not the same in all of them. Do they read the same file?"
+        raise ValueError(msg)
 
 
 class rank_0_logs(ContextDecorator):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
+from ..core import processes
 from ..core.rows import block_size
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def warn_of_failure(model: GeometricAutoencoder, rows: Rows, cells: Cells, *, re
         If there is no map at all: every cell lies at one place.
     """
     _refuse_collapse(model, cells.z)
+    if processes.rank() > 0:
+        return  # nobody hears it, and the sample is not of its rows
     sampled, sigma = _spectrum(model, rows)
     for message in (
         _distortion(cells, regularized=regularized),

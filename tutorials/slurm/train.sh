@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Train one map on several GPUs of several nodes; a preempted job is queued again and goes on from its checkpoint.
-# sbatch train.sh cells.h5ad map.h5ad --use_rep X
+# Train one map on several GPUs of several nodes; a preempted job is queued again and goes on from its checkpoint, and so
+# does one that ran out of time and is submitted anew under the same name. All nodes must see the folder of this job.
+# sbatch --job-name=map train.sh cells.h5ad map.h5ad --use_rep X
 #SBATCH --job-name=scgeoae
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -12,7 +13,8 @@
 set -euo pipefail
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun torchrun \
+export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / 4))
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" torchrun \
   --nnodes "$SLURM_NNODES" --nproc-per-node 4 \
-  --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$head:29500" \
+  --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$head:$((20000 + SLURM_JOB_ID % 10000))" \
   -m scgeoae train "$@" --checkpoint "${SLURM_JOB_NAME}.pt" --resume

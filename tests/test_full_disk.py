@@ -1,0 +1,94 @@
+"""A disk that is full: a clear error, what was there before stays, nothing is left over."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pytest
+from helpers import QUICK
+
+import scgeoae
+from scgeoae.cli import _large, main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from anndata import AnnData
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no mount")
+    if done.returncode:
+        pytest.skip("mounting is not permitted")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path, *, free: int) -> None:
+    """Leave this many bytes."""
+    (folder / "others").write_bytes(bytes(2**20 - free))
+
+
+def test_checkpoint(pbmc: AnnData, small_disk: Path) -> None:
+    file = small_disk / "state"
+    scgeoae.tl.geometric_ae(pbmc, n_steps=3, hidden_dims=(16, 16), checkpoint=file)
+    before = file.read_bytes()
+    fill(small_disk, free=2 * len(before) - 20_000)
+    with pytest.raises(OSError, match=r"checkpoint .*state cannot be written and stays as it was: No space left"):
+        scgeoae.tl.geometric_ae(pbmc, n_steps=4, hidden_dims=(16, 16), checkpoint=file, key_added="X_other")
+    assert file.read_bytes() == before
+    assert {each.name for each in small_disk.iterdir()} == {"state", "others"}
+    assert "X_other" not in pbmc.obsm
+    (small_disk / "others").unlink()
+    scgeoae.tl.geometric_ae(pbmc, n_steps=3, hidden_dims=(16, 16), checkpoint=file, resume=True, key_added="X_again")
+    np.testing.assert_array_equal(pbmc.obsm["X_again"], pbmc.obsm["X_geoae"])
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+@pytest.mark.parametrize("large_from", [0, 2**30])
+def test_output(
+    pbmc: AnnData, small_disk: Path, tmp_path: Path, capsys, monkeypatch, suffix: str, large_from: int
+) -> None:
+    monkeypatch.setattr(_large, "LARGE_BYTES", large_from)
+    source, output = tmp_path / f"cells{suffix}", small_disk / f"map{suffix}"
+    pbmc.uns.clear()
+    pbmc.write_h5ad(source) if suffix == ".h5ad" else pbmc.write_zarr(source)
+    (small_disk / "others").write_text("mine")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", str(source), str(output), "--n_steps", str(QUICK["n_steps"]), "--quiet"])
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert output.name in error
+    assert [each.name for each in small_disk.iterdir()] == ["others"]
+    assert source.exists()
+
+
+def test_output_by_name(pbmc: AnnData, tmp_path: Path, capsys, monkeypatch) -> None:
+    """The same where nothing can be mounted."""
+
+    def full(self: AnnData, path: Path) -> None:
+        path.write_bytes(b"begun")
+        raise OSError(errno.ENOSPC, "no more room")
+
+    pbmc.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "map.h5ad").write_text("before")
+    monkeypatch.setattr(ad.AnnData, "write_h5ad", full)
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", str(tmp_path / "cells.h5ad"), str(tmp_path / "map.h5ad"), "--n_steps", "3", "--quiet"])
+    assert "map.h5ad' cannot be written: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "map.h5ad").read_text() == "before"
+    assert {each.name for each in tmp_path.iterdir()} == {"cells.h5ad", "map.h5ad"}
