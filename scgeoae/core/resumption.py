@@ -73,9 +73,10 @@ def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
         _check_kind(theirs, optimizer.state_dict(), "optimizer")
     except ValueError:
         twin = deepcopy(optimizer)
-        for parameter in twin.parameters:
-            parameter.grad = torch.zeros_like(parameter)
-        twin.step(0)
+        for joined in twin.joined:
+            joined.grad = torch.zeros_like(joined)
+        for each in twin.optimizers:  # not its own step, which would wait for other processes
+            each.step()
         _check_kind(theirs, twin.state_dict(), "optimizer")
 
 

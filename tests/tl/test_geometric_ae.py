@@ -84,16 +84,17 @@ def test_stored_numbers_are_those_of_the_model(mapped: AnnData) -> None:
 
 
 def test_regularizer_evens_the_determinant(pbmc: AnnData) -> None:
-    """Ten times lower variance of ln det at the default alpha, for at most 10 % more of the reconstruction error."""
-    numbers = {}
-    for alpha in (0, 0.2):
+    """Ten times lower variance of ln det than of a plain autoencoder, for at most 10 % more reconstruction error."""
+    numbers = []
+    for arguments in ({"alpha": 0, "contrast_weight": 0}, {}):
         runs = []
         for seed in (0, 1):  # the 70 held-out cells, and with them the weights that are kept, differ much
-            scgeoae.tl.geometric_ae(pbmc, alpha=alpha, rng=seed)
+            scgeoae.tl.geometric_ae(pbmc, **arguments, rng=seed)
             runs.append((np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()))
-        numbers[alpha] = np.mean(runs, axis=0)
-    assert numbers[0.2][0] < numbers[0][0] / 10
-    assert numbers[0.2][1] < 1.1 * numbers[0][1]
+        numbers.append(np.mean(runs, axis=0))
+    plain, default = numbers
+    assert default[0] < plain[0] / 10
+    assert default[1] < 1.1 * plain[1]
 
 
 def test_map_lengths_are_data_distances(small: AnnData) -> None:
@@ -261,7 +262,7 @@ def test_neighbour_term_uses_the_graph_that_is_asked_for(small: AnnData, pbmc: A
     assert pbmc.uns["geoae"]["params"]["neighbors_weight"] == 0.02
 
 
-@pytest.mark.parametrize(("n", "steps"), [(3, 250), (700, 342), (2_700, 1_319), (10**6, 1_500)])
+@pytest.mark.parametrize(("n", "steps"), [(3, 300), (700, 300), (2_700, 792), (10**6, 1_500)])
 def test_default_budget_of_steps(n: int, steps: int) -> None:
     assert _arguments.default_steps(n, 512) == steps
 
