@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .optimizer import HybridOptimizer
     from .training import Trainer
 
+CHANGING = ("lr", "average")
+"""What a step changes in a group of parameters; all else is as it was made."""
+
 
 def check_state(theirs: Any, trainer: Trainer) -> None:
     """Compare a state with that of a trainer, made alike, which has not begun: names, kinds, shapes, places of cells.
@@ -68,7 +71,10 @@ def _check_batches(theirs: Any, own: Mapping[str, Any], batches: Batches) -> Non
 
 
 def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
-    """As before the first step, which is also what a retry leaves, or as after a step."""
+    """As before the first step, which is also what a retry leaves, or as after a step; and with the same settings.
+
+    To the settings belong the places of the parameters: averages of another one's shape would be written beyond.
+    """
     try:
         _check_kind(theirs, optimizer.state_dict(), "optimizer")
     except ValueError:
@@ -78,6 +84,12 @@ def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
         for each in twin.optimizers:  # not its own step, which would wait for other processes
             each.step()
         _check_kind(theirs, twin.state_dict(), "optimizer")
+    _require(_settings(theirs) == _settings(optimizer.state_dict()), "optimizer")
+
+
+def _settings(state: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    groups = [group for its in state for group in its["param_groups"]]
+    return [{name: value for name, value in group.items() if name not in CHANGING} for group in groups]
 
 
 def _require(condition: bool, name: str) -> None:  # noqa: FBT001

@@ -138,6 +138,23 @@ def test_while_a_store_is_replaced(tmp_path: Path, monkeypatch) -> None:
     assert [file.name for file in tmp_path.rglob("*")] == ["out.zarr", "new"]
 
 
+def test_a_store_that_cannot_be_replaced_is_kept(tmp_path: Path, monkeypatch) -> None:
+    path, rename = tmp_path / "out.zarr", Path.rename
+    path.mkdir()
+    (path / "old").touch()
+
+    def failing(self: Path, target: Path) -> None:
+        if self.name == "out.zarr" and target == path:
+            monkeypatch.setattr(Path, "rename", rename)
+            raise OSError(5, "Input/output error")
+        rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="Input/output"), whole(path) as temporary:
+        temporary.mkdir()
+    assert [file.name for file in tmp_path.rglob("*")] == ["out.zarr", "old"]
+
+
 def check_untouched_or_complete(adata: AnnData, before: Any) -> bool:
     """Whether it is complete."""
     complete = "geoae" in adata.uns

@@ -284,6 +284,9 @@ INPUTS = [
     Case("seed beyond int64", of(), lambda a: train(a, rng=2**64), ValueError, "rng"),
     Case("steps beyond int64", of(), lambda a: train(a, n_steps=2**63), ValueError, "n_steps"),
     Case("batch beyond int64", of(), lambda a: train(a, batch_size=2**63), ValueError, "batch_size"),
+    Case("no seed", of(), lambda a: train(a, rng=None)),
+    Case("interpolation above 1", of(), lambda a: train(a, interpolation=2), ValueError, "at most 1"),
+    Case("mean and std of genes are text", changed(lambda a: a.var.__setitem__(["mean", "std"], "x")), train),
     Case("alpha diverges", of(), lambda a: train(a, alpha=1e300), FloatingPointError, "Lower learning_rate"),
 ]
 
@@ -424,6 +427,11 @@ def fit(adata: AnnData, **arguments: Any) -> None:
     tl.fit_decoder(adata, "odd", **{"use_rep": "X", **BRIEF, **arguments})
 
 
+def encode(adata: AnnData) -> None:
+    fitted = tl.fit_decoder(adata, "odd", use_rep="X", **BRIEF, copy=True)
+    get.model(fitted, key="geoae_odd").encode(adata.X)
+
+
 def all_views(adata: AnnData) -> None:
     for call in (get.metric, nonlinearity, origin, indicatrix, heatmap, history, areas, as_reference):
         call(adata)
@@ -493,6 +501,9 @@ RESULTS = [
     Case("one cell, mapped", of(1), as_query),
     Case("genes missing, mapped", of(9, 5), as_query, ValueError, "1 of the 6 genes"),
     Case("equal genes, mapped", same_names("var_names"), as_query, ValueError, "var_names_make_unique"),
+    Case(
+        "X is None, mapped", lambda _: ad.AnnData(obs=cells().obs, var=cells().var), as_query, ValueError, "X is None"
+    ),
     Case("NaN, mapped", x(with_nan), as_query, ValueError, "missing or infinite"),
     Case("infinite, mapped", x(lambda m: np.where(m > 2, np.inf, m)), as_query, ValueError, "missing or infinite"),
     Case("text, mapped", changed(lambda a: setattr(a, "X", a.X.astype(str))), as_query, *REAL),
@@ -515,6 +526,7 @@ RESULTS = [
         "map with masked cells", obsm(lambda a: np.ma.masked_array(a.X[:, :2], a.X[:, :2] > 1)), fit, ValueError, "mask"
     ),
     Case("map of 3 cells", lambda folder: obsm(lambda a: a.X[:, :2])(folder)[:3], fit),
+    Case("new cells on it", obsm(lambda a: a.X[:, :2]), encode, TypeError, "no encoder"),
     Case("map of 2 cells", lambda folder: obsm(lambda a: a.X[:, :2])(folder)[:2], fit, *FEW),
     Case("map a million times larger", obsm(lambda a: 1e6 * a.X[:, :2]), fit),
     Case("map that is huge, 1e30", obsm(lambda a: 1e30 * a.X[:, :2]), fit),
@@ -536,6 +548,7 @@ RESULTS = [
     Case("coordinates gone, areas", mapped(lambda a: a.obsm.clear()), areas, KeyError, r"\.obsm\['X_geoae'\]"),
     Case("coordinates of 5 dimensions", put("obsm", "X_geoae", np.zeros((60, 5))), get.metric, *SHAPE),
     Case("coordinates of 5, nonlinearity", put("obsm", "X_geoae", np.zeros((60, 5))), nonlinearity, *SHAPE),
+    Case("coordinates of 3 axes", put("obsm", "X_geoae", np.zeros((60, 2, 2))), get.metric, ValueError, "a matrix"),
     Case("coordinates NaN", put("obsm", "X_geoae", np.full((60, 2), np.nan)), get.metric, *SHAPE),
     Case("coordinates NaN, areas", put("obsm", "X_geoae", np.full((60, 2), np.nan)), areas, *SHAPE),
     Case("coordinates NaN, drawn", put("obsm", "X_geoae", np.full((60, 2), np.nan)), indicatrix, *SHAPE),
@@ -574,6 +587,8 @@ RESULTS = [
     Case(
         "determinants gone", mapped(lambda a: a.obs.drop(columns="geoae_det", inplace=True)), heatmap, KeyError, "_det"
     ),
+    Case("determinants of all sizes", put("obs", "geoae_det", np.geomspace(1e-9, 1e9, 60)), heatmap),
+    Case("heat map without a colour bar", mapped(), lambda a: pl.det_heatmap(a, colorbar_loc=None, show=False)),
     Case("determinants of text", put("obs", "geoae_det", "x"), heatmap, TypeError, "type str"),
     Case("determinants gone, quality", mapped(lambda a: a.obs.drop(columns="geoae_det", inplace=True)), quality),
     Case("areas are a number", put("uns", "geoae_areas", 5), draw_areas, KeyError, "geoae_areas"),
@@ -602,6 +617,7 @@ RESULTS = [
     Case("alphas of NaN input", x(with_nan), lambda a: tl.alpha_path(a, [0, 1], use_rep="X", **BRIEF), *LACKING),
     Case("points of text", mapped(), lambda a: get.decode(a, [["x", "y"]]), *REAL),
     Case("points NaN", mapped(), lambda a: get.metric(a, np.full((1, 2), np.nan)), *SHAPE),
+    Case("points beyond reach", mapped(), lambda a: get.metric(a, np.full((1, 2), 1.7e308)), ValueError, "no finite"),
     Case("no points", mapped(), lambda a: get.metric(a, np.zeros((0, 2)))),
     Case("radius of 0", mapped(), lambda a: get.nonlinearity(a, radius=0), ValueError, "radius"),
 ]
