@@ -78,7 +78,6 @@ def test_poor_maps_are_told(make: Any, arguments: dict[str, Any], message: str, 
         {"activation": "relu", "hidden_dims": (1,), "alpha": 0},
         {"activation": "relu", "learning_rate": 10.0},
         {"activation": "tanh", "learning_rate": 30.0, "alpha": 0},
-        {"activation": "elu", "learning_rate": 30.0, "alpha": 0},
     ],
 )
 def test_a_collapsed_map_is_refused(arguments: dict[str, Any]) -> None:
