@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .optimizer import HybridOptimizer
     from .training import Trainer
 
-CHANGING = ("lr", "average")
+CHANGING = ("lr",)
 """What a step changes in a group of parameters; all else is as it was made."""
 
 
