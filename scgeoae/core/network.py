@@ -82,24 +82,27 @@ class DenseNetwork(nn.Module):
         units = torch.eye(n_in, dtype=x.dtype, device=x.device)[:, None].expand(-1, r, -1)
         rows = torch.cat([x, units.reshape(n_in * r, n_in)])  # values above tangents
         for layer in self.inner:
-            rows = _TangentLayer.apply(rows, n, r, layer.weight, layer.bias, self.activation)
+            rows = _TangentLayer.apply(rows, (n, n_in, r), layer.weight, layer.bias, self.activation)
         values, tangents = (rows @ self.last.weight.t()).split([n, n_in * r])
-        return values + self.last.bias, tangents.view(n_in, r, -1)
+        return values + self.last.bias, tangents.view(n_in, r, self.last.out_features)
 
 
 class _TangentLayer(torch.autograd.Function):
     """``a(W x + b)`` for values and ``a'(W x + b) * W t`` for tangents, differentiated by hand.
 
-    One product takes values (n, n_in) and, below them, tangents (d r, n_in) through the layer. A whole step is so twice
-    as fast as by autograd and the product rule; `torch.func.jacfwd` is the oracle in the tests.
+    One product takes values (n, n_in) and, below them, tangents (d r, n_in) through the layer. Two to three times
+    faster than letting autograd differentiate the product rule; `torch.func.jacfwd` is the oracle in the tests.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, n: int, r: int, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
+    def forward(
+        ctx: Any, rows: Tensor, sizes: tuple[int, int, int], weight: Tensor, bias: Tensor, activation: Activation
+    ) -> Tensor:
+        n, d, r = sizes
         pre = rows @ weight.t()  # (n + d r, n_out)
         value, slope = activation.value_and_slope(pre[:n].add_(bias))
-        pushed = pre[n:].view(-1, r, pre.shape[1])  # (d, r, n_out)
-        ctx.n, ctx.r, ctx.activation = n, r, activation
+        pushed = pre[n:].view(d, r, pre.shape[1])  # (d, r, n_out)
+        ctx.sizes, ctx.activation = sizes, activation
         ctx.save_for_backward(rows, weight, pre, slope)
         return torch.cat([value, (pushed * slope[:r]).flatten(0, 1)])
 
@@ -107,14 +110,14 @@ class _TangentLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, pre, slope = ctx.saved_tensors
-        n, r = ctx.n, ctx.r
-        grad_tangents, pushed = (part[n:].view(-1, r, part.shape[1]) for part in (grad, pre))
+        n, d, r = ctx.sizes
+        grad_tangents, pushed = (part[n:].view(d, r, part.shape[1]) for part in (grad, pre))
         curvature = ctx.activation.curvature(pre[:r], slope[:r])
         grad_pre = torch.empty_like(grad)
         torch.mul(grad[:n], slope, out=grad_pre[:n])
         grad_pre[:r].addcmul_((grad_tangents * pushed).sum(0), curvature)
         torch.mul(grad_tangents, slope[:r], out=grad_pre[n:].view_as(pushed))
-        return grad_pre @ weight, None, None, grad_pre.t() @ rows, grad_pre[:n].sum(0), None
+        return grad_pre @ weight, None, grad_pre.t() @ rows, grad_pre[:n].sum(0), None
 
 
 def _initialised_linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:

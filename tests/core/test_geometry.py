@@ -136,6 +136,16 @@ def test_hand_written_backward_agrees_with_autograd(activation: str) -> None:
         torch.testing.assert_close(got, expected)
 
 
+def test_pushforward_of_values_alone() -> None:
+    model = GeometricAutoencoder(5, hidden_dims=(8, 8), generator=torch.Generator().manual_seed(0))
+    z = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    values, tangents = model.decoder.pushforward(z, 0)
+    assert tangents.shape == (2, 0, 5)
+    torch.testing.assert_close(values, model.decoder(z))
+    (gradient,) = torch.autograd.grad(values.sum() + tangents.sum(), z)
+    torch.testing.assert_close(gradient, torch.autograd.grad(model.decoder(z).sum(), z)[0])
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slope_and_curvature_agree_with_autograd(activation: str) -> None:
     value, value_and_slope, curvature = ACTIVATIONS[activation]

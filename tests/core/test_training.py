@@ -256,6 +256,21 @@ def test_nearest_is_that_of_all_distances() -> None:
     assert torch.equal(nearest(x[:2]), torch.tensor([1, 0]))
 
 
+def test_gradient_of_the_contrast() -> None:
+    """Against autograd, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(12, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    partners = torch.tensor([5, 0, 7, 11])
+    got = torch.autograd.grad(contrast(z, partners, scale), (z, scale))
+    y = (z - z.mean(0).detach()) * scale.exp() / (z - z.mean(0)).detach().std()
+    kernel = 1 / (1 + (y[:4, None] - y[None]).square().sum(2))
+    kernel = torch.where(torch.eye(4, 12, dtype=torch.bool), 0, kernel)
+    by_hand = (kernel.sum(1) / kernel[torch.arange(4), partners]).log().mean()
+    for value, expected in zip(got, torch.autograd.grad(by_hand, (z, scale)), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
 @pytest.mark.parametrize("log_scale", [-50.0, 0.0, 20.0])
 def test_contrast_stays_finite(log_scale: float) -> None:
     """Cells at one place, far away, and a kernel much too narrow or wide."""
