@@ -76,7 +76,7 @@ def from_state(state: Mapping[str, Any]) -> GeometricAutoencoder:
         If the state is of a newer format, incomplete, of inconsistent shapes or not finite.
     """
     try:
-        version = int(state["format"])
+        version = int(_scalar(state["format"], "format"))
         if version <= FORMAT:
             return _from_state(state)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
@@ -115,7 +115,7 @@ def _architecture(stored: Mapping[str, Any], n_weights: int) -> dict[str, Any]:
     if activation not in ACTIVATIONS:
         msg = f"the activation {activation!r} is unknown"
         raise ValueError(msg)
-    sizes = {name: int(stored[name]) for name in ("n_features", "n_components")}
+    sizes = {name: int(_scalar(stored[name], name)) for name in ("n_features", "n_components")}
     widths = np.asarray(stored["hidden_dims"]).ravel()
     if len(widths) > n_weights:
         msg = f"there are {n_weights} weights for {len(widths)} layers"
@@ -212,7 +212,15 @@ def _of_shape(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarra
 
 
 def _positive(value: Any, name: str) -> float:
-    if not 0 < float(value) < np.inf:
+    number = float(_scalar(value, name))
+    if not 0 < number < np.inf:
         msg = f"{name} is {value}"
         raise ValueError(msg)
-    return float(value)
+    return number
+
+
+def _scalar(value: Any, name: str) -> Any:
+    if np.ndim(value):
+        msg = f"{name} is not a single number"
+        raise ValueError(msg)
+    return value

@@ -573,6 +573,7 @@ RESULTS = [
     Case("scale of 0", entry("model", "weights", "scale", value=np.float32(0)), get.model, *DAMAGED),
     Case("unit is text", entry("model", "unit", value="x"), origin, *DAMAGED),
     Case("unit is an array", entry("model", "unit", value=np.ones(3)), origin, *DAMAGED),
+    Case("unit is an array of one", entry("model", "unit", value=np.ones((1, 1))), origin, *DAMAGED),
     Case("a million layers", entry("model", "architecture", "hidden_dims", value=np.ones(10**6)), get.model, *DAMAGED),
     Case("layers of NaN", entry("model", "architecture", "hidden_dims", value=[np.nan, 8]), get.model, *DAMAGED),
     Case("no dimension", entry("model", "architecture", "n_components", value=0), get.model, *DAMAGED),
