@@ -33,8 +33,6 @@ from scgeoae.core.training import Recipe, Trainer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BATCHES = (125, 512, 1024, 4096)
-WIDTHS = (50, 2000)
 N_ROUNDS = 30
 RESAMPLING_NOISE = 0.1
 """Standard deviation of the noise on resampled cells, as a share of that of each component."""
@@ -65,6 +63,8 @@ def main() -> None:
     commands.add_parser("imports", help="import scgeoae after import scanpy, and the first call's overhead")
     for command in (steps_of, describe_of):
         command.add_argument("--device", default="cpu")
+    steps_of.add_argument("--features", default="50,2000", help="widths of the input with commas between")
+    steps_of.add_argument("--batches", default="125,512,1024,4096")
     calls_of.add_argument("--sizes", default="3000,68000", help="numbers of cells with commas between")
     calls_of.add_argument("--methods", default="ours,UMAP,t-SNE")
     calls_of.add_argument("--data", type=Path, help="folder of data sets")
@@ -77,12 +77,12 @@ def main() -> None:
     return None
 
 
-def steps(device: str) -> None:
+def steps(device: str, features: str, batches: str) -> None:
     """Milliseconds a step, loss, gradients and optimiser, and their ratios to the plain autoencoder's."""
     print("| features | batch | plain, ms | default | without contrast | regulariser on all cells | the paper's way |")
     print("|---|---|---|---|---|---|---|")
-    for n_features in WIDTHS:
-        for batch in BATCHES:
+    for n_features in map(int, features.split(",")):
+        for batch in map(int, batches.split(",")):
             kinds = {
                 "plain": our_step(n_features, batch, device, alpha=0.0, contrast_weight=0.0),
                 "default": our_step(n_features, batch, device),
