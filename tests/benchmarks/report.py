@@ -49,7 +49,7 @@ NOTE = (
 
 
 class Target(NamedTuple):
-    """A target of issue 5: the measure, the worst value that passes given those of the other methods, and in words."""
+    """A target: the measure, the worst value that passes given those of the other methods, and in words."""
 
     measure: str
     heading: str
