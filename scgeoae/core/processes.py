@@ -6,7 +6,7 @@ makes; outside of one, all of this does nothing.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,13 +35,20 @@ def owned(n: int) -> slice:
 
 
 def same_everywhere(value: object) -> bool:
-    """Whether all processes hold an equal value."""
+    """Whether all processes hold an equal value.
+
+    If not, no process returns before all know it: one that failed at once would leave the others without an answer.
+    """
     if world_size() == 1:
         return True
     values = [None] * world_size()
     with _talking():
         distributed.all_gather_object(values, value)
-    return all(other == values[0] for other in values)
+    alike = all(other == values[0] for other in values)
+    if not alike:
+        with suppress(RuntimeError):  # who has left this barrier may end before another one does, which knows as well
+            distributed.barrier()
+    return alike
 
 
 def owners(index: Tensor, n: int) -> Tensor:
