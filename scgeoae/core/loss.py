@@ -41,7 +41,7 @@ def loss(
     """
     points = z if between is None else torch.cat([between, z])
     k = len(points) - len(z)
-    decoded, tangents = model.decoder.pushforward(points, k + n_tangents)
+    decoded, tangents = model.decoder.pushforward(points, k + n_tangents, up_to_isometry=True)
     return Loss((decoded[k:] - x).square().sum(1), weighted_sum(weights, tangents))
 
 

@@ -199,7 +199,13 @@ class ResidualNetwork(DenseNetwork):
             value = value + self.activation.value(layer(value))
         return self.last(value)
 
-    def pushforward(self, x: Tensor, n_tangents: int | None = None) -> tuple[Tensor, Tensor]:
+    def pushforward(
+        self,
+        x: Tensor,
+        n_tangents: int | None = None,
+        *,
+        up_to_isometry: bool = False,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
         """Values (n, n_out) and the tangents (n_in, n_tangents, n_out) of the first rows."""
         r = len(x) if n_tangents is None else n_tangents
         value, slope = self.activation.value_and_slope(self.first(x))

@@ -136,6 +136,26 @@ def test_hand_written_backward_agrees_with_autograd(activation: str) -> None:
         torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("rank", [9, 3])
+def test_tangents_up_to_isometry(rank: int) -> None:
+    """In fewer coordinates, with the metric and the gradients of those in all, also for a last layer of low rank."""
+    generator = torch.Generator().manual_seed(2)
+    model = GeometricAutoencoder(30, hidden_dims=(9, 7), generator=generator).double()
+    with torch.no_grad():
+        model.decoder.last.weight[:, rank:] = model.decoder.last.weight[:, :1]
+    z = torch.randn(12, 2, dtype=torch.float64, generator=generator, requires_grad=True)
+    weights = {"area": 1.0, "isometry": 0.5, "conformal": 0.2}
+    inputs = [z, *model.decoder.parameters()]
+    seen = []
+    for up_to_isometry, n_coordinates in ((False, 30), (True, 9)):
+        value, tangents = model.decoder.pushforward(z, 10, up_to_isometry=up_to_isometry)
+        assert tangents.shape == (2, 10, n_coordinates)
+        loss = value.square().mean() + weighted_sum(weights, tangents)
+        seen.append([geometry.metric(tangents), loss, *torch.autograd.grad(loss, inputs)])
+    for plain, fast in zip(*seen, strict=True):
+        torch.testing.assert_close(fast, plain)
+
+
 def test_pushforward_of_values_alone() -> None:
     model = GeometricAutoencoder(5, hidden_dims=(8, 8), generator=torch.Generator().manual_seed(0))
     z = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), requires_grad=True)
