@@ -69,6 +69,7 @@ def main() -> None:
     calls_of.add_argument("--methods", default="ours,UMAP,t-SNE")
     calls_of.add_argument("--data", type=Path, help="folder of data sets")
     calls_of.add_argument("--set", default="pbmc68k_reduced", help="set whose cells are resampled")
+    calls_of.add_argument("--limit", type=float, help="seconds after which a call is ended")
     describe_of.add_argument("--cells", type=int, default=1_000_000)
     arguments = vars(parser.parse_args())
     {"steps": steps, "calls": calls, "describe": describe_cells, "imports": imports}[arguments.pop("command")](
@@ -144,7 +145,7 @@ def interleaved(kinds: dict[str, Callable[[], None]], device: str) -> dict[str, 
     return {name: float(np.percentile(values, 25)) for name, values in seconds.items()}
 
 
-def calls(sizes: str, methods: str, data: Path | None, set: str) -> None:
+def calls(sizes: str, methods: str, data: Path | None, set: str, limit: float | None) -> None:
     """Seconds and memory of whole calls, each in a process of its own after a small first call."""
     X, _ = datasets.load(set, data)
     print("| cells | method | seconds | memory, MB |\n|---|---|---|---|")
@@ -155,9 +156,14 @@ def calls(sizes: str, methods: str, data: Path | None, set: str) -> None:
             for method in methods.split(","):
                 threads = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))
                 command = [sys.executable, "-W", "ignore", __file__, "--worker", method, str(file), str(answer)]
-                subprocess.run(command, check=True, env=os.environ | {"NUMBA_NUM_THREADS": threads})
-                seconds, memory = json.loads(answer.read_text())
-                print(f"| {size:,} | {method} | {seconds:.1f} | {memory:.0f} |", flush=True)
+                try:
+                    environment = os.environ | {"NUMBA_NUM_THREADS": threads}
+                    subprocess.run(command, check=True, env=environment, timeout=limit)
+                except subprocess.TimeoutExpired:
+                    print(f"| {size:,} | {method} | more than {limit:.0f} | |", flush=True)
+                else:
+                    seconds, memory = json.loads(answer.read_text())
+                    print(f"| {size:,} | {method} | {seconds:.1f} | {memory:.0f} |", flush=True)
 
 
 def worker(method: str, file: str, answer: str) -> None:
@@ -169,19 +175,23 @@ def worker(method: str, file: str, answer: str) -> None:
         baselines.warm_up()
     else:
         scoring.ours({"n_steps": 10})(X[:500], X[:5], seed=0)
-    call = {"UMAP": baselines.umap, "t-SNE": baselines.tsne}.get(method, geometric_ae)
+    call = {"UMAP": baselines.umap, "t-SNE": baselines.tsne}.get(method) or geometric_ae(scoring.VARIANTS[method])
     scoring.reset_peak_memory()
     before = scoring.peak_memory()
     seconds = call(X, X[:5], seed=0).seconds
     Path(answer).write_text(json.dumps([seconds, scoring.peak_memory() - before]))
 
 
-def geometric_ae(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> baselines.Embedding:
-    """The default call and nothing else."""
-    adata = ad.AnnData(obsm={"X_pca": X_train})
-    start = time.perf_counter()
-    scgeoae.tl.geometric_ae(adata, rng=seed)
-    return baselines.Embedding(adata.obsm["X_geoae"], None, time.perf_counter() - start)
+def geometric_ae(arguments: dict[str, Any]) -> Callable[..., baselines.Embedding]:
+    """The call and nothing else."""
+
+    def call(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> baselines.Embedding:
+        adata = ad.AnnData(obsm={"X_pca": X_train})
+        start = time.perf_counter()
+        scgeoae.tl.geometric_ae(adata, rng=seed, **arguments)
+        return baselines.Embedding(adata.obsm["X_geoae"], None, time.perf_counter() - start)
+
+    return call
 
 
 def describe_cells(cells: int, device: str) -> None:
