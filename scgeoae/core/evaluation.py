@@ -163,7 +163,7 @@ def _compact(model: GeometricAutoencoder) -> GeometricAutoencoder:
     """A float64 copy with the same pullback metric, but no more outputs than its last layer has inputs.
 
     Where that layer widens, to genes say, its outputs are replaced by their coordinates in an orthonormal basis of what
-    it can reach: 1.7 times faster for 2,000 genes.
+    it can reach.
     """
     exact = _in_float64(model)
     last = exact.decoder.last

@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: neighbours": {"neighbors_weight": 0.02},
     "ours: 200 steps": {"n_steps": 200},
     "ours: 300 steps": {"n_steps": 300},
-    "ours: 300 steps, rate .1": {"n_steps": 300, "learning_rate": 0.1},
+    "ours: quick": {"n_steps": 300, "learning_rate": 0.1},
     "ours: 500 steps": {"n_steps": 500},
     "ours: 4 x 256, 3000 steps": {"hidden_dims": (256,) * 4, "n_steps": 3000},
     "ours: isometry": {"regularizer": "isometry"},

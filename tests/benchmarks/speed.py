@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N_ROUNDS = 30
-RESAMPLING_NOISE = 0.1
-"""Standard deviation of the noise on resampled cells, as a share of that of each component."""
+RESAMPLING_NOISE = 0.7
+"""Standard deviation of the noise on resampled cells, as a share of that of each component: so much that copies of a
+cell lie hardly closer than other cells do. With less the neighbour graph falls into a piece for each cell, and UMAP is
+held up, or ended, by placing the pieces."""
 RECIPE = Recipe(
     alpha=0.2,
     regularizer={"area": 1.0, "conformal": 0.3},
