@@ -89,6 +89,12 @@ def launch(tmp_path: Path, size: int, arguments: dict) -> list[subprocess.Comple
     ]
 
 
+def assert_all_refuse(done: list[subprocess.CompletedProcess], message: str) -> None:
+    for each in done:
+        assert each.returncode == 1, each.stderr
+        assert message in each.stderr
+
+
 @pytest.mark.parametrize(
     ("size", "further"), [(2, {"streamed": True}), (3, {"neighbors_weight": 0.05, "regularizer": {"isometry": 1.0}})]
 )
@@ -120,9 +126,7 @@ def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int
 @pytest.mark.parametrize("what", ["values", "cells", "features", "arguments", "versions"])
 def test_processes_that_do_not_train_alike(tmp_path: Path, what: str) -> None:
     done = launch(tmp_path, 2, {"n_steps": 3, "differ": what})
-    for each in done:
-        assert each.returncode == 1, each.stderr
-        assert "do not train alike" in each.stderr
+    assert_all_refuse(done, "do not train alike")
 
 
 def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
@@ -138,6 +142,4 @@ def test_a_checkpoint_that_not_all_processes_see(tmp_path: Path) -> None:
     arguments = {"n_steps": 5, "hidden_dims": [8]}
     scgeoae.tl.geometric_ae(sc.datasets.pbmc68k_reduced(), **arguments, checkpoint=tmp_path / "state0")
     done = launch(tmp_path, 2, {**arguments, "checkpoint": str(tmp_path / "state"), "resume": True, "apart": True})
-    for each in done:
-        assert each.returncode == 1, each.stderr
-        assert "not all of them see the checkpoint" in each.stderr
+    assert_all_refuse(done, "not all of them see the checkpoint")

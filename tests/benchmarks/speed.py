@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import describe
 from scgeoae.core.rows import fit_scaling
 from scgeoae.core.training import Recipe, Trainer
+from scgeoae.tl._arguments import recipe, regularizer_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,20 +39,11 @@ RESAMPLING_NOISE = 0.7
 """Standard deviation of the noise on resampled cells, as a share of that of each component: so much that copies of a
 cell lie hardly closer than other cells do. With less the neighbour graph falls into a piece for each cell, and UMAP is
 held up, or ended, by placing the pieces."""
-RECIPE = Recipe(
-    alpha=0.2,
-    regularizer={"area": 1.0, "conformal": 0.3},
-    regularizer_batch=64,
-    contrast_weight=0.03,
-    interpolation=0.5,
-    noise=0.35,
-    n_steps=1,
-    batch_size=512,
-    learning_rate=0.05,
-    weight_decay=0.0,
-    validation_fraction=0.0,
-    patience=None,
+RECIPE = recipe(
+    **{field.name: scoring.DEFAULTS[field.name] for field in fields(Recipe)}
+    | {"regularizer": regularizer_weights(None, 2), "n_steps": 1, "validation_fraction": 0.0}
 )
+"""The default training, one step of it."""
 
 
 def main() -> None:
