@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 __version__ = version("scgeoae")
-__all__ = ["get", "metrics", "pl", "read_model", "tl", "write_model"]
+__all__ = ["get", "metrics", "pl", "pp", "read_model", "tl", "write_model"]
 
 
 def __getattr__(name: str) -> Any:

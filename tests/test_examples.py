@@ -11,7 +11,7 @@ import scgeoae
 
 FUNCTIONS = {
     f"{module.__name__}.{name}": function
-    for module in (scgeoae.tl, scgeoae.get, scgeoae.pl, scgeoae.metrics)
+    for module in (scgeoae.pp, scgeoae.tl, scgeoae.get, scgeoae.pl, scgeoae.metrics)
     for name in module.__all__
     if inspect.isfunction(function := getattr(module, name))
 }
