@@ -40,10 +40,10 @@ def split_counts(
     Returns
     -------
     Two AnnData of the same cells and genes, in the same order, with copies of `obs` and `var`. Their `X` (n, g) hold
-    the counts, which add up to those of `adata`, with its type (dense or sparse) and dtype. `obsm`, `varm`, `obsp`, `varp`,
-    `layers`, `raw` and `uns` are left out, because they were computed from all counts; prepare both data sets anew,
-    from normalisation on. Columns of `obs` and `var` that were computed from all counts are kept as they are. Cells
-    that end without a count in one of the two are kept, with a warning: filter them out of both.
+    the counts, which add up to those of `adata`, with its type (dense or sparse) and dtype. `obsm`, `varm`, `obsp`,
+    `varp`, `layers`, `raw` and `uns` are left out, because they were computed from all counts; prepare both data sets
+    anew, from normalisation on. Columns of `obs` and `var` that were computed from all counts are kept as they are.
+    Cells that end without a count in one of the two are kept, with a warning: filter them out of both.
 
     Raises
     ------
