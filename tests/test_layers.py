@@ -43,6 +43,7 @@ def test_layer(path: Path) -> None:
         "core": ("anndata", "scanpy", "matplotlib", "pandas", "scgeoae.tl", "scgeoae.get", "scgeoae.pl"),
         "tl": ("matplotlib", "scgeoae.pl"),
         "pl": ("scgeoae.tl", "scgeoae._input"),
+        "pp": ("matplotlib", "torch", "scgeoae.tl", "scgeoae.pl", "scgeoae._input"),
         "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl"),
     }.get(layer, ())
     assert not {name for name in names if within(name, *forbidden)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -50,9 +51,10 @@ def split_counts(
     KeyError
         If there is no such layer.
     ValueError
-        If counts are negative, missing, not whole or masked, `share` is not between 0 and 1, or `adata` is backed.
+        If counts are negative, missing, not whole, masked, or too large for their dtype to be exact (above 2**24 for
+        float32); if `share` is not between 0 and 1; if `adata` is backed.
     TypeError
-        If the counts are not a numpy array or a CSR or CSC matrix of numbers.
+        If the counts are not a numpy array or a CSR or CSC matrix of numbers, or `share` is not a number.
 
     References
     ----------
@@ -71,19 +73,22 @@ def split_counts(
     True
     """
     counts = _counts(adata, layer)
-    if isinstance(share, bool) or not 0 < share < 1:
+    if not isinstance(share, Real):
+        msg = f"share must be a number, not {share!r}."
+        raise TypeError(msg)
+    if not 0 < float(share) < 1:
         msg = f"share must be between 0 and 1; it is {share!r}."
         raise ValueError(msg)
     generator = np.random.default_rng(rng)
     if sparse.issparse(counts):
         first, second = counts.copy(), counts.copy()
         first.data = _thinned(counts.data, share, generator)
-        second.data = counts.data - first.data
+        second.data = (counts.data - first.data).astype(counts.dtype, copy=False)
         for half in (first, second):
             half.eliminate_zeros()
     else:
         first = _thinned(counts, share, generator)
-        second = counts - first
+        second = (counts - first).astype(counts.dtype, copy=False)
     _warn_of_empty_cells(counts, first, second)
     first, second = (ad.AnnData(half, obs=adata.obs.copy(), var=adata.var.copy()) for half in (first, second))
     return first, second
@@ -107,16 +112,26 @@ def _counts(adata: AnnData, layer: str | None) -> Any:
     if is_sparse:
         counts = counts.copy()
         counts.sum_duplicates()
+    else:
+        counts = np.asarray(counts)
     values = counts.data if is_sparse else counts
+    largest = _largest(counts.dtype)
     for wrong, bad in {
         "missing or infinite": lambda: ~np.isfinite(values),
         "negative": lambda: values < 0,
+        f"above {largest}, too large to be exact": lambda: values > largest,
         "not whole": lambda: values != np.floor(values),
     }.items():
         if n_bad := np.count_nonzero(bad()):
             msg = f"{source} must hold raw counts; {n_bad} of its values are {wrong}. Pass the layer that holds counts."
             raise ValueError(msg)
     return counts
+
+
+def _largest(dtype: np.dtype[Any]) -> int:
+    """Up to here the type holds every count and the generator takes it."""
+    largest = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else int(np.iinfo(dtype).max)
+    return min(largest, 2**63 - 1)
 
 
 def _thinned(counts: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:

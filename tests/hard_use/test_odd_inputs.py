@@ -17,7 +17,7 @@ from hard_use.tools import BRIEF, Case, cells, check_results, frozen, parameters
 from scipy import sparse
 
 import scgeoae
-from scgeoae import get, metrics, pl, tl
+from scgeoae import get, metrics, pl, pp, tl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,6 +306,106 @@ def test_training(case: Case, tmp_path: Path) -> None:
     assert after["X"] == before["X"]
     assert after["layers"] == before["layers"]
     assert after["var"] == before["var"]
+
+
+def counts(change: Callable[[np.ndarray], Any] = np.asarray) -> Make:
+    """A changed matrix of counts as the layer `odd`."""
+    return layer(lambda matrix: change(np.floor(3 * np.abs(matrix))))
+
+
+def split(adata: AnnData, **arguments: Any) -> None:
+    """Halves that add up, of the same type, cells and genes."""
+    matrix = adata.layers["odd"]
+    halves = pp.split_counts(adata, layer="odd", **arguments)
+    for half in halves:
+        assert half.shape == adata.shape
+        assert half.X.dtype == matrix.dtype
+        assert sparse.issparse(half.X) == sparse.issparse(matrix)
+        assert half.X.min() == 0
+        assert half.X.sum() > 0
+        assert list(half.obs_names) == list(adata.obs_names)
+    total = halves[0].X + halves[1].X - matrix
+    assert (abs(total) if sparse.issparse(total) else np.abs(total)).max() == 0
+
+
+def split_share(share: Any) -> Callable[[AnnData], None]:
+    return lambda adata: split(adata, share=share)
+
+
+def split_x(adata: AnnData) -> Any:
+    return pp.split_counts(adata)
+
+
+SHARE = (ValueError, "share must be between 0 and 1")
+NO_COUNTS = (TypeError, "must be a numpy array or a CSR or CSC matrix of counts")
+
+SPLITS = [
+    Case("counts", counts(), split),
+    Case("counts in CSR, unsorted", counts(unsorted), split),
+    Case("counts in CSR, entries in two parts", counts(in_two_parts), split),
+    Case("counts in CSR, explicit zeros", counts(with_zeros), split),
+    Case("counts in CSR, long indices", counts(long_indices), split),
+    Case("counts in a CSR array", counts(sparse.csr_array), split),
+    Case("counts in CSC", counts(sparse.csc_matrix), split),
+    Case("counts, Fortran order", counts(np.asfortranarray), split),
+    Case("counts, not contiguous", counts(lambda m: np.repeat(m, 2, 1)[:, ::2]), split),
+    Case("counts, backwards", counts(lambda m: m[::-1, ::-1]), split),
+    Case("counts, read-only", counts(read_only), split),
+    Case("counts, broadcast", counts(lambda m: np.broadcast_to(m[:, :1], (60, 6))), split),
+    Case("counts of float16", counts(lambda m: m.astype(np.float16)), split),
+    Case("counts of float128", counts(lambda m: m.astype(np.longdouble)), split),
+    Case("counts, big-endian", counts(lambda m: m.astype(">f4")), split),
+    Case("counts of int8", counts(lambda m: m.astype(np.int8)), split),
+    Case("counts of uint64", counts(lambda m: m.astype(np.uint64)), split),
+    Case("counts of negative zeros", counts(lambda m: np.where(m == 0, np.float32(-0.0), m)), split),
+    Case("counts up to 2^24", counts(lambda m: np.where(m == m.max(), np.float32(2**24), m)), split),
+    Case("counts in a masked array, nothing masked", counts(np.ma.masked_array), split),
+    Case("counts in a view", lambda _: counts()(_)[::-2, 1:], split),
+    Case("counts of strange names", lambda _: (a := counts()(_), strange_names(a))[0], split),
+    Case("no cell, split", lambda _: ad.AnnData(np.zeros((0, 6))), split_x),
+    Case("no gene, split", lambda _: ad.AnnData(np.zeros((6, 0))), split_x),
+    Case("no counts, split", x(np.zeros_like), split_x),
+    Case("counts in a memory map", lambda folder: ad.AnnData(memory_map(folder, np.floor(cells().X ** 2))), split_x),
+    Case("negative counts", counts(lambda m: m - 1), split, ValueError, "values are negative"),
+    Case("counts of uint64 beyond int64", counts(lambda m: (m + 2.0**63).astype("u8")), split, ValueError, "too large"),
+    Case("counts beyond 2^24", counts(lambda m: m * np.float32(2**24)), split, ValueError, "above 16777216, too large"),
+    Case("NaN among counts", counts(with_nan), split, ValueError, "1 of its values are missing or infinite"),
+    Case("NaN among counts in CSR", counts(lambda m: sparse.csr_matrix(with_nan(m))), split, ValueError, "missing"),
+    Case("infinite count", counts(lambda m: np.where(m == m.max(), np.inf, m)), split, ValueError, "infinite"),
+    Case("fractions of counts", counts(lambda m: m / 2), split, ValueError, "values are not whole"),
+    Case("fractions of counts in CSC", counts(lambda m: sparse.csc_matrix(m / 2)), split, ValueError, "are not whole"),
+    Case("counts, logarithms", x(lambda m: np.log1p(np.abs(m))), split_x, ValueError, "X must hold raw counts"),
+    Case("masked counts", counts(lambda m: np.ma.masked_array(m, m > 2)), split, ValueError, "masked values"),
+    Case("counts of text", counts(lambda m: m.astype(str)), split, *NO_COUNTS),
+    Case("counts of bytes", counts(lambda m: m.astype("S8")), split, *NO_COUNTS),
+    Case("complex counts", counts(lambda m: m.astype(complex)), split, *NO_COUNTS),
+    Case("counts as objects", counts(lambda m: m.astype(object)), split, *NO_COUNTS),
+    Case("counts of days", counts(lambda m: m.astype(int).astype("timedelta64[D]")), split, *NO_COUNTS),
+    Case("booleans, split", counts(lambda m: m > 0), split, *NO_COUNTS),
+    Case("booleans in CSR, split", counts(lambda m: sparse.csr_matrix(m > 0)), split, *NO_COUNTS),
+    Case("X is None, split", lambda _: ad.AnnData(obs=cells().obs), split_x, *NO_COUNTS),
+    Case("backed, split", on_disk(change=np.floor), split_x, ValueError, "backed"),
+    Case("backed CSR, split", on_disk(change=sparse.csr_matrix), split_x, ValueError, "backed"),
+    Case("backed view, split", lambda folder: on_disk()(folder)[:40], split_x, ValueError, "backed"),
+    Case("layer not there, split", counts(), lambda a: pp.split_counts(a, layer="raw"), KeyError, r"holds \['odd'\]"),
+    *(Case(f"share {share}", counts(), split_share(share), *SHARE) for share in (0, 1, -0.5, 2, np.nan, np.inf, True)),
+    *(Case(f"share {share!r}", counts(), split_share(share), TypeError, "a number") for share in ("0.5", None, 0.5j)),
+    Case("seed below 0, split", counts(), lambda a: split(a, rng=-1), ValueError, "non-negative"),
+    Case("seed of text, split", counts(), lambda a: split(a, rng="x"), TypeError, "int"),
+]
+"""Counts that are split into halves."""
+
+
+@pytest.mark.parametrize("case", parameters(SPLITS))
+def test_splits(case: Case, tmp_path: Path) -> None:
+    adata = case.make(tmp_path)
+    before = frozen(adata)
+    if case.error is None:
+        case.call(adata)
+    else:
+        with pytest.raises(case.error, match=case.message):
+            case.call(adata)
+    assert frozen(adata) == before
 
 
 @functools.cache
