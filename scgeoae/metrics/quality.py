@@ -59,6 +59,7 @@ def embedding_quality(
     use_rep: str | None = None,
     n_pcs: int | None = None,
     layer: str | None = None,
+    other: AnnData | None = None,
     labels: str | None = None,
     k: int = 20,
     max_cells: int = 10_000,
@@ -69,6 +70,10 @@ def embedding_quality(
 
     The measures are those of this module, where their definitions are; `scgeoae.metrics.quality.MEASURES` names the
     better direction of each. What is computed from the data alone is computed once for all maps.
+
+    A map also shows the noise of the data that it was made from, and the measures reward it for that. With `other`,
+    maps are judged by other data of the same cells: maps of one half of the counts by the other half, which
+    `scgeoae.pp.split_counts` makes. Then only what both halves have in common counts.
 
     Parameters
     ----------
@@ -82,6 +87,10 @@ def embedding_quality(
         Use only the first columns of the `obsm`.
     layer
         Compare with this layer instead.
+    other
+        Other data of the same cells. `use_rep`, `n_pcs` and `layer` then choose from `other`; maps, labels and
+        decoders are those of `adata`. Cells are matched by name, in whatever order they are. Each cell of `adata` must
+        be in `other`; cells that only `other` has are left out.
     labels
         Column of `obs` with classes; cells without one do not count. `None` leaves out the measures of labels.
     k
@@ -111,7 +120,8 @@ def embedding_quality(
         If a map, the data or the labels are not there.
     ValueError
         If `bases` is empty or names a map twice, a map is constant or not finite, k is not below half the number of
-        cells, or the labels name one class.
+        cells, or the labels name one class; if cells of `adata` are not in `other`, or several cells of one of them
+        have the same name.
 
     References
     ----------
@@ -125,12 +135,23 @@ def embedding_quality(
     >>> table = scgeoae.metrics.embedding_quality(adata, ["pca", "umap"], labels="bulk_labels")
     >>> bool(table.loc["umap", "knn_recall"] > table.loc["pca", "knn_recall"])
     True
-    """
-    from .._input import choose_representation  # torch takes seconds to import: measures of arrays do without
 
+    Between cells that differ by noise alone a map shows distances, but they do not replicate.
+
+    >>> import anndata as ad, numpy as np
+    >>> counts = np.random.default_rng(0).poisson(5.0, size=(500, 20))
+    >>> first, second = scgeoae.pp.split_counts(ad.AnnData(counts))
+    >>> for half in (first, second):
+    ...     sc.pp.normalize_total(half)
+    ...     sc.pp.log1p(half)
+    ...     sc.pp.pca(half)
+    >>> same = scgeoae.metrics.embedding_quality(first, ["pca"])
+    >>> replicated = scgeoae.metrics.embedding_quality(first, ["pca"], other=second)
+    >>> same["spearman"].round(2).item(), replicated["spearman"].round(2).item()
+    (0.39, -0.01)
+    """
     names = _obsm_names(adata, bases)
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
-    X = _points(representation.matrix, representation.source)
+    X = _data(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     maps = [_map(adata, name) for name in names.values()]
     k = check_neighbors_below_half(k, adata.n_obs)
     max_cells = check_integer(max_cells, "max_cells", 3)
@@ -154,6 +175,33 @@ def _obsm_names(adata: AnnData, bases: Sequence[str]) -> dict[str, str]:
         msg = f"bases must name at least one map, and none of them twice; they are {list(bases)}."
         raise ValueError(msg)
     return names
+
+
+def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
+    """The data that the maps are to show, with the cells of `adata` as rows."""
+    from .._input import choose_representation  # torch takes seconds to import: measures of arrays do without
+
+    if other is None:
+        representation = choose_representation(adata, **choice)
+        return _points(representation.matrix, representation.source)
+    representation = choose_representation(_matched(adata, other), **choice)
+    return _points(representation.matrix, f"other.{representation.source}")
+
+
+def _matched(adata: AnnData, other: AnnData) -> AnnData:
+    """The cells of `adata` in `other`, in the order of `adata`."""
+    for name, cells in (("adata", adata.obs_names), ("other", other.obs_names)):
+        if n_equal := cells.duplicated(keep=False).sum():
+            msg = f"Cells are matched by name, but {n_equal} cells of {name} share theirs. Give each its own, in both."
+            raise ValueError(msg)
+    found = adata.obs_names.isin(other.obs_names)
+    if not found.all():
+        msg = (
+            f"{(~found).sum()} of the {adata.n_obs} cells of adata are not in other, such as "
+            f"{adata.obs_names[~found][0]!r}. Pass `adata[adata.obs_names.isin(other.obs_names)]`, those in both."
+        )
+        raise ValueError(msg)
+    return other if adata.obs_names.equals(other.obs_names) else other[adata.obs_names]
 
 
 def _points(values: Any, name: str) -> Any:

@@ -8,7 +8,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from hard_use.tools import frozen
 from helpers import QUICK
+from scipy import sparse
 
 import scgeoae
 from scgeoae import metrics
@@ -105,6 +107,94 @@ def test_duplicated_cells_give_finite_numbers(cells: AnnData) -> None:
     first = quality(twice, labels="group")
     assert np.isfinite(first.loc["chance", ["knn_recall", "kl_density_0.1", "stress"]].astype(float)).all()
     pd.testing.assert_frame_equal(first, quality(twice, labels="group"))
+
+
+@pytest.fixture
+def other(cells: AnnData, rng: np.random.Generator) -> AnnData:
+    """Other data of the same cells and of fifty more, in another order, in every field that can be chosen."""
+    order = rng.permutation(350)
+    names = np.append(cells.obs_names, [f"more {i}" for i in range(50)])[order]
+    x = np.vstack([cells.obsm["X_pca"] + rng.normal(size=(300, 6)), rng.normal(size=(50, 6))])[order]
+    x[order >= 300] = np.nan  # they do not count
+    adata = ad.AnnData(x - 1, obs=pd.DataFrame(index=names), obsm={"X_pca": x, "X_more": x[:, ::-1].copy()})
+    adata.layers["sparse"] = sparse.csr_matrix(np.exp(x))
+    return adata
+
+
+def in_order(cells: AnnData, other: AnnData) -> AnnData:
+    """The other data, by rows that were looked up one by one."""
+    rows = [list(other.obs_names).index(name) for name in cells.obs_names]
+    return other[rows].copy()
+
+
+def test_other_data(cells: AnnData, other: AnnData) -> None:
+    before = frozen(cells), frozen(other)
+    table = quality(cells, other=other, labels="group", k=15)
+    assert (frozen(cells), frozen(other)) == before
+    X = in_order(cells, other).obsm["X_pca"]
+    for basis, Z in (("pca", cells.obsm["X_pca"][:, :2]), ("chance", cells.obsm["X_chance"])):
+        row = table.loc[basis]
+        assert row["kl_density_0.1"] == pytest.approx(metrics.kl_density(X, Z))
+        assert row["knn_recall"] == pytest.approx(metrics.knn_recall(X, Z, k=15))
+        assert row["trustworthiness"] == pytest.approx(metrics.trustworthiness(X, Z, k=15))
+        np.testing.assert_allclose(row[["rnx_local", "rnx_global"]].astype(float), metrics.rnx_auc(X, Z))
+        assert row["spearman"] == pytest.approx(metrics.spearman(X, Z))
+        assert row["stress"] == pytest.approx(metrics.stress(X, Z))
+        assert row["knn_accuracy"] == pytest.approx(metrics.knn_accuracy(Z, cells.obs["group"], k=15))
+    assert list(table.columns) == list(quality(cells, labels="group").columns)
+
+
+@pytest.mark.parametrize("choice", [{}, {"use_rep": "X"}, {"use_rep": "X_more"}, {"n_pcs": 3}, {"layer": "sparse"}])
+def test_choices_are_those_of_other(cells: AnnData, other: AnnData, choice: dict) -> None:
+    whole = in_order(cells, other)
+    whole.obsm["X_map"] = cells.obsm["X_good"]
+    cells.obsm["X_map"] = cells.obsm["X_good"]
+    expected = quality(whole, ["map"], **choice)
+    pd.testing.assert_frame_equal(quality(cells, ["map"], other=other, **choice), expected)
+    del cells.obsm["X_pca"]
+    pd.testing.assert_frame_equal(quality(cells, ["map"], other=other, **choice), expected)
+
+
+@pytest.mark.usefixtures("allow_small_samples")
+@pytest.mark.parametrize("max_cells", [10_000, 200])
+def test_other_data_that_are_the_same(cells: AnnData, max_cells: int) -> None:
+    arguments = {"labels": "group", "max_cells": max_cells}
+    pd.testing.assert_frame_equal(quality(cells, other=cells, **arguments), quality(cells, **arguments))
+    shuffled = cells[np.random.default_rng(1).permutation(300)].copy()
+    pd.testing.assert_frame_equal(quality(cells, other=shuffled, **arguments), quality(cells, **arguments))
+
+
+def test_decoders_are_those_of_adata(mapped: AnnData) -> None:
+    other = ad.AnnData(obs=mapped.obs[[]], obsm={"X_pca": mapped.obsm["X_pca"][:, ::-1][:, :20].copy()})
+    names = ["log_det_variance", "det_p95_p5", "anisotropy"]
+    table = quality(mapped, ["geoae"], other=other)
+    assert table[names].notna().all(axis=None)
+    pd.testing.assert_frame_equal(table[names], quality(mapped, ["geoae"])[names])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda a: a[~a.obs_names.isin(["7", "9"])].copy(), ValueError, "2 of the 300 cells of adata .* such as '7'"),
+        (lambda a: ad.AnnData(obsm=dict(a.obsm), obs=pd.DataFrame(index=a.obs_names + "-1")), ValueError, "300 of the"),
+        (lambda a: a[:0].copy(), ValueError, "300 of the 300"),
+        (lambda a: ad.AnnData(obs=a.obs), KeyError, "X_pca"),
+        (lambda a: ad.AnnData(obs=a.obs, obsm={"X_pca": np.ones((350, 2))}), ValueError, r"other.obsm\['X_pca'\] are"),
+    ],
+)
+def test_bad_other(cells: AnnData, other: AnnData, change, error: type[Exception], message: str) -> None:
+    other = change(other)
+    with pytest.raises(error, match=message):
+        quality(cells, other=other)
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+@pytest.mark.parametrize("whose", ["adata", "other"])
+def test_names_that_several_cells_share(cells: AnnData, other: AnnData, whose: str) -> None:
+    changed = cells if whose == "adata" else other
+    changed.obs_names = ["twin", "twin", "twin", *changed.obs_names[3:]]
+    with pytest.raises(ValueError, match=f"3 cells of {whose} share theirs"):
+        quality(cells, other=other)
 
 
 def put(value: float, *, rows: slice = slice(3)):
