@@ -1,7 +1,8 @@
 """The data sets of the benchmark, all prepared alike.
 
 ``load(name)`` takes digits, pbmc68k_reduced and two structures that are made up, swiss_roll and tree, from anywhere;
-``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``.
+``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``. ``load_halves`` splits the counts of a set that has them and
+prepares each half by itself.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
 LABEL_COLUMNS = ("cell_type", "label", "bulk_labels")  # the first one found in `obs` is used
 POINT_ARRAYS = ("X", "m10k")  # the array read from an .npz file; m10k is the small mammoth
 IN_FILE_ORDER = ("mnist63k",)  # shuffled by its makers: `max_cells` takes the first ones
 MIN_COUNTS = {"xenium_breast": 10}  # cells with fewer counts are dropped
+MAX_PIXEL = 16  # of the digits: each pixel counts the black ones of 4 x 4
 N_GENES = 2000
 N_PCS = 50
 N_MADE = 3000  # points of each structure that is made up
@@ -31,6 +34,12 @@ def names(data_dir: str | Path | None = None) -> list[str]:
         return list(BUNDLED)
     files = sorted(Path(data_dir).iterdir())
     return [*BUNDLED, *(file.stem for file in files if _is_supported(file))]
+
+
+def names_with_counts(data_dir: str | Path | None = None) -> list[str]:
+    """Return the names that :func:`load_halves` takes; pbmc68k_reduced holds scaled expression and no counts."""
+    files = [] if data_dir is None else sorted(Path(data_dir).glob("*.h5ad"))
+    return ["digits", *(file.stem for file in files)]
 
 
 def load(
@@ -66,8 +75,45 @@ def load(
         return X[chosen], labels[chosen]
     h5ad = Path(data_dir) / f"{name}.h5ad"
     if h5ad.exists():
-        return _read_counts(h5ad, max_cells, seed)
+        adata = _read_counts(h5ad)
+        adata = adata[_choose(adata.n_obs, max_cells, seed)].copy()
+        return _components(adata), _labels(adata.obs)
     return _read_points(h5ad.with_suffix(".npz"), max_cells, seed)
+
+
+def load_halves(
+    name: str, data_dir: str | Path | None = None, *, max_cells: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Split the counts of a data set at random and prepare each half by itself, the choice of genes included.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names_with_counts`.
+    data_dir, max_cells
+        As of :func:`load`. The same cells are drawn for every seed.
+    seed
+        How the counts are split.
+
+    Returns
+    -------
+    first, second
+        Features of the cells that have counts in both halves, each of shape (n, D) and as :func:`load` returns them.
+    labels
+        As of :func:`load`, shape (n,).
+    """
+    import scgeoae
+
+    if name not in names_with_counts(data_dir):
+        msg = f"No data set with counts {name!r}. There are: {', '.join(names_with_counts(data_dir))}."
+        raise ValueError(msg)
+    adata = _digit_counts() if name == "digits" else _read_counts(Path(data_dir) / f"{name}.h5ad")
+    adata = adata[_choose(adata.n_obs, max_cells, 0)].copy()
+    halves = scgeoae.pp.split_counts(adata, rng=seed)
+    kept = np.all([np.asarray(half.X.sum(axis=1)).ravel() > 0 for half in halves], axis=0)
+    prepare = _half_pixels if name == "digits" else _components
+    first, second = (prepare(half[kept].copy()) for half in halves)
+    return first, second, _labels(adata.obs[kept])
 
 
 def split(n_cells: int, *, test_fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -92,10 +138,22 @@ def _choose(n_cells: int, max_cells: int | None, seed: int) -> np.ndarray | slic
 
 
 def _digits(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    adata = _digit_counts()
+    return (adata.X / MAX_PIXEL).astype(np.float32), adata.obs["label"].to_numpy()
+
+
+def _digit_counts() -> AnnData:
+    import anndata as ad
     from sklearn.datasets import load_digits
 
     pixels, digits = load_digits(return_X_y=True)
-    return (pixels / 16).astype(np.float32), digits.astype(object)
+    adata = ad.AnnData(pixels)
+    adata.obs["label"] = digits.astype(object)
+    return adata
+
+
+def _half_pixels(half: AnnData) -> np.ndarray:
+    return (half.X / (MAX_PIXEL / 2)).astype(np.float32)
 
 
 def _pbmc68k_reduced(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,13 +194,19 @@ def _read_points(file: Path, max_cells: int | None, seed: int) -> tuple[np.ndarr
     return X[chosen].astype(np.float32) / np.float32(scale), None if labels is None else labels[chosen]
 
 
-def _read_counts(file: Path, max_cells: int | None, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read raw counts and prepare them in the usual way, up to principal components."""
+def _read_counts(file: Path) -> AnnData:
+    """Read raw counts of the cells that have enough of them."""
     import scanpy as sc
 
     adata = sc.read_h5ad(file)
     sc.pp.filter_cells(adata, min_counts=MIN_COUNTS.get(file.stem, 0))
-    adata = adata[_choose(adata.n_obs, max_cells, seed)].copy()
+    return adata
+
+
+def _components(adata: AnnData) -> np.ndarray:
+    """Prepare raw counts in the usual way, up to principal components; `adata` is changed."""
+    import scanpy as sc
+
     sc.pp.filter_genes(adata, min_cells=3)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
@@ -151,7 +215,7 @@ def _read_counts(file: Path, max_cells: int | None, seed: int) -> tuple[np.ndarr
         adata = adata[:, adata.var["highly_variable"]].copy()
     sc.pp.scale(adata, max_value=10)
     sc.pp.pca(adata, n_comps=min(N_PCS, *(size - 1 for size in adata.shape)))
-    return adata.obsm["X_pca"].astype(np.float32), _labels(adata.obs)
+    return adata.obsm["X_pca"].astype(np.float32)
 
 
 def _labels(obs: pd.DataFrame) -> np.ndarray | None:

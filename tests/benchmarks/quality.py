@@ -1,6 +1,8 @@
 """Every method on every data set, with several seeds, into one table: run by hand.
 
 ``python tests/benchmarks/quality.py --data DIR --output results``
+
+With ``--replicate`` the counts are split into halves: maps are made from one and judged by the other.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -26,22 +29,20 @@ KEY = ["set", "method", "seed"]
 def main() -> None:
     arguments = parsed()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    table_file = arguments.output / "results.csv"
+    table_file = arguments.output / ("replicated.csv" if arguments.replicate else "results.csv")
     table = pd.read_csv(table_file) if table_file.exists() else pd.DataFrame(columns=[*KEY, "error"])
     seeds = range(arguments.seeds)
     for name in arguments.sets:
         jobs = list(product(seeds, arguments.methods))
         if arguments.resume:
             jobs = [job for job in jobs if not is_done(table, name, *job)]
-        if not jobs:
-            continue
-        X, labels = datasets.load(name, arguments.data, max_cells=arguments.max_cells)
         for seed, method in jobs:
+            X, other, labels = cells(name, arguments.data, arguments.max_cells, seed if arguments.replicate else None)
             row = {"set": name, "rna": is_rna(name, arguments.data), "method": method, "seed": seed}
-            row |= run(X, labels, method, seed, arguments.threads)
+            row |= run(X, other, labels, method, seed, arguments.threads)
             table = updated(table, row)
             table.to_csv(table_file, index=False)
-            (arguments.output / "results.md").write_text(report.markdown(table))
+            table_file.with_suffix(".md").write_text(report.markdown(table, replicated=arguments.replicate))
             told = row.get("error") or f"{row['seconds']:.1f} s"
             print(f"{name}, seed {seed}, {method}: {told}", flush=True)
 
@@ -56,9 +57,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     parser.add_argument("--threads", type=int, default=cores, help="threads of each method (default: %(default)s)")
-    parser.add_argument("--resume", action="store_true", help="leave out what results.csv holds without an error")
+    parser.add_argument("--resume", action="store_true", help="leave out what the table holds without an error")
+    parser.add_argument("--replicate", action="store_true", help="judge maps of half the counts by the other half")
     arguments = parser.parse_args()
-    for option, known in (("sets", datasets.names(arguments.data)), ("methods", scoring.METHODS)):
+    sets, methods = datasets.names(arguments.data), scoring.METHODS
+    if arguments.replicate:
+        sets, methods = datasets.names_with_counts(arguments.data), [*scoring.METHODS, report.REFERENCE]
+    for option, known in (("sets", sets), ("methods", methods)):
         given = getattr(arguments, option)
         chosen = known if given is None else given.split(",")
         unknown = [name for name in chosen if name not in known]
@@ -68,13 +73,27 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def run(X: np.ndarray, labels: np.ndarray | None, method: str, seed: int, threads: int) -> dict[str, object]:
+@lru_cache(maxsize=1)
+def cells(
+    name: str, data: Path | None, max_cells: int | None, split_seed: int | None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return the features of a set, with a seed those of half its counts and of the other half, and its labels."""
+    if split_seed is not None:
+        return datasets.load_halves(name, data, max_cells=max_cells, seed=split_seed)
+    X, labels = datasets.load(name, data, max_cells=max_cells)
+    return X, None, labels
+
+
+def run(
+    X: np.ndarray, other: np.ndarray | None, labels: np.ndarray | None, method: str, seed: int, threads: int
+) -> dict[str, object]:
     """Measure a method in a fresh process; a failure is a row with its error."""
     train, test = datasets.split(len(X), seed=seed)
     names = np.full(len(X), "") if labels is None else np.array(["" if x is None else str(x) for x in labels])
     with tempfile.TemporaryDirectory() as folder:
         data, job, row = (Path(folder) / name for name in ("data.npz", "job.json", "row.json"))
-        np.savez(data, X=X, labels=names, train=train, test=test)
+        further = {} if other is None else {"other": other}
+        np.savez(data, X=X, labels=names, train=train, test=test, **further)
         job.write_text(json.dumps({"method": method, "data": str(data), "seed": seed}))
         command = [sys.executable, "-W", "ignore", __file__, "--worker", str(job), str(row)]
         # Both, as numba's parallel loops set the number of OpenMP's threads, and so of torch's, to its own.

@@ -15,7 +15,7 @@ import baselines
 import numpy as np
 import scanpy as sc
 import torch
-from baselines import Embedding, share_left
+from baselines import REFERENCE, Embedding, share_left
 
 import scgeoae
 
@@ -92,17 +92,21 @@ def work(job_file: str, row_file: str) -> None:
 
 
 def row_of(method: str, data: str, *, seed: int) -> dict[str, float]:
-    """Run a method on the arrays of an ``.npz`` file and measure what came of it."""
+    """Run a method on the arrays of an ``.npz`` file and measure what came of it, on `other` if that is there."""
     with np.load(data) as arrays:
         X, labels, train, test = (arrays[name] for name in ("X", "labels", "train", "test"))
+        other = arrays.get("other")
+    judges = {"train": None, "test": None} if other is None else {"train": other[train], "test": other[test]}
     fit = method_named(method, n_cells=len(train))
     reset_peak_memory()
     before = peak_memory()
     result = fit(X[train], X[test], seed=seed)
     used = peak_memory() - before
-    row = quality(X[train], result.train, labels[train], seed)
+    row = quality(X[train], result.train, labels[train], seed, other=judges["train"])
+    if other is not None and method != REFERENCE:
+        row["same_half_knn_recall"] = scgeoae.metrics.knn_recall(X[train], result.train, k=N_NEIGHBORS, rng=seed)
     if result.test is not None:
-        held_out = quality(X[test], result.test, None, seed)
+        held_out = quality(X[test], result.test, None, seed, other=judges["test"])
         row |= {f"held_out_{name}": held_out[name] for name in ("knn_recall", "trustworthiness")}
     row |= {"reconstruction": result.reconstruct_train, "held_out_reconstruction": result.reconstruct_test}
     row |= distortion(result) | {"seconds": result.seconds, "memory_mb": used, "threads": torch.get_num_threads()}
@@ -118,8 +122,9 @@ def method_named(name: str, *, n_cells: int) -> Callable[..., Embedding]:
         arguments = VARIANTS[name]
         ours({**arguments, "n_steps": WARM_UP_STEPS})(small, small, seed=0)
         return ours(arguments)
-    baselines.METHODS[name](small, small, seed=0)
-    return baselines.METHODS[name]
+    method = baselines.components if name == REFERENCE else baselines.METHODS[name]
+    method(small, small, seed=0)
+    return method
 
 
 def ours(arguments: dict[str, Any]) -> Callable[..., Embedding]:
@@ -156,14 +161,19 @@ def with_reconstruction(found: Embedding, model: Any, X_train: np.ndarray, X_tes
     return replace(found, test=test, reconstruct_train=left[0], reconstruct_test=left[1])
 
 
-def quality(X: np.ndarray, Z: np.ndarray, labels: np.ndarray | None, seed: int) -> dict[str, float]:
-    """Measure a map by :func:`scgeoae.metrics.embedding_quality`, which ranks the neighbours in the data once."""
+def quality(
+    X: np.ndarray, Z: np.ndarray, labels: np.ndarray | None, seed: int, *, other: np.ndarray | None = None
+) -> dict[str, float]:
+    """Measure a map by :func:`scgeoae.metrics.embedding_quality`, or on `other` data of the same cells."""
     adata = ad.AnnData(obsm={"data": X, "map": Z})
+    judge = None if other is None else ad.AnnData(obsm={"data": other})
     column = None
     if labels is not None and len(set(labels) - {""}) > 1:
         column = "label"
         adata.obs[column] = [label or None for label in labels.tolist()]
-    table = scgeoae.metrics.embedding_quality(adata, ["map"], use_rep="data", labels=column, k=N_NEIGHBORS, rng=seed)
+    table = scgeoae.metrics.embedding_quality(
+        adata, ["map"], use_rep="data", other=judge, labels=column, k=N_NEIGHBORS, rng=seed
+    )
     return table.reindex(columns=FROM_TABLE).iloc[0].dropna().to_dict()
 
 
