@@ -1,4 +1,4 @@
-"""Expression of named genes, read in blocks of rows: dense, sparse or on disk, and never the whole at once."""
+"""Expression of genes chosen by name, dense, sparse or on disk, read in blocks of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from ._masks import refuse_masked
-from ._streams import Source, is_streamed, read
+from ._streams import Source, is_streamed
 from .core.projection import Projection, ValueRange
 
 if TYPE_CHECKING:
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from torch import Tensor
 
+    from ._input import Representation
+
 BLOCK_ENTRIES = 4_000_000
-"""Entries of a block, of all genes that are read: 32 MB of float64."""
+"""Entries of a block, with all columns that must be read: 32 MB of float64."""
 
 N_LISTED = 5
+"""Missing genes that a message names."""
+
 N_SAMPLED = 20
-"""Blocks on which the range of a reference on disk is found."""
+"""Blocks of a matrix on disk of which the range of its values is taken, where a sample is enough."""
 
 
 class Genes:
-    """Columns of `X` or of a layer, in the order of their names.
+    """The columns of `X` or of a layer that hold certain genes, in the order in which these are given.
 
     Parameters
     ----------
@@ -41,9 +45,9 @@ class Genes:
     Raises
     ------
     KeyError
-        If the layer is not there.
+        If the layer is missing.
     ValueError
-        If genes are missing, or twice there.
+        If genes are missing or names are not unique.
     """
 
     def __init__(self, adata: AnnData, names: np.ndarray, layer: str | None = None) -> None:
@@ -58,7 +62,7 @@ class Genes:
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop``, dense (stop - start, g)."""
-        return _dense(self.rows(start, stop))
+        return dense(self.rows(start, stop))
 
     def rows(self, start: int, stop: int) -> Any:
         """Rows ``start`` to ``stop`` as they are stored, dense or CSR."""
@@ -71,41 +75,41 @@ class Genes:
             where = slice(first, min(first + self.block_size, stop))
             yield where, self.block(where.start, where.stop)
 
-    def spread(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions and dense rows of at most about ``n`` cells, in runs spread evenly over all of them."""
+    def spread(self, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Dense rows of at most about ``n`` cells, in runs spread evenly over all cells."""
         n_cells = self.shape[0]
         run = min(self.block_size, 1_000)
         n_runs = -(-min(n, n_cells) // run)
         starts = np.arange(0, n_cells, run) if n >= n_cells else np.linspace(0, n_cells - run, n_runs).astype(int)
         for start in starts.tolist():
-            stop = min(start + run, n_cells)
-            yield np.arange(start, stop), self.block(start, stop)
+            where = slice(start, min(start + run, n_cells))
+            yield where, self.block(where.start, where.stop)
 
-    def value_range(self, *, sampled: bool = False) -> ValueRange:
-        """Range over all cells, or over a sample of those on disk; of an empty matrix 0 to 0.
+    def value_range(self) -> ValueRange:
+        """Range of the values of all cells; 0 to 0 if there are none.
 
         Raises
         ------
         ValueError
             If a value is missing or infinite.
         """
-        blocks = _slices(self.shape[0], self.block_size, sampled and is_streamed(self.matrix))
-        return _joined([_range(self.rows(block.start, block.stop), self.source) for block in blocks])
+        starts = range(0, self.shape[0], self.block_size)
+        return _joined([_range(self.rows(i, min(i + self.block_size, self.shape[0])), self.source) for i in starts])
 
 
 class ProjectedRows:
-    """Genes brought to the input of a model: rows for training and evaluation, see :class:`~scgeoae.core.rows.Rows`.
+    """The input of a model, computed from genes where it is read, see :class:`~scgeoae.core.rows.Rows`.
 
     Parameters
     ----------
     genes
         The genes of the projection, in its order.
     projection
-        How they become the input.
-    scaled
-        Whether they are scaled already.
+        How the input is computed from them.
     device
         Device of the model.
+    scaled
+        Whether the genes are scaled already.
     """
 
     chunk = 1
@@ -127,31 +131,27 @@ class ProjectedRows:
 
 
 def _joined(parts: list[ValueRange]) -> ValueRange:
-    """The range that holds all ``parts``; 0 to 0 if there are none."""
+    """Range of all ``parts`` together; 0 to 0 if there are none."""
     if not parts:
         return ValueRange(0.0, 0.0, whole=True)
     low, high, whole = zip(*parts, strict=True)
     return ValueRange(min(low), max(high), all(whole))
 
 
-def value_range(x: Any, source: str, *, sampled: bool = False) -> ValueRange:
-    """Range of a matrix, dense or sparse, or of a sample of one on disk; 0 to 0 if it is empty.
+def value_range(representation: Representation, *, sampled: bool = False) -> ValueRange:
+    """Range of the values of a data matrix, or of a sample of its rows if it is on disk; 0 to 0 if it is empty.
 
     Raises
     ------
     ValueError
         If a value is missing or infinite.
     """
-    size = max(1, BLOCK_ENTRIES // max(x.shape[1], 1))
-    blocks = _slices(x.shape[0], size, sampled and is_streamed(x))
-    return _joined([_range(read(x, block), source) for block in blocks])
-
-
-def _slices(n: int, size: int, sampled: bool) -> Iterator[slice]:  # noqa: FBT001
-    """Blocks of ``size`` rows: all of `n`, or `N_SAMPLED` spread over them."""
+    n, width = representation.matrix.shape
+    size = max(1, BLOCK_ENTRIES // max(width, 1))
     starts = range(0, n, size)
-    step = max(1, len(starts) // N_SAMPLED) if sampled else 1
-    return (slice(start, min(start + size, n)) for start in starts[::step])
+    step = max(1, len(starts) // N_SAMPLED) if sampled and is_streamed(representation.matrix) else 1
+    blocks = (representation.read(slice(start, min(start + size, n))) for start in starts[::step])
+    return _joined([_range(block, representation.source) for block in blocks])
 
 
 def _range(x: Any, source: str) -> ValueRange:
@@ -159,7 +159,7 @@ def _range(x: Any, source: str) -> ValueRange:
     if values.size == 0:
         return ValueRange(0.0, 0.0, whole=True)
     low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low) or not np.isfinite(high):  # NaN goes through both
+    if not np.isfinite(low) or not np.isfinite(high):  # where a value is NaN, both are
         msg = f"{source} holds missing or infinite values."
         raise ValueError(msg)
     if sparse.issparse(x) and values.size < np.prod(x.shape):
@@ -169,7 +169,7 @@ def _range(x: Any, source: str) -> ValueRange:
 
 def _columns(adata: AnnData, names: np.ndarray) -> np.ndarray:
     if not adata.var_names.is_unique:
-        msg = "The variable names are not unique: genes go by name. Run `adata.var_names_make_unique()`."
+        msg = "The variable names are not unique, but genes are matched by name. Run `adata.var_names_make_unique()`."
         raise ValueError(msg)
     columns = adata.var_names.get_indexer(names)
     missing = [str(name) for name in np.asarray(names)[columns < 0]]
@@ -186,7 +186,7 @@ def _columns(adata: AnnData, names: np.ndarray) -> np.ndarray:
 def _matrix(adata: AnnData, layer: str | None) -> Any:
     if layer is None:
         if adata.X is None:
-            msg = "adata.X is None: the genes are read from there."
+            msg = "adata.X is None, but expression is read from there."
             raise ValueError(msg)
         return adata.X
     if layer not in adata.layers:
@@ -196,9 +196,9 @@ def _matrix(adata: AnnData, layer: str | None) -> Any:
 
 
 def _readable(matrix: Any, source: str) -> Any:
-    """Something whose rows can be sliced: arrays, CSR, and datasets of these on disk."""
+    """Return the matrix in a form whose rows can be sliced: an array, CSR, or a data set of these on disk."""
     refuse_masked(matrix, source)
-    if getattr(matrix, "format", None) == "csc":  # on disk or not; its rows are scattered
+    if getattr(matrix, "format", None) == "csc":  # in memory or on disk; rows of a CSC matrix cannot be sliced
         matrix = (matrix if sparse.issparse(matrix) else matrix.to_memory()).tocsr()
     elif sparse.issparse(matrix):
         matrix = matrix.tocsr()
@@ -210,5 +210,6 @@ def _readable(matrix: Any, source: str) -> Any:
     return matrix
 
 
-def _dense(x: Any) -> np.ndarray:
+def dense(x: Any) -> np.ndarray:
+    """Return rows that were read, numpy array or CSR, as numpy array."""
     return x.toarray() if sparse.issparse(x) else np.asarray(x)

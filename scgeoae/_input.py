@@ -55,6 +55,11 @@ class Representation:
         """(n, D)."""
         return self.matrix.shape[0], len(self.features)
 
+    def read(self, rows: slice = slice(None)) -> Any:
+        """Rows (n, D), by default all of them, in memory: numpy array or CSR."""
+        part = read(self.matrix, rows)
+        return part if self.columns is None else part[:, self.columns]
+
     def rows(self, device: torch.device) -> Rows:
         """The matrix as float32 rows on ``device``."""
         if is_streamed(self.matrix):
@@ -123,7 +128,7 @@ def _from_expression(adata: AnnData, layer: str | None, mask_var: str | np.ndarr
         msg = "adata.X is None. Pass a layer or an obsm through use_rep."
         raise ValueError(msg)
     if not adata.var_names.is_unique:
-        msg = "The variable names are not unique: genes go by name. Run `adata.var_names_make_unique()`."
+        msg = "The variable names are not unique, but genes are matched by name. Run `adata.var_names_make_unique()`."
         raise ValueError(msg)
     chosen = _var_mask(adata, mask_var)
     matrix, source = (adata.X, "X") if layer is None else (adata.layers[layer], f"layers[{layer!r}]")

@@ -1,4 +1,4 @@
-"""What the reference's input was made of, so that new cells can be brought to it."""
+"""Store with a model how its input was made, so that it can be made of new cells too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
-from .._genes import Genes, value_range
-from .._streams import read
+from .._genes import Genes, dense, value_range
 from ..core.projection import Projection, Scaling, ValueRange
 
 if TYPE_CHECKING:
@@ -22,19 +21,43 @@ TOLERANCE = 1e-4
 standard deviation of Z. Measured: 2e-6 where X is what PCA saw, 4e-2 for a randomised PCA, more for anything else."""
 
 SAMPLE = 20_000
-"""Cells, in runs spread over all, on which the projection is tested; up to this many, all."""
+"""About how many cells, in runs spread evenly over all, are read of the expression; if there are fewer, all are."""
 
 
-class Moments(NamedTuple):
-    """Of the expression `X` (n, g) of sampled cells: mean by gene, largest value, how often it occurs."""
+class Sample(NamedTuple):
+    """Expression `X` (n, g) of sampled cells, as far as it is needed here.
 
+    Attributes
+    ----------
+    cells
+        Rows of the sampled cells, as slices.
+    products
+        ``X P`` (n, D) with the loadings `P`.
+    mean, low, high
+        Mean, smallest and largest value of each gene, (g,) float64.
+    n_largest
+        How many values equal the largest one of all genes.
+    whole
+        Whether all values are whole numbers.
+    """
+
+    cells: list[slice]
+    products: np.ndarray
     mean: np.ndarray
-    largest: float
-    hits: int
+    low: np.ndarray
+    high: np.ndarray
+    n_largest: int
+    whole: bool
+
+    def range_before(self, scaling: Scaling | None) -> ValueRange:
+        """Range of the values before they were scaled; scaling keeps the order of the values of a gene."""
+        if scaling is None:
+            return ValueRange(float(self.low.min()), float(self.high.max()), self.whole)
+        return ValueRange(float(scaling.undo(self.low).min()), float(scaling.undo(self.high).max()), whole=False)
 
 
 def remember_input(model: GeometricAutoencoder, adata: AnnData, representation: Representation) -> None:
-    """Keep with the model how its input came about: from genes, by a projection, or from an `obsm` by name.
+    """Store with the model how its input was made: from genes, by a projection of genes, or an `obsm` by its name.
 
     Parameters
     ----------
@@ -45,95 +68,107 @@ def remember_input(model: GeometricAutoencoder, adata: AnnData, representation: 
     representation
         What the model was trained on.
     """
-    model.features = representation.features
-    model.obsm_key = representation.obsm_key
+    model.features, model.obsm_key = representation.features, representation.obsm_key
     if representation.obsm_key is None:
         genes = Genes(adata, representation.features, representation.layer)
-        scaling, _ = _scaling(adata, genes)
+        sample = read_sample(genes)
+        scaling, _ = _scaling(adata, genes, sample)
         model.projection = Projection(genes.names, scaling=scaling, layer=representation.layer)
-        model.value_range = _range_before_scaling(genes, scaling)
+        model.value_range = sample.range_before(scaling)
         return
-    model.value_range = value_range(representation.matrix, representation.source, sampled=True)
     if representation.obsm_key == "X_pca":
-        found = pca_projection(adata, representation)
-        if found is not None:
-            model.projection, model.value_range = found
+        try:
+            model.projection, model.value_range = pca_projection(adata, representation)
+        except (KeyError, ValueError, TypeError) as error:
+            reason = error.args[0]
+            logg.info(f"    new cells can be mapped only by an obsm['X_pca'] in the same components: {reason}")
+        else:
+            return
+    model.value_range = value_range(representation, sampled=True)
 
 
-def pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange] | None:
-    """The projection that takes the genes to the principal ``components`` `Z` (n, D), if it reproduces them.
+def pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange]:
+    """Return the projection that takes the genes to the principal ``components`` `Z` (n, D).
 
     With the loadings `P` of ``varm['PCs']`` (NaN as 0) and ``o = mean(X P - Z)``, ``X P - o`` must be Z within
-    `TOLERANCE`. `X` is the layer that ``uns['pca']['params']`` names; its mask shows as zero loadings, and only genes
-    with a loading are kept.
+    `TOLERANCE`. `X` is the layer that ``uns['pca']['params']`` names. Only genes with a loading are kept: those that
+    the mask of the PCA left out have none.
 
     Returns
     -------
-    The projection and the range of the expression before scaling, or `None` where X, the loadings and Z do not belong
-    together (another X, Harmony) or X was scaled without centring, which later cannot be told from unscaled values.
+    The projection, and the range of the expression before scaling.
+
+    Raises
+    ------
+    KeyError
+        If the loadings or the layer are missing.
+    ValueError
+        If X, the loadings and Z do not belong together (another X, Harmony), names of genes are not unique, or X was
+        scaled without centring: in a query, such values look like unscaled ones.
     """
-    if "PCs" not in adata.varm or adata.varm["PCs"].shape[1] < components.shape[1]:
-        return None
-    try:
-        return _pca_projection(adata, components)
-    except (KeyError, ValueError, TypeError) as error:
-        logg.info(f"    to be mapped, new cells will need an obsm['X_pca'] in the same components: {error}")
-        return None
-
-
-def _pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange]:
-    """The same, or an error that says why not: no such layer, names that are not unique, X that is not what PCA saw."""
-    loadings = np.nan_to_num(np.asarray(adata.varm["PCs"])[:, : components.shape[1]]).astype(np.float32)
+    n_components = components.shape[1]
+    if "PCs" not in adata.varm or adata.varm["PCs"].shape[1] < n_components:
+        msg = f"Did not find .varm['PCs'] with the loadings of {n_components} components."
+        raise KeyError(msg)
+    loadings = np.nan_to_num(np.asarray(adata.varm["PCs"])[:, :n_components]).astype(np.float32)
     used = loadings.any(1)
     layer = dict(adata.uns.get("pca", {})).get("params", {}).get("layer")
     genes = Genes(adata, adata.var_names[used].to_numpy(dtype=object), layer)
-    offset, center, residual = _residual(genes, loadings[used], components)
-    if not residual <= TOLERANCE:
+    sample = read_sample(genes, loadings[used])
+
+    z = np.vstack([dense(components.read(rows)) for rows in sample.cells])
+    difference = sample.products - z  # (n, D)
+    spread = np.sqrt(z.var(0, dtype=np.float64).mean())
+    if not difference.std(0).max() <= TOLERANCE * spread:  # also where a value is missing
         msg = f"{genes.source} and varm['PCs'] do not reproduce obsm['X_pca']."
         raise ValueError(msg)
-    scaling, certain = _scaling(adata, genes)
+    scaling, certain = _scaling(adata, genes, sample)
     if not certain:
         msg = f"{genes.source} was scaled without centring."
         raise ValueError(msg)
-    values = _range_before_scaling(genes, scaling)
-    return Projection(genes.names, loadings[used], offset, center, scaling, layer), values
+    projection = Projection(genes.names, loadings[used], difference.mean(0), sample.mean, scaling, layer)
+    return projection, sample.range_before(scaling)
 
 
-def _residual(genes: Genes, loadings: np.ndarray, components: Representation) -> tuple[np.ndarray, np.ndarray, float]:
-    """`o` (D,), mean expression (g,), and the relative residual of ``X P - o = Z``."""
-    n, total, products, found = 0, np.zeros(len(loadings)), [], []
-    for index, x in genes.spread(SAMPLE):
-        wide = x.astype(np.float64)
-        n += len(index)
-        total += wide.sum(0)
-        z = np.asarray(read(components.matrix, slice(index[0], index[-1] + 1)))[:, : components.shape[1]]
-        found.append(z)
-        products.append(wide @ loadings - z)
-    difference = np.vstack(products)  # (n, D)
-    spread = np.sqrt(np.vstack(found).var(0, dtype=np.float64).mean())
-    return difference.mean(0), total / n, float(difference.std(0).max() / spread)
+def read_sample(genes: Genes, loadings: np.ndarray | None = None) -> Sample:
+    """Read the sampled cells once, and with ``loadings`` (g, D) multiply them; without, the products are (n, 0)."""
+    n_genes = genes.shape[1]
+    loadings = np.empty((n_genes, 0)) if loadings is None else loadings
+    cells, products, total = [], [], np.zeros(n_genes)
+    low, high, largest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf), -np.inf
+    n_largest, whole = 0, True
+    for rows, block in genes.spread(SAMPLE):
+        x = block.astype(np.float64)  # X P and o are large beside their difference
+        cells.append(rows)
+        products.append(x @ loadings)
+        total += x.sum(0)
+        low, high = np.minimum(low, x.min(0)), np.maximum(high, x.max(0))
+        before, largest = largest, high.max(initial=-np.inf)
+        n_largest = (n_largest if largest == before else 0) + int((x == largest).sum())
+        whole = whole and bool((x == np.rint(x)).all())
+    stacked = np.vstack(products)
+    return Sample(cells, stacked, total / len(stacked), low, high, n_largest, whole)
 
 
-def _scaling(adata: AnnData, genes: Genes) -> tuple[Scaling | None, bool]:
+def _scaling(adata: AnnData, genes: Genes, sample: Sample) -> tuple[Scaling | None, bool]:
     """How the genes were scaled, by ``var['mean']`` and ``var['std']``; and whether that is certain.
 
-    Negative values tell scaled from unscaled. Without any, the means by gene tell whether X was scaled without centring
-    (then nothing is certain) or whether `var` speaks of some other matrix.
+    Scaled values are negative in part. If none is, X was either scaled without centring or not scaled, and `var`
+    describes another matrix: the means of the genes show which.
     """
     stored = scaling_columns(adata, genes)
     if stored is None:
         return None, True
-    moments = _moments(genes)
     mean, std = stored
-    if genes.value_range(sampled=True).low < 0:
-        # no max_value is written by scanpy: a clipped matrix attains its largest value again and again
-        return Scaling(mean, std, moments.largest if moments.hits > 1 else None), True
-    unscaled, divided = (np.median(np.abs(moments.mean - guess)) for guess in (mean, mean / std))
+    if sample.low.min() < 0:
+        # scanpy does not store max_value: values that were clipped at it equal the largest one
+        return Scaling(mean, std, float(sample.high.max()) if sample.n_largest > 1 else None), True
+    unscaled, divided = (np.median(np.abs(sample.mean - guess)) for guess in (mean, mean / std))
     return None, bool(unscaled <= divided)
 
 
 def scaling_columns(adata: AnnData, genes: Genes) -> tuple[np.ndarray, np.ndarray] | None:
-    """``var['mean']`` and ``var['std']`` of the genes, each (g,) float64, where `sc.pp.scale` left them."""
+    """Return ``var['mean']`` and ``var['std']`` of the genes, each (g,) float64, where `sc.pp.scale` wrote them."""
     if not {"mean", "std"} <= set(adata.var.columns):
         return None
     try:
@@ -141,25 +176,3 @@ def scaling_columns(adata: AnnData, genes: Genes) -> tuple[np.ndarray, np.ndarra
     except (TypeError, ValueError):  # columns of these names that hold something else
         return None
     return (mean, std) if np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all() else None
-
-
-def _moments(genes: Genes) -> Moments:
-    n, total, largest, hits = 0, np.zeros(genes.shape[1]), -np.inf, 0
-    for index, x in genes.spread(SAMPLE):
-        n += len(index)
-        total += x.sum(0, dtype=np.float64)
-        top = float(x.max())
-        if top > largest:
-            largest, hits = top, 0
-        hits += int((x == largest).sum())
-    return Moments(total / n, largest, hits)
-
-
-def _range_before_scaling(genes: Genes, scaling: Scaling | None) -> ValueRange:
-    if scaling is None:
-        return genes.value_range(sampled=True)
-    low, high = np.inf, -np.inf
-    for _, x in genes.spread(SAMPLE):
-        before = scaling.undo(x)
-        low, high = min(low, float(before.min())), max(high, float(before.max()))
-    return ValueRange(low, high, whole=False)

@@ -109,7 +109,7 @@ def _obsm_rows(adata: AnnData, model: GeometricAutoencoder, device: torch.device
             "The reference holds no PCA projection: obsm['X_pca'] of the query is taken as it is. It must be in the "
             "components of the reference; a PCA of the query by itself is another space."
         )
-    values = value_range(representation.matrix, representation.source)
+    values = value_range(representation)
     _warn_of_range(values, model.value_range, representation.source, signed=False)
     return rows
 

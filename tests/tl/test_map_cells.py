@@ -16,6 +16,7 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
+from scgeoae._genes import Genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,6 +218,44 @@ def test_numbers_of_another_layer_are_not_taken_for_the_scaling_of_x(cells: AnnD
     projection = scgeoae.get.model(cells).projection
     assert projection is not None
     assert projection.scaling is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sample", [20_000, 200])
+def test_training_reads_the_genes_once(cells: AnnData, kind: Callable, sample: int, monkeypatch) -> None:
+    times_read = np.zeros(cells.n_obs, dtype=int)
+    rows = Genes.rows
+
+    def counted(self: Genes, start: int, stop: int) -> object:
+        times_read[start:stop] += 1
+        return rows(self, start, stop)
+
+    monkeypatch.setattr(Genes, "rows", counted)
+    monkeypatch.setattr("scgeoae.tl._projection.SAMPLE", sample)
+    monkeypatch.setattr("scgeoae._genes.BLOCK_ENTRIES", 50 * cells.n_vars)
+    kind(cells)
+    assert times_read.max() == 1
+    assert times_read.sum() == min(sample, cells.n_obs)
+
+
+@pytest.mark.parametrize("max_value", [None, 3])
+def test_range_before_scaling(cells: AnnData, max_value: float | None) -> None:
+    """The oracle undoes the scaling of every value."""
+    reference = on_scaled(cells, max_value)
+    model = scgeoae.get.model(reference)
+    before = reference.X * reference.var["std"].to_numpy() + reference.var["mean"].to_numpy()
+    assert model.value_range == (before.min(), before.max(), False)
+    assert model.projection.scaling.max_value == max_value
+
+
+def test_range_of_the_columns_in_use(cells: AnnData, rng: np.random.Generator, tmp_path: Path) -> None:
+    """A memory map is not cut to them."""
+    values = rng.normal(size=(cells.n_obs, 6)).astype(np.float32)
+    values[:, 4:] *= 100
+    np.save(tmp_path / "values.npy", values)
+    cells.obsm["X_other"] = np.load(tmp_path / "values.npy", mmap_mode="r")
+    model = scgeoae.get.model(trained(cells, use_rep="X_other", n_pcs=4))
+    assert model.value_range == (values[:, :4].min(), values[:, :4].max(), False)
 
 
 @pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes])
