@@ -183,9 +183,14 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
 
     if other is None:
         representation = choose_representation(adata, **choice)
-        return _points(representation.matrix, representation.source)
-    representation = choose_representation(_matched(adata, other), **choice)
-    return _points(representation.matrix, f"other.{representation.source}")
+        return _points(representation.read(), representation.source)
+    matched = _matched(adata, other)
+    try:
+        representation = choose_representation(matched, **choice)
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"In other: {error.args[0]}"
+        raise type(error)(msg) from error
+    return _points(representation.read(), f"other.{representation.source}")
 
 
 def _matched(adata: AnnData, other: AnnData) -> AnnData:

@@ -17,6 +17,8 @@ from scgeoae import metrics
 from scgeoae.metrics.quality import MEASURES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
 
@@ -155,6 +157,25 @@ def test_choices_are_those_of_other(cells: AnnData, other: AnnData, choice: dict
     pd.testing.assert_frame_equal(quality(cells, ["map"], other=other, **choice), expected)
 
 
+@pytest.mark.parametrize("kind", ["memory map", "dask", "dask of CSR"])
+@pytest.mark.parametrize("choice", [{}, {"n_pcs": 3}])
+def test_data_that_are_not_in_memory(cells: AnnData, choice: dict, kind: str, tmp_path: Path) -> None:
+    x = cells.obsm["X_pca"]
+    expected = quality(cells, ["good"], **choice)
+    if kind == "memory map":
+        np.save(tmp_path / "x.npy", x)
+        elsewhere = np.load(tmp_path / "x.npy", mmap_mode="r")
+    else:
+        elsewhere = pytest.importorskip("dask.array").from_array(x, chunks=(100, 6))
+        elsewhere = elsewhere.map_blocks(sparse.csr_matrix) if kind == "dask of CSR" else elsewhere
+    other = ad.AnnData(obs=cells.obs, obsm={"X_pca": elsewhere})
+    tables = [quality(cells, ["good"], other=other, **choice)]
+    cells.obsm["X_pca"] = elsewhere
+    tables.append(quality(cells, ["good"], **choice))
+    for table in tables:
+        pd.testing.assert_frame_equal(table, expected)
+
+
 @pytest.mark.usefixtures("allow_small_samples")
 @pytest.mark.parametrize("max_cells", [10_000, 200])
 def test_other_data_that_are_the_same(cells: AnnData, max_cells: int) -> None:
@@ -178,7 +199,7 @@ def test_decoders_are_those_of_adata(mapped: AnnData) -> None:
         (lambda a: a[~a.obs_names.isin(["7", "9"])].copy(), ValueError, "2 of the 300 cells of adata .* such as '7'"),
         (lambda a: ad.AnnData(obsm=dict(a.obsm), obs=pd.DataFrame(index=a.obs_names + "-1")), ValueError, "300 of the"),
         (lambda a: a[:0].copy(), ValueError, "300 of the 300"),
-        (lambda a: ad.AnnData(obs=a.obs), KeyError, "X_pca"),
+        (lambda a: ad.AnnData(obs=a.obs), KeyError, r"In other: Did not find .obsm\['X_pca'\]"),
         (lambda a: ad.AnnData(obs=a.obs, obsm={"X_pca": np.ones((350, 2))}), ValueError, r"other.obsm\['X_pca'\] are"),
     ],
 )
