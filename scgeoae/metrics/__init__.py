@@ -1,5 +1,7 @@
 """
-How good is a map? Arrays in, numbers out, each with its definition, range, direction and chance value.
+Measures of the quality of a map: functions that take arrays and return numbers.
+
+The docstring of each gives its definition, its range, whether higher or lower is better, and the value of a random map.
 
 X is the data, shape (cells, features); Z is the map, shape (cells, map dimensions), with the same cells in the same
 order. Only `rmse` depends on the scale of the map.

@@ -1,4 +1,4 @@
-"""Validation of what a caller passes to a measure: everything here raises before any work is done."""
+"""Check the arguments of the measures, before anything is computed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _check_finite(values: npt.NDArray[np.float64], name: str) -> None:
 
 
 def as_pair(X: PointsLike, Z: PointsLike) -> tuple[Any, Any]:
-    """Return the data and the map as checked by `as_points`, of equally many cells."""
+    """Return the data and the map, checked by `as_points` and to have the same number of cells."""
     data, embedding = as_points(X, "X"), as_points(Z, "Z")
     if data.shape[0] != embedding.shape[0]:
         msg = f"X and Z must have the same cells as rows, but X has {data.shape[0]}, Z {embedding.shape[0]} rows."
@@ -57,7 +57,7 @@ def as_pair(X: PointsLike, Z: PointsLike) -> tuple[Any, Any]:
 
 
 def check_varies(points: Any, name: str, measure: str) -> None:
-    """Raise if all points coincide, which leaves the measure without a definition."""
+    """Raise if all points are equal, because the measure is undefined then."""
     spread = float((points.max(axis=0) - points.min(axis=0)).max())
     if spread**2 == 0:
         msg = f"{measure} is undefined: all points of {name} are equal."
@@ -81,7 +81,7 @@ def check_integer(value: int, name: str, minimum: int) -> int:
 
 
 def check_neighbors(k: int, n_cells: int) -> int:
-    """Return the number of neighbours, checked to be one that `n_cells` cells have."""
+    """Return the number of neighbours, checked to be smaller than the number of cells."""
     n_neighbors = check_integer(k, "k", 1)
     if n_neighbors >= n_cells:
         msg = f"k must be smaller than the number of cells, but k is {n_neighbors} and there are {n_cells} cells."
@@ -129,9 +129,8 @@ def as_labelled(Z: PointsLike, labels: Sequence[Any] | npt.ArrayLike) -> tuple[A
     points = as_points(Z, "Z")
     points = points.toarray() if sparse.issparse(points) else points
     refuse_masked(labels, "labels")
-    values: Any = (
-        labels if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
-    )  # "nan" must not become a class
+    # without `object`, numpy turns a missing label among texts into the text "nan"
+    values: Any = labels if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
     if np.shape(values) != (points.shape[0],):
         msg = f"labels must have one entry per cell, shape ({points.shape[0]},), but their shape is {np.shape(values)}."
         raise ValueError(msg)

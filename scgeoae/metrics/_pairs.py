@@ -1,4 +1,4 @@
-"""Pairs of distances, in the data and on the map: all pairs of cells in blocks, or a random sample of pairs."""
+"""Distances of pairs of cells, in the data and on the map: of all pairs, in blocks, or of a random sample of pairs."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ class PairedDistances:
 
 def squared_blocks(several: Sequence[PairedDistances]) -> Iterator[list[npt.NDArray[np.float64]]]:
     """
-    Yield the squared distances of all pairs of cells once, in the data and on several maps of these data.
+    Yield the squared distances of all pairs of cells, in the data and on several maps of these data.
 
-    Those in the data, the larger part of the work, are computed once. Each array has the shape (pairs of the block,).
+    Those in the data take most of the time and are computed once for all maps. Each array has the shape (pairs of the
+    block,).
     """
     data = several[0].data
     for rows in row_blocks(np.arange(data.n_cells), data.n_cells):
@@ -71,14 +72,14 @@ def squared_blocks(several: Sequence[PairedDistances]) -> Iterator[list[npt.NDAr
 
 def pair_distances(X: Any, Z: Any, *, max_cells: int, rng: Random) -> PairedDistances:
     """
-    Pair the distances in the data with those on the map, once for all measures.
+    Return the distances in the data and on the map, from which all measures of distances are computed.
 
     Parameters
     ----------
     X, Z
         Data and map as `as_pair` returns them, shapes (cells, features) and (cells, map dimensions).
     max_cells
-        Above so many cells a random sample of pairs stands for all, `100 * max_cells` of them.
+        If there are more cells, a random sample of `100 * max_cells` pairs is used.
     rng
         Seed or generator for the sample.
     """
@@ -88,7 +89,7 @@ def pair_distances(X: Any, Z: Any, *, max_cells: int, rng: Random) -> PairedDist
 def pair_distances_of_several(
     X: Any, embeddings: Sequence[Any], *, max_cells: int, rng: Random
 ) -> list[PairedDistances]:
-    """Pair the distances in the data with those on several maps of the same cells, over the same pairs."""
+    """Return the distances in the data and on several maps of the same cells, of the same pairs."""
     max_cells = check_integer(max_cells, "max_cells", 3)
     generator = np.random.default_rng(rng)
     data, maps = prepare(X), [prepare(Z) for Z in embeddings]

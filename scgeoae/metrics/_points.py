@@ -14,17 +14,18 @@ from sklearn.metrics import euclidean_distances
 from ._sampling import BLOCK_BYTES
 
 MAX_FEATURES_FOR_DIFFERENCES = 100
-"""Up to so many features distances are sums of squared differences; above, they come from scalar products."""
+"""Up to this many features, distances are sums of squared differences; with more, they come from scalar products."""
 
 
 @dataclass(frozen=True)
 class Points:
     """
-    Cells whose distances are wanted.
+    Cells, and the distances between them.
 
-    With few features (any map, principal components) distances are summed from squared differences: equal cells are
-    at distance 0 exactly, and the result does not depend on the blocks. With many, or sparse ones, they are computed
-    as `|x|^2 + |y|^2 - 2 x.y`, which is much faster but rounds; what is within rounding of 0 is set to 0.
+    With few features (any map, principal components) squared distances are sums of squared differences: those of equal
+    cells are exactly 0, and the result does not depend on the blocks. With many features, or sparse ones, they are
+    computed as `|x|^2 + |y|^2 - 2 x.y`, which is much faster but has rounding errors; squared distances within the
+    rounding error of 0 are set to 0.
 
     Parameters
     ----------
@@ -86,8 +87,8 @@ def prepare(values: Any) -> Points:
     """
     Make `Points` of a checked array or CSR matrix.
 
-    Dense values are moved so that the median cell lies at the origin: the median, because with one cell very far
-    away the mean would leave all others far from the origin, where scalar products lose digits.
+    Dense values are shifted so that the median of each feature is 0, because scalar products of points far from the
+    origin lose digits. The mean is not used, because a single cell that is very far away shifts it.
     """
     if not sparse.issparse(values):
         values = values - np.median(values, axis=0)

@@ -1,4 +1,4 @@
-"""Spearman's correlation of two long series of numbers, without keeping or sorting them."""
+"""Spearman's correlation of two long series of numbers, without storing or sorting them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ N_LEVELS = OCTAVES << FRACTION_BITS
 @dataclass(frozen=True)
 class Levels:
     """
-    A scale of numbered levels for numbers from 0 to a bound: 2^16 in each of the 64 octaves below the bound.
+    Numbered levels for numbers from 0 to a bound: 2^16 in each of the 64 octaves below the bound.
 
-    A number is rounded down to 16 binary digits after the first. What is more than 64 octaves below the bound is on
-    level 0. The first bits of a float64 that is not negative, read as an integer, number such levels already.
+    A number is rounded down to 16 binary digits after the first. Numbers more than 64 octaves below the bound are on
+    level 0. The leading bits of a float64 that is not negative, read as an integer, are the number of its level, up to
+    a constant.
     """
 
     bound: float
@@ -53,7 +54,7 @@ def spearman_of_blocks(blocks: Callable[[], Iterable[Series]], bounds: Sequence[
     Parameters
     ----------
     blocks
-        Starts a pass: yields one array per series, each of shape (numbers of the block,), not negative.
+        Called once for each pass; yields one array per series, each of shape (numbers of the block,), not negative.
     bounds
         Upper bounds on the numbers of each series.
     """

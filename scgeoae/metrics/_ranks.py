@@ -1,4 +1,4 @@
-"""Neighbour ranks of the data and of the map: what every measure of neighbourhoods is computed from."""
+"""Ranks of neighbours in the data and on the map, from which all measures of neighbourhoods are computed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RankComparison:
     Parameters
     ----------
     n_cells
-        Number of all cells, among which neighbours are sought.
+        Number of all cells, among which neighbours are searched for.
     map_ranks
         Rank on the map of the first, second, ... neighbour in the data, shape (sampled cells, k).
     data_ranks
@@ -44,14 +44,14 @@ class RankComparison:
 
 def compare_ranks(X: Any, Z: Any, k: int, *, max_cells: int, rng: Random) -> RankComparison:
     """
-    Rank the neighbours in the data and on the map, once for all measures.
+    Rank the neighbours in the data and on the map.
 
     Parameters
     ----------
     X, Z
         Data and map as `as_pair` returns them, shapes (cells, features) and (cells, map dimensions).
     k
-        Number of neighbours whose ranks are kept: the largest that any measure needs.
+        Number of neighbours whose ranks are returned: the largest number that a measure needs.
     max_cells, rng
         See `sample_cells`.
     """
@@ -61,7 +61,7 @@ def compare_ranks(X: Any, Z: Any, k: int, *, max_cells: int, rng: Random) -> Ran
 def compare_ranks_of_several(
     X: Any, embeddings: Sequence[Any], k: int, *, max_cells: int, rng: Random
 ) -> list[RankComparison]:
-    """Compare several maps of the same cells; those in the data, the larger part of the work, are ranked once."""
+    """Compare several maps of the same cells; neighbours in the data take most of the time and are ranked once."""
     data, maps = prepare(X), [prepare(Z) for Z in embeddings]
     cells = sample_cells(data.n_cells, max_cells, rng)
     tables = _auc_tables(data.n_cells)
@@ -112,9 +112,9 @@ def _order_keys(points: Points, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.in
     """
     Integers that sort the cells by distance, and equally distant ones by row number, shape (rows, cells).
 
-    A float64 that is not negative sorts as its bits do, read as an integer. Its last bits are replaced by the row
-    number of the cell: 14 of 52 for 10,000 cells, so that squared distances which agree to about 11 digits count as
-    equal (9 digits for a million cells). The cell itself comes first, also before its duplicates.
+    Numbers that are not negative are in the same order as their bits, read as integers. The last bits are replaced by
+    the row number of the cell: 14 of 52 for 10,000 cells, so that squared distances which agree to about 11 digits
+    count as equal (9 digits for a million cells). The cell itself comes first, before cells with the same coordinates.
     """
     keys = points.squared_distances(rows).view(np.int64)
     keys &= ~_index_mask(points.n_cells)
@@ -145,7 +145,7 @@ class _AucTable:
 
 
 def _auc_tables(n_cells: int) -> tuple[_AucTable, _AucTable]:
-    """Make the tables of the local and the global area: K weighted by 1/K, and all K alike."""
+    """Make the tables of the local and the global area: K weighted by 1/K, and all K equally."""
     sizes = np.arange(1, n_cells - 1, dtype=np.float64)  # K = 1, ..., n - 2
     return _auc_table(sizes, 1 / sizes, n_cells), _auc_table(sizes, np.ones_like(sizes), n_cells)
 

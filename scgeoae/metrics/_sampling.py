@@ -1,4 +1,4 @@
-"""Which cells a measure looks at, and how far the average over them can be trusted."""
+"""Samples of cells, and standard errors of the measures that are computed from them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BLOCK_BYTES = 16 * 2**20
-"""Largest size of one array of distances between a block of cells and all cells. A few are held at a time."""
+"""Largest size of one array of distances between a block of cells and all cells. A few are in memory at a time."""
 
 MIN_SAMPLE = 1_000
-"""The sample of cells does not shrink below this, however many cells there are (nor below `max_cells`)."""
+"""Smallest sample of cells, however many cells there are; `max_cells` if that is less."""
 
 Random = int | np.random.Generator | None
 
@@ -30,10 +30,10 @@ class Estimate(NamedTuple):
 
 def sample_cells(n_cells: int, max_cells: int, rng: Random) -> npt.NDArray[np.intp]:
     """
-    Choose the cells whose neighbours are looked at.
+    Choose the cells whose neighbours are searched for.
 
-    All cells up to `max_cells`; above, `max_cells**2 / n_cells` of them but at least 1,000 (or `max_cells`,
-    if that is less), so that the number of distances stays the same until 1,000 cells are left.
+    Up to `max_cells` cells, all. Of more, a random sample of `max_cells**2 / n_cells`, so that the number of distances
+    stays the same, but of at least 1,000 (or `max_cells`, if that is less).
 
     Returns
     -------

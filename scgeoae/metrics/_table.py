@@ -1,4 +1,4 @@
-"""All measures of several maps at once: what is computed from the data alone is computed once."""
+"""All measures of several maps; what depends on the data alone is computed once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table_rows(
     X: Any, maps: Sequence[Any], classes: pd.Series | None, k: int, max_cells: int, seed: int
 ) -> list[dict[str, float]]:
     """
-    One row per map: values, and the standard errors of those that were sampled.
+    Compute one row per map: values, and standard errors of those that come from a sample.
 
     Parameters
     ----------

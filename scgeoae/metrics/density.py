@@ -1,5 +1,5 @@
 """
-A measure of densities: whether the dense places of the data are dense on the map, and the sparse ones sparse.
+A measure of densities: whether regions are as dense on the map, relative to each other, as in the data.
 
 Time and memory are as for the measures of neighbourhoods.
 """
@@ -27,7 +27,7 @@ def kl_density(X: PointsLike, Z: PointsLike, *, sigma: float = 0.1, max_cells: i
     `sum_i p_i ln(p_i / q_i)`, where `p_i` is the density of cell i in the data and `q_i` on the map, each proportional
     to `sum_j exp(-(d_ij / d_max)^2 / sigma)` over all cells j, i included, and normalised to a sum of 1 over the
     cells; `d_max` is the largest distance [1]_ [2]_ [3]_. From 0, lower is better; does not depend on the scale of the
-    map. There is no one chance value: for a map of equal density everywhere it is the divergence of `p` from the
+    map. There is no single chance value: for a map of the same density everywhere it is the divergence of `p` from the
     uniform density.
 
     Parameters
@@ -37,12 +37,12 @@ def kl_density(X: PointsLike, Z: PointsLike, *, sigma: float = 0.1, max_cells: i
     Z
         Map, shape (cells, map dimensions).
     sigma
-        Squared width of the kernel as a share of `d_max`: 0.1 looks at local to global density, 0.01 at more local
-        density, 100 only at how central a cell is.
+        Squared width of the kernel as a share of `d_max`: 0.1 compares local to global densities, 0.01 more local ones,
+        100 only how central the cells are.
     max_cells
-        Up to so many cells the value is exact. Above, densities are computed (over all cells) for a random sample of
-        `max_cells**2 / n` cells (but at least 1,000) and normalised over these; `d_max` is the largest distance met
-        when going from these to the farthest cell, and on to the cell farthest from that one.
+        Up to this many cells the value is exact. For more, densities are computed (over all cells) for a random
+        sample of `max_cells**2 / n` cells (but at least 1,000) and normalised over these. `d_max` then is the largest
+        distance from a sampled cell, or from a cell found in this way, to any cell.
     rng
         Seed or generator for the sample. The same seed gives the same value.
 
@@ -98,7 +98,7 @@ def kl_density_estimates(X: Any, Z: Any, sigmas: Sequence[float], *, max_cells: 
 def kl_density_estimates_of_several(
     X: Any, embeddings: Sequence[Any], sigmas: Sequence[float], *, max_cells: int, rng: Random
 ) -> list[list[Estimate]]:
-    """The same for several maps of the same cells, one list a map; densities in the data are computed once."""
+    """Divergences of several maps of the same cells, one list per map; densities in the data are computed once."""
     data = prepare(X)
     cells = sample_cells(data.n_cells, max_cells, rng)
     in_data = _kernel_sums(data, cells, sigmas)
@@ -120,10 +120,10 @@ def _kernel_sums(points: Points, cells: npt.NDArray[np.intp], sigmas: Sequence[f
 
 def _largest_squared_distance(points: Points, cells: npt.NDArray[np.intp]) -> float:
     """
-    Return the largest squared distance of the sampled cells to any, and from there to the farthest cell, and so on.
+    Return the largest squared distance between two cells: always if all cells are sampled, else nearly always.
 
-    With all cells this is the largest of all. With a sample, going on to the farthest cell until no distance is larger
-    finds that one nearly always: two cells at the rim, which the sample alone would miss.
+    The cell that is farthest from a sampled cell is found first, then the cell that is farthest from that one, and so
+    on until the distance no longer grows. This finds pairs of cells at the border that are not in the sample.
     """
     largest, farthest = 0.0, 0
     for rows in row_blocks(cells, points.n_cells):

@@ -2,7 +2,7 @@
 Measures of distances: whether the distances between cells on the map agree with those in the data.
 
 Up to `max_cells` cells they use all pairs of cells: the time grows with n^2, and about six arrays of at most 16 MB
-each are held at a time (and six tables of 32 MB by `spearman`), never an n x n matrix. Above, a random sample of
+each are in memory at a time (and six tables of 32 MB by `spearman`), never an n x n matrix. Above, a random sample of
 pairs is used.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_SORTED_PAIRS = 2**20
-"""Up to so many pairs the distances are sorted to rank them; of more, the ranks are counted in a table."""
+"""Up to this many pairs are ranked by sorting; the ranks of more are counted in a table."""
 
 
 def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random = 0) -> float:
@@ -35,7 +35,7 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
     are far apart, so this is a measure of the global arrangement.
 
     With more than 1,448 cells, squared distances that agree in their first 17 binary digits (a relative difference of
-    2^-16) count as equal, so that ranks can be counted in a table of fixed size instead of sorting all distances. This
+    2^-16) count as equal: ranks are then counted in a table of fixed size, and distances need not be sorted. This
     changes the value by about 1e-7, or 1e-6 where nearly all distances agree to three digits.
 
     Parameters
@@ -45,7 +45,7 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
     Z
         Map, shape (cells, map dimensions).
     max_cells
-        Up to so many cells all pairs are used. Above, a random sample of `100 * max_cells` pairs.
+        Up to this many cells all pairs are used. Above, a random sample of `100 * max_cells` pairs.
     rng
         Seed or generator for the sample. The same seed gives the same value.
 
@@ -83,8 +83,8 @@ def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random
     Relative error of the distances on the map, at the scale of the map that makes it smallest.
 
     `sqrt(sum (d_X - a d_Z)^2 / sum d_X^2)` over the pairs i < j, with `a = sum d_X d_Z / sum d_Z^2` [1]_. From 0 to 1,
-    lower is better; does not depend on the scale of the map. There is no one chance value: it depends on the spread of
-    the distances. Where those in the data are all about equal, a random Gaussian map in two dimensions scores
+    lower is better; does not depend on the scale of the map. There is no single chance value: it depends on the spread
+    of the distances. If all distances in the data are about equal, a random Gaussian map in two dimensions scores
     `sqrt(1 - pi / 4)`, about 0.46.
 
     Parameters
@@ -132,7 +132,7 @@ def rmse(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random =
 
     `sqrt(sum (d_X - d_Z)^2 / n^2)` over all ordered pairs, a cell with itself included [1]_. From 0, in the units of
     the data, lower is better. The only measure here that **depends on the scale of the map**: it says little about maps
-    whose units mean nothing, and cannot be compared between data sets. No chance value.
+    with arbitrary units, and cannot be compared between data sets. No chance value.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def rmse(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random =
 
 @dataclass(frozen=True)
 class DistanceSums:
-    """Sums over pairs of cells, from which stress and RMSE follow."""
+    """Sums over pairs of cells, from which stress and RMSE are computed."""
 
     n_pairs: int
     data_squared: float
@@ -187,7 +187,7 @@ def sum_distances(pairs: PairedDistances) -> DistanceSums:
 
 
 def sum_distances_of_several(several: Sequence[PairedDistances]) -> list[DistanceSums]:
-    """The same for several maps of the same data."""
+    """Sum over all pairs, or over the sample, for several maps of the same data."""
     samples = [pairs.sample for pairs in several if pairs.sample is not None]
     if samples:
         return [_sums(sample.in_data, sample.on_map) for sample in samples]
@@ -244,13 +244,13 @@ def spearman_estimates(several: Sequence[PairedDistances]) -> list[Estimate]:
 
 
 def stress_estimate(pairs: PairedDistances, sums: DistanceSums) -> Estimate:
-    """Stress with its standard error, of sums over the same pairs."""
+    """Stress with its standard error, from `pairs` and the sums over them."""
     value = _defined(stress_of_sums(sums), "stress", "all distances are 0 in X or in Z")
     return _estimate(value, pairs.sample, lambda *group: stress_of_sums(_sums(*group)))
 
 
 def rmse_estimate(pairs: PairedDistances, sums: DistanceSums) -> Estimate:
-    """RMSE with its standard error, of sums over the same pairs."""
+    """RMSE with its standard error, from `pairs` and the sums over them."""
     return _estimate(
         rmse_of_sums(sums, pairs.n_cells), pairs.sample, lambda *group: rmse_of_sums(_sums(*group), pairs.n_cells)
     )

@@ -1,4 +1,4 @@
-"""Measures of labels: whether the cells of one class lie together on the map, apart from the others."""
+"""Measures of labels: whether the cells of one class are together on the map, separate from the others."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def knn_accuracy(
     k
         Number of neighbours.
     max_cells
-        Up to so many cells all are classified. Above, a random sample of `max_cells**2 / n` cells (but at least 1,000),
-        whose neighbours are sought among all cells.
+        Up to this many cells all are classified. Above, a random sample of `max_cells**2 / n` cells (but at least
+        1,000), whose neighbours are searched for among all cells.
     rng
         Seed or generator for the sample. The same seed gives the same value.
 
@@ -117,7 +117,7 @@ def cluster_agreement(
     Z: PointsLike, labels: Sequence[Any] | npt.ArrayLike, *, max_cells: int = 10_000, rng: Random = 0
 ) -> ClusterAgreement:
     """
-    Whether clusters found on the map are the labelled classes.
+    Agreement of clusters found on the map with labelled classes.
 
     The cells are put into as many clusters as there are labels by k-means on the map (the best of ten starts), and the
     clusters are compared with the labels: adjusted Rand index [1]_ and normalised mutual information [2]_, mutual
@@ -133,7 +133,7 @@ def cluster_agreement(
     labels
         Label of each cell, shape (cells,). Cells whose label is missing (None, NaN) are left out.
     max_cells
-        Of more cells, a random sample of this size is clustered and compared.
+        If there are more cells, a random sample of this size is clustered and compared.
     rng
         Seed or generator for the sample and for the starts of k-means. The same seed gives the same value.
 

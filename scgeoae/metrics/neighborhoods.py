@@ -4,9 +4,9 @@ Measures of neighbourhoods: whether neighbours in the data stay neighbours on th
 All depend on the ranks of distances only, so neither the scale nor a rotation of the map matters. Neighbours are the k
 nearest *other* cells; equally distant ones are ordered by row number.
 
-The time grows with n^2 up to `max_cells` cells (10,000 unless asked). Above, a sample of cells keeps it about constant
-up to `max_cells**2 / 1,000` cells (100,000); from there on it grows with n. About six arrays of at most 16 MB each are
-held at a time (or of one row of n numbers, should that be more), never an n x n matrix.
+The time grows with n^2 up to `max_cells` cells (by default 10,000). Above, a sample of cells keeps it about
+constant up to `max_cells**2 / 1,000` cells (by default 100,000); above that it grows with n. About six arrays of at
+most 16 MB each are in memory at a time (or of n numbers each, if that is more), never an n x n matrix.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RankErrors(NamedTuple):
 
 
 class RnxAuc(NamedTuple):
-    """Areas under R_NX(K): `local_auc` with K weighted by 1/K, `global_auc` with all K alike."""
+    """Areas under R_NX(K): `local_auc` with K weighted by 1/K, `global_auc` with all K weighted equally."""
 
     local_auc: float
     global_auc: float
@@ -64,8 +64,8 @@ def knn_recall(
     k
         Number of neighbours, or several numbers.
     max_cells
-        Up to so many cells the value is exact. Above, it is the mean over a random sample of `max_cells**2 / n` cells
-        (but at least 1,000), whose neighbours are sought among all cells.
+        Up to this many cells the value is exact. Above, it is the mean over a random sample of `max_cells**2 / n` cells
+        (but at least 1,000), whose neighbours are searched for among all cells.
     rng
         Seed or generator for the sample. The same seed gives the same value.
 
@@ -244,7 +244,7 @@ def lcmc(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, 
 
 def mrre(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, rng: Random = 0) -> RankErrors:
     """
-    Mean relative rank errors: by how much neighbours change their rank, near ones counting most.
+    Mean relative rank errors: by how much the ranks of neighbours change, near neighbours weighted most.
 
     On the data side `sum_i sum_{j in N_X(i)} |r_X(i, j) - r_Z(i, j)| / r_X(i, j)`, over the neighbours in the data; on
     the map side `sum_i sum_{j in N_Z(i)} |r_X(i, j) - r_Z(i, j)| / r_Z(i, j)`, over the neighbours on the map. Both are
@@ -265,8 +265,8 @@ def mrre(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, 
 
     Returns
     -------
-    The errors `data_side` (neighbours lost, as continuity sees them) and `map_side` (neighbours made up, as
-    trustworthiness sees them).
+    The errors `data_side` (from lost neighbours, as in continuity) and `map_side` (from false neighbours, as in
+    trustworthiness).
 
     Raises
     ------
@@ -299,7 +299,7 @@ def rnx_auc(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rando
 
     With `Q(K)` the kNN recall, `R(K) = ((n - 1) Q(K) - K) / (n - 1 - K)` for K = 1, ..., n-2 is 1 for a perfect and 0
     for a random map. The local area is `sum R(K) / K / sum 1 / K`, which is the area on a logarithmic axis [1]_ and
-    looks at near neighbours; the global one is the plain mean of `R(K)` [2]_. At most 1, higher is better; does not
+    weights near neighbours most; the global one is the plain mean of `R(K)` [2]_. At most 1, higher is better; does not
     depend on the scale of the map. A random map scores 0.
 
     Parameters

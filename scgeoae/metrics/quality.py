@@ -1,4 +1,4 @@
-"""One table for all maps of an AnnData: how good is each of them, and at what."""
+"""One table with all measures of several maps of an AnnData."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """How a column of the table reads: which direction is better, and whether `mean_rank` counts it."""
+    """A column of the table: whether higher or lower is better, and whether it is part of `mean_rank`."""
 
     better: Literal["higher", "lower"]
     ranked: bool = False
@@ -66,37 +66,37 @@ def embedding_quality(
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
     """
-    Measure how well maps show the data, one row per map and one column per measure.
+    Measure how well maps represent the data, one row per map and one column per measure.
 
-    The measures are those of this module, where their definitions are; `scgeoae.metrics.quality.MEASURES` names the
-    better direction of each. What is computed from the data alone is computed once for all maps.
+    The functions of this module define the measures; `scgeoae.metrics.quality.MEASURES` says of each whether higher or
+    lower is better. What depends on the data alone is computed once for all maps.
 
-    A map also shows the noise of the data that it was made from, and the measures reward it for that. With `other`,
-    maps are judged by other data of the same cells: maps of one half of the counts by the other half, which
-    `scgeoae.pp.split_counts` makes. Then only what both halves have in common counts.
+    A map also represents the noise in the data from which it was made, and that improves the measures. With `other`,
+    maps are compared with other data of the same cells. `scgeoae.pp.split_counts` makes such data: maps of one half of
+    the counts are compared with the other half, so that only what both halves have in common improves the measures.
 
     Parameters
     ----------
     adata
         Annotated data matrix.
     bases
-        The maps: keys of `obsm`, with or without ``X_``. Of `'X_pca'` the first two columns are taken.
+        The maps: keys of `obsm`, with or without ``X_``. Of `'X_pca'` the first two columns are the map.
     use_rep
-        The data that the maps are to show: a key of `obsm`, or `'X'`. By default `'X_pca'`.
+        The data with which the maps are compared: a key of `obsm`, or `'X'`. By default `'X_pca'`.
     n_pcs
         Use only the first columns of the `obsm`.
     layer
         Compare with this layer instead.
     other
         Other data of the same cells. `use_rep`, `n_pcs` and `layer` then choose from `other`; maps, labels and
-        decoders are those of `adata`. Cells are matched by name, in whatever order they are. Each cell of `adata` must
-        be in `other`; cells that only `other` has are left out.
+        decoders are those of `adata`. Cells are matched by name, in any order. Each cell of `adata` must be in `other`;
+        cells that only `other` has are left out.
     labels
-        Column of `obs` with classes; cells without one do not count. `None` leaves out the measures of labels.
+        Column of `obs` with classes; cells without one are left out. `None`: no measures of labels.
     k
         Number of neighbours.
     max_cells
-        Up to so many cells values are exact. Above, cells and pairs are sampled, the same for all maps, and each
+        Up to this many cells, values are exact. Of more, cells and pairs are sampled, the same for all maps, and each
         sampled measure has a standard error in a column ``'<measure>_se'``.
     rng
         Seed or generator for the samples. The same seed gives the same table.
@@ -105,19 +105,19 @@ def embedding_quality(
     -------
     Table indexed by `bases`, of float64. `mean_rank` is the mean over measures of the rank among the rows, 1 being
     best, as in the paper [1]_: over `kl_density_0.1`, `knn_recall`, `trustworthiness`, `spearman` and `stress`. The
-    last stands for the paper's `rmse`, which depends on the scale of the map and would rank maps by their unit. Not
-    counted is `kl_density_100`: at this sigma the densities of all cells are nearly equal, all maps are near 0, and
-    their order says nothing. Equal values share their mean rank.
+    last replaces the paper's `rmse`, which depends on the scale of the map and would rank maps by their unit.
+    `kl_density_100` is left out: at this sigma the densities of all cells are nearly equal, all maps are near 0, and
+    their order has no meaning. Equal values share their mean rank.
 
     Maps with a decoder (`scgeoae.tl.geometric_ae`, `scgeoae.tl.fit_decoder`) have three more numbers, NaN for others:
-    `log_det_variance`, the variance of ln det over cells; `det_p95_p5`, the 95th over the 5th percentile of det: the
-    same area of map is worth up to so many times more here than there; `anisotropy`, its median. Of several
-    decoders of one map the one under its default key is taken, else the first by name.
+    `log_det_variance`, the variance of ln det over cells; `det_p95_p5`, the 95th over the 5th percentile of det, which
+    says by what factor equal areas of the map differ in the area of data that they represent; `anisotropy`, its
+    median. If one map has several decoders, the one under its default key is used, else the first by name.
 
     Raises
     ------
     KeyError
-        If a map, the data or the labels are not there.
+        If a map, the data or the labels are missing.
     ValueError
         If `bases` is empty or names a map twice, a map is constant or not finite, k is not below half the number of
         cells, or the labels name one class; if cells of `adata` are not in `other`, or several cells of one of them
@@ -136,7 +136,7 @@ def embedding_quality(
     >>> bool(table.loc["umap", "knn_recall"] > table.loc["pca", "knn_recall"])
     True
 
-    Between cells that differ by noise alone a map shows distances, but they do not replicate.
+    If cells differ by noise alone, the distances on a map agree with its own data, but not with the other half.
 
     >>> import anndata as ad, numpy as np
     >>> counts = np.random.default_rng(0).poisson(5.0, size=(500, 20))
@@ -166,20 +166,20 @@ def embedding_quality(
 
 
 def _obsm_names(adata: AnnData, bases: Sequence[str]) -> dict[str, str]:
-    """Names in `obsm`, by name of the row."""
+    """Return the keys of the maps in `obsm`, by the names of the rows of the table."""
     if isinstance(bases, str):
         msg = f"bases must be a sequence of names, not the str {bases!r}."
         raise TypeError(msg)
     names = {basis: embedding_key(adata, basis) for basis in bases}
     if not names or len(set(names.values())) < len(bases):
-        msg = f"bases must name at least one map, and none of them twice; they are {list(bases)}."
+        msg = f"bases must name at least one map, and none of them twice, but it is {list(bases)}."
         raise ValueError(msg)
     return names
 
 
 def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
-    """The data that the maps are to show, with the cells of `adata` as rows."""
-    from .._input import choose_representation  # torch takes seconds to import: measures of arrays do without
+    """Return the data with which the maps are compared, with the cells of `adata` as rows."""
+    from .._input import choose_representation  # torch takes seconds to import, and the other measures do not need it
 
     if other is None:
         representation = choose_representation(adata, **choice)
@@ -194,10 +194,13 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
 
 
 def _matched(adata: AnnData, other: AnnData) -> AnnData:
-    """The cells of `adata` in `other`, in the order of `adata`."""
+    """Return the cells of `adata` in `other`, in the order of `adata`."""
     for name, cells in (("adata", adata.obs_names), ("other", other.obs_names)):
         if n_equal := cells.duplicated(keep=False).sum():
-            msg = f"Cells are matched by name, but {n_equal} cells of {name} share theirs. Give each its own, in both."
+            msg = (
+                f"Cells are matched by name, but {n_equal} cells of {name} have a name that occurs more than once. "
+                "Make the names unique, in the same way in adata and in other."
+            )
             raise ValueError(msg)
     found = adata.obs_names.isin(other.obs_names)
     if not found.all():
@@ -217,7 +220,7 @@ def _points(values: Any, name: str) -> Any:
 
 def _map(adata: AnnData, name: str) -> Any:
     Z = adata.obsm[name]
-    Z = Z.toarray() if sparse.issparse(Z) else np.asanyarray(Z)  # a mask must be seen
+    Z = Z.toarray() if sparse.issparse(Z) else np.asanyarray(Z)  # keeps a mask, which is refused below
     return _points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]")
 
 
@@ -229,7 +232,7 @@ def _labels(adata: AnnData, labels: str) -> pd.Series:
 
 
 def _distortion(adata: AnnData, obsm: str) -> dict[str, float]:
-    """What the decoder of this map says, or nothing."""
+    """Numbers from the decoder of this map; empty if there is none."""
     results = [key for key, value in adata.uns.items() if is_result(value) and value["params"]["basis"] == obsm]
     usual = (DEFAULT_KEY, ResultKeys.decoding(obsm, None).uns)
     for key in sorted(results, key=lambda name: (name not in usual, name)):

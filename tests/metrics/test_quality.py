@@ -214,7 +214,7 @@ def test_bad_other(cells: AnnData, other: AnnData, change, error: type[Exception
 def test_names_that_several_cells_share(cells: AnnData, other: AnnData, whose: str) -> None:
     changed = cells if whose == "adata" else other
     changed.obs_names = ["twin", "twin", "twin", *changed.obs_names[3:]]
-    with pytest.raises(ValueError, match=f"3 cells of {whose} share theirs"):
+    with pytest.raises(ValueError, match=f"3 cells of {whose} have a name"):
         quality(cells, other=other)
 
 
