@@ -11,6 +11,7 @@ from torch import nn
 
 from . import geometry, processes
 from .rows import blocks
+from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +43,16 @@ class Cells(NamedTuple):
 
 def describe(model: GeometricAutoencoder, rows: Rows) -> Cells:
     """Place all rows on the map and evaluate the decoder there: one pass over the data, shared by all processes."""
-    z, error = embed(model, rows)
-    mine = z, error, *distortion(model, z)
+    with threads_for(rows.shape[0] * max(model.n_features, *model.hidden_dims, 1), LARGE_PASS):
+        z, error = embed(model, rows)
+        mine = z, error, *distortion(model, z)
     return Cells(*(processes.gather_array(values, rows.device) for values in mine))
 
 
 def describe_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> Cells:
     """The same for cells whose coordinates ``z`` (n, d) were made elsewhere."""
-    mine = _error_at(model, rows, z), *distortion(model, z[processes.owned(len(z))])
+    with threads_for(rows.shape[0] * max(model.n_features, *model.hidden_dims, 1), LARGE_PASS):
+        mine = _error_at(model, rows, z), *distortion(model, z[processes.owned(len(z))])
     return Cells(z, *(processes.gather_array(values, rows.device) for values in mine))
 
 

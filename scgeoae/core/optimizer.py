@@ -71,7 +71,7 @@ class HybridOptimizer:
     learning_rate
         Peak rate of Muon.
     weight_decay
-        Decoupled, relative to the learning rate, on all weights.
+        Decoupled, relative to the learning rate, on the weights of layers; not on biases, nor on `others`.
     others
         Further parameters for Adam.
     """
@@ -80,18 +80,25 @@ class HybridOptimizer:
         self, model: GeometricAutoencoder, learning_rate: float, weight_decay: float, others: Sequence[Tensor] = ()
     ) -> None:
         networks = [network for network in (model.encoder, model.decoder) if network is not None]
-        hidden = [layer.weight for network in networks for layer in network.hidden]
+        hidden: list[Tensor] = [layer.weight for network in networks for layer in network.hidden]
         chosen = {id(matrix) for matrix in hidden}
-        rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen] + list(others)
+        biases = [*(parameter for parameter in model.parameters() if parameter.ndim < 2), *others]
+        outer: list[Tensor] = [matrix for matrix in model.parameters() if matrix.ndim == 2 and id(matrix) not in chosen]
         by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for matrix in hidden:
             by_shape[matrix.shape].append(matrix)
-        self.parameters = [*rest, *(matrix for group in by_shape.values() for matrix in group)]
-        vector, *stacks = _moved_together([rest, *by_shape.values()])
+        groups = [biases, outer, *by_shape.values()]
+        self.parameters = [parameter for group in groups for parameter in group]
+        free, decayed, *stacks = _moved_together(groups)
         stacks = [nn.Parameter(stack.view(-1, *shape)) for stack, shape in zip(stacks, by_shape, strict=True)]
-        self.joined = [nn.Parameter(vector), *stacks]
-        adam = torch.optim.AdamW(self.joined[:1], ADAM_SHARE * learning_rate, weight_decay=weight_decay, fused=True)
-        self.optimizers: list[torch.optim.Optimizer] = [adam]
+        self.joined = [nn.Parameter(free), nn.Parameter(decayed), *stacks]
+        vectors = [
+            {"params": self.joined[:1], "weight_decay": 0.0},
+            {"params": self.joined[1:2], "weight_decay": weight_decay},
+        ]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(vectors, ADAM_SHARE * learning_rate, fused=True)
+        ]
         if stacks:
             self.optimizers.append(Muon(stacks, lr=learning_rate, weight_decay=weight_decay))
         for optimizer in self.optimizers:

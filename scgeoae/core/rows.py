@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from . import processes
+from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +62,10 @@ def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
     """
     n, n_features = rows.shape
     sums = torch.zeros(2, n_features, dtype=torch.float64)
-    for _, x in blocks(rows):
-        wide = x.cpu().double()  # in this order: MPS has no float64
-        sums += torch.stack([wide.sum(0), wide.square().sum(0)])
+    with threads_for(n * n_features, LARGE_PASS):
+        for _, x in blocks(rows):
+            wide = x.cpu().double()  # in this order: MPS has no float64
+            sums += torch.stack([wide.sum(0), wide.square().sum(0)])
     mean, mean_square = processes.sum_on(rows.device, sums) / n
     if not torch.isfinite(mean_square).all():
         msg = "The data hold missing or infinite values."

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from . import processes
-from .batches import Batches, n_held_out, split
+from .batches import MAX_VALIDATION_CELLS, Batches, n_held_out, split
 from .loss import Loss, interpolates, loss, plain_loss
-from .neighbors import NeighborGraph, contrast, nearest
+from .neighbors import LOG_SCALE, NeighborGraph, contrast, nearest, spacing
 from .optimizer import HybridOptimizer
 from .rows import block_size
+from .threads import LARGE_STEP, threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
     from .rows import Rows
 
 N_VALIDATIONS = 50
-WARM_UP = 0.05
+WARM_UP = 0.02
+STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
+"""By default a training takes `STEPS` optimiser steps over the square of the spacing of cells, which counts the places
+on a surface that can be told from each other; at least a tenth of the number of cells, itself kept between the bounds
+of `MIN_STEPS`, and at most `MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py
+--replicate``): where neighbours differ by noise, more steps copy the noise; where cells lie dense on a surface, more
+steps find more of their neighbours."""
+NOISE_SHARE = 0.35
+"""Default noise on the encoder's input as a share of the spacing of cells."""
+CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
+"""By default a batch holds this share of the cells, within these bounds, so that its nearest cell is a near one."""
 TOLERANCE = 0.05
 """Validation losses this much above the lowest differ from it by the noise of the held-out cells: of such, the latest
 weights are kept, which were trained at the lowest rate. Measured: other held-out cells are explained as well by them,
@@ -38,14 +49,17 @@ RETRY_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; every field is an argument of :func:`scgeoae.tl.geometric_ae`."""
+    """How a model is trained; every field is an argument of :func:`scgeoae.tl.geometric_ae`.
+
+    `None` leaves a choice to the data.
+    """
 
     alpha: float
     regularizer: Mapping[str, float]
     regularizer_batch: int
-    noise: float
-    n_steps: int
-    batch_size: int
+    noise: float | None
+    n_steps: int | None
+    batch_size: int | None
     learning_rate: float
     weight_decay: float
     validation_fraction: float
@@ -101,13 +115,15 @@ class Trainer:
         coordinates: Tensor | None = None,
         adjacency: sparse.csr_matrix | sparse.csr_array | None = None,
     ) -> None:
-        self.model, self.rows, self.recipe, self.generator = model, rows, recipe, generator
+        self.model, self.rows, self.generator = model, rows, generator
         self.coordinates = coordinates
         n, limit = rows.shape[0], block_size(rows)
         training, self.held_out = split(n, n_held_out(rows, recipe.validation_fraction, limit), generator)
-        self.batches = Batches(training, recipe.batch_size, rows.chunk, generator)
+        self.n_steps, self.noise, batch_size = self._chosen(recipe, training[:limit])
+        self.recipe = replace(recipe, n_steps=self.n_steps, noise=self.noise, batch_size=batch_size)
+        self.batches = Batches(training, batch_size, rows.chunk, generator)
         self.graph = None if adjacency is None else NeighborGraph(adjacency, training)
-        self.log_scale = torch.ones((), device=rows.device, requires_grad=True)
+        self.log_scale = torch.full((), LOG_SCALE, device=rows.device, requires_grad=True)
         others = [self.log_scale] if recipe.contrast_weight or self.graph is not None else []
         self.optimizer = HybridOptimizer(model, recipe.learning_rate, recipe.weight_decay, others)
         self.history = History()
@@ -116,10 +132,35 @@ class Trainer:
         self._lowest, self._lowest_at = math.inf, 0
         self._best = self._weights()
 
+    def _chosen(self, recipe: Recipe, training: Tensor) -> tuple[int, float, int]:
+        """Steps, noise and cells a batch: those of the recipe, or what the data say."""
+        n, n_steps, noise, batch_size = self.rows.shape[0], recipe.n_steps, recipe.noise, recipe.batch_size
+        if batch_size is None:
+            batch_size = round(clip(CELLS_A_BATCH * n, *BATCH))
+        if n_steps is None or noise is None:
+            apart = self._spacing(training)
+            if noise is None:
+                noise = NOISE_SHARE * apart
+            if n_steps is None:
+                places = 1 / max(apart, 0.01) ** 2
+                n_steps = round(clip(STEPS * places, clip(0.1 * n, *MIN_STEPS), MAX_STEPS))
+        return n_steps, noise, batch_size
+
+    def _spacing(self, training: Tensor) -> float:
+        """The spacing of cells, of which the held-out ones, that are read anyway, are taken first."""
+        more = training[: MAX_VALIDATION_CELLS - len(self.held_out)]
+        mine = processes.positions_owned(more, self.rows.shape[0])
+        x = self.model.standardize(self.rows.take(more[mine]))
+        x = processes.gather(torch.cat([self._held_out_rows, x]))
+        with threads_for(x.numel(), LARGE_STEP):
+            return spacing(x)
+
     def run(self, progress: Callable[[int], Any] = lambda _: None) -> History:
         """Train; on Ctrl-C keep what was learned so far, unless there are other processes, which would wait."""
+        widest = max(self.model.n_features, *self.model.hidden_dims, 1)
         try:
-            self._steps(progress)
+            with threads_for(self.batches.size * widest, LARGE_STEP):
+                self._steps(progress)
         except KeyboardInterrupt:
             if processes.world_size() > 1:
                 raise
@@ -128,7 +169,7 @@ class Trainer:
         return self.history
 
     def _steps(self, progress: Callable[[int], Any]) -> None:
-        n_steps = self.recipe.n_steps
+        n_steps = self.n_steps
         every = max(1, n_steps // N_VALIDATIONS)
         for step in range(self.step + 1, n_steps + 1):
             share = schedule(step, n_steps) * self.rate
@@ -156,7 +197,7 @@ class Trainer:
             index = torch.cat([heads, self.graph.partners(heads, self.generator)])
         mine = processes.positions_owned(index, self.rows.shape[0])
         x = self.model.standardize(self.rows.take(index[mine]))
-        z = self._latent(x, index, mine, recipe.noise)
+        z = self._latent(x, index, mine, self.noise)
         terms = self._loss(x, z, index, mine) if recipe.alpha else plain_loss(self.model, x, z)
         reconstruction = terms.squares.sum() / (len(index) * x.shape[1])
         shared = recipe.alpha * terms.regularizer + self._contrasts(x, z, index)
@@ -231,7 +272,7 @@ class Trainer:
         """Go on from the last good weights at a lower rate, once."""
         if self.history.retried_at is not None:
             msg = (
-                f"The loss is not finite at step {step} of {self.recipe.n_steps}, also not at {RETRY_SHARE:g} of the "
+                f"The loss is not finite at step {step} of {self.n_steps}, also not at {RETRY_SHARE:g} of the "
                 f"learning rate. Lower learning_rate ({self.recipe.learning_rate}) or alpha ({self.recipe.alpha})."
             )
             raise FloatingPointError(msg)
@@ -291,9 +332,14 @@ class Trainer:
         return len(self.history.step) - self._lowest_at >= self.recipe.patience
 
 
+def clip(value: float, low: float, high: float) -> float:
+    """``value``, or the bound that it is beyond."""
+    return min(max(value, low), high)
+
+
 def schedule(step: int, n_steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up over 5 % of the steps, then half a cosine down towards 0."""
+    """Share of the peak learning rate: a linear warm-up over 2 % of the steps, then linearly down towards 0."""
     warm = max(1, round(WARM_UP * n_steps))
     if step <= warm:
         return step / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / (n_steps - warm + 1)))
+    return 1 - (step - warm) / (n_steps - warm + 1)

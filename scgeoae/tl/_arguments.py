@@ -16,12 +16,12 @@ from ..core.regularizers import REGULARIZERS
 from ..core.training import Recipe
 
 MIN_CELLS = 3
-MIN_STEPS, MAX_STEPS = 300, 1_500
-MAX_PASSES = 150
 LARGEST = 2**63 - 1
 """The largest whole number that files and generators take."""
 OPTIONAL = ("contrast_weight", "neighbors_weight", "interpolation")
 """Fields of a recipe that some tools leave at 0."""
+BY_DATA = ("n_steps", "batch_size", "noise", "patience")
+"""Fields of a recipe that may be `None`."""
 
 
 def recipe(**arguments: Any) -> Recipe:
@@ -33,10 +33,11 @@ def recipe(**arguments: Any) -> Recipe:
         Naming the argument, what came and what is allowed.
     """
     for name, lowest in {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}.items():
-        if not (name == "patience" and arguments[name] is None):
+        if not (name in BY_DATA and arguments[name] is None):
             arguments[name] = whole_number(arguments[name], name, lowest)
     for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction", *OPTIONAL):
-        arguments[name] = real_number(arguments.get(name, 0), name, 0)
+        if not (name in BY_DATA and arguments[name] is None):
+            arguments[name] = real_number(arguments.get(name, 0), name, 0)
     if arguments["learning_rate"] == 0:
         msg = "learning_rate must be positive; it is 0."
         raise ValueError(msg)
@@ -47,12 +48,6 @@ def recipe(**arguments: Any) -> Recipe:
         msg = f"interpolation must be at most 1; it is {arguments['interpolation']}."
         raise ValueError(msg)
     return Recipe(**arguments)
-
-
-def default_steps(n_cells: int, batch_size: Any) -> int:
-    """1,500 optimiser steps, or as many as show every cell 150 times if these are fewer, but at least 300."""
-    batch_size = min(whole_number(batch_size, "batch_size", 2), n_cells)
-    return min(MAX_STEPS, max(MIN_STEPS, -(-MAX_PASSES * n_cells // batch_size)))
 
 
 def whole_number(value: Any, name: str, lowest: int) -> int:

@@ -103,8 +103,7 @@ def run(trainer: Trainer, checkpoint: Checkpoint | None = None, *, resume: bool 
     """Train with a progress bar; a Ctrl-C ends it early and is told."""
     if resume and checkpoint is not None:
         checkpoint.resume(trainer)
-    n_steps = trainer.recipe.n_steps
-    with tqdm(total=n_steps, unit="step", disable=settings.verbosity < QUIET_BELOW, leave=False) as bar:
+    with tqdm(total=trainer.n_steps, unit="step", disable=settings.verbosity < QUIET_BELOW, leave=False) as bar:
 
         def after_validation(step: int) -> None:
             bar.update(step - bar.n)

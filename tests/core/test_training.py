@@ -14,8 +14,8 @@ from scgeoae._input import DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.batches import OPEN_CHUNKS, Batches, shuffled
 from scgeoae.core.loss import interpolates
-from scgeoae.core.neighbors import NeighborGraph, contrast, nearest
-from scgeoae.core.optimizer import orthogonalize
+from scgeoae.core.neighbors import NeighborGraph, contrast, nearest, spacing
+from scgeoae.core.optimizer import HybridOptimizer, orthogonalize
 from scgeoae.core.rows import fit_scaling
 from scgeoae.core.training import Recipe, Trainer, schedule
 
@@ -190,10 +190,90 @@ def test_held_out_cells(n: int, fraction: float, held_out: int) -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    shares = [schedule(step, 100) for step in range(1, 101)]
-    assert shares[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert np.all(np.diff(shares[4:]) < 0)
+    shares = [schedule(step, 200) for step in range(1, 201)]
+    assert shares[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(np.diff(shares[3:]), -1 / 197)  # a straight line
     assert 0 < shares[-1] < 0.01
+
+
+def test_spacing() -> None:
+    """On a square lattice every cell has its nearest one lattice constant away; scaling the cells scales it."""
+    side = torch.arange(8.0)
+    lattice = torch.cartesian_prod(side, side)
+    assert spacing(lattice) == pytest.approx(1 / np.sqrt(2))
+    assert spacing(3 * torch.column_stack([lattice, torch.zeros(64, 6)])) == pytest.approx(3 / np.sqrt(8))
+    assert spacing(torch.cat([lattice, lattice])) == 0
+    # independent normal features: two cells differ by sqrt(2) in each
+    scattered = torch.randn(300, 4000, generator=torch.Generator().manual_seed(0))
+    assert spacing(scattered) == pytest.approx(np.sqrt(2), rel=0.05)
+
+
+BY_DATA = replace(RECIPE, n_steps=None, noise=None, batch_size=None)
+
+
+@pytest.mark.parametrize(("n", "size"), [(100, 256), (20_000, 400), (200_000, 2_048)])
+def test_default_batch_grows_with_the_cells(n: int, size: int) -> None:
+    assert trainer(replace(BY_DATA, n_steps=1, noise=0.0), n=n).recipe.batch_size == size
+
+
+@pytest.mark.parametrize(
+    ("n", "spread", "steps"),
+    [(500, 0.0, 1_500), (500, 0.4, None), (500, 3.0, 300), (4_500, 3.0, 450), (9_000, 3.0, 600)],
+)
+def test_steps_and_noise_come_from_the_spacing(n: int, spread: float, steps: int | None) -> None:
+    """Cells on a dense curve are worth many steps, cells that scatter in 40 dimensions few."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.zeros(n, 40)
+    x[:, 0] = torch.linspace(-1, 1, n)
+    run = trainer(BY_DATA, x=x + spread * torch.randn(n, 40, generator=generator))
+    cells = torch.cat([run.held_out, run.batches.index])[:2_000]
+    apart = spacing(run.model.standardize(run.rows.take(cells)))
+    assert run.noise == run.recipe.noise == pytest.approx(0.35 * apart, rel=1e-6)
+    assert run.n_steps == run.recipe.n_steps
+    assert run.n_steps == steps if steps else 300 <= run.n_steps < 1_500
+    given = trainer(replace(BY_DATA, n_steps=7, noise=0.1), x=x + torch.randn(n, 40, generator=generator)).recipe
+    assert (given.n_steps, given.noise) == (7, 0.1)
+
+
+def test_weight_decay_leaves_biases_and_the_scale_alone() -> None:
+    """Without a gradient weights shrink by rate times decay, biases and further parameters not at all."""
+    model = GeometricAutoencoder(5, hidden_dims=(8, 8, 6), generator=torch.Generator().manual_seed(0))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    scale = torch.tensor(3.0, requires_grad=True)
+    optimizer = HybridOptimizer(model, 0.1, 0.5, [scale])
+    for parameter in optimizer.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(1.0)
+    hidden = {
+        "encoder.layers.1.weight",
+        "encoder.layers.2.weight",
+        "decoder.layers.1.weight",
+        "decoder.layers.2.weight",
+    }
+    for name, value in model.named_parameters():
+        rate = 0.1 if name in hidden else 0.01
+        kept = 1 - rate * 0.5 if name.endswith("weight") else 1
+        torch.testing.assert_close(value.detach(), kept * before[name], msg=name)
+    assert scale.item() == 3
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64, 1), (25_000, 3)])
+def test_small_steps_take_one_thread(size: int, expected: int) -> None:
+    torch.set_num_threads(3)
+    seen = []
+    run = trainer(replace(RECIPE, batch_size=size, n_steps=2), n=30_000)
+    run.run(lambda _: seen.append(torch.get_num_threads()))
+    assert set(seen) == {expected}
+    assert torch.get_num_threads() == 3
+
+
+def test_threads_are_restored_after_an_error(monkeypatch) -> None:
+    torch.set_num_threads(3)
+    run = trainer()
+    monkeypatch.setattr(run, "_validate", lambda *_: 1 / (torch.get_num_threads() - 1))
+    with pytest.raises(ZeroDivisionError):
+        run.run()
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize("shape", [(3, 10, 10), (2, 30, 8), (1, 8, 30)])
