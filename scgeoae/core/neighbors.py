@@ -82,7 +82,7 @@ def contrast(z: Tensor, partners: Tensor, log_scale: Tensor) -> Tensor:
         Scalar, the logarithm of the kernel's scale.
     """
     z = z - z.detach().mean(0)  # small numbers: their squares are subtracted from each other
-    return _Contrast.apply(z * (log_scale.exp() / z.detach().std().clamp_min(torch.finfo(z.dtype).tiny)), partners)
+    return _Contrast.apply(z * (log_scale.exp() / z.detach().std().clamp_min(torch.finfo(z.dtype).eps)), partners)
 
 
 class _Contrast(torch.autograd.Function):

@@ -20,7 +20,7 @@ ROW = 0.07
 """Height of a line, as a share of the longer side of the map."""
 
 FILLED = 0.85
-"""Share of the room that the longest line may fill; letters of few pixels are drawn wider than they are."""
+"""Share of the room that a line may fill, in both directions: letters of few pixels are drawn larger than they are."""
 
 SMALLEST = 0.2
 """Share of the usual size below which text does not shrink."""
@@ -56,7 +56,7 @@ class FootText(Text):
         high = self.axes.transData.transform((x, y + self.row))[1]
         points = renderer.points_to_pixels(1)
         width, height = (self.axes.bbox.x1 - left) / points, (high - low) / points
-        return float(np.clip(min(FILLED * width / self.width, height / self.full), SMALLEST, 1))
+        return float(np.clip(FILLED * min(width / self.width, height / self.full), SMALLEST, 1))
 
 
 def draw_foot(ax: Axes, z: np.ndarray, *, radius: float, unit: float, dashed: bool) -> None:
