@@ -22,7 +22,7 @@ def threads_for(entries: int, large: int) -> Iterator[None]:
 
     A training is a thousand small products. Two threads gain little on them, and where other programs keep the cores
     busy each product waits for a thread that is not scheduled, which costs several times the work itself
-    (``tests/benchmarks/speed.py threads``). One thread also gives the same map whatever the number of cores.
+    (``tests/benchmarks/speed.py busy``). One thread also gives the same map whatever the number of cores.
     """
     before = torch.get_num_threads()
     if entries < large:

@@ -1,6 +1,6 @@
 """How long a step, a whole call and an import take, each as a ratio within one run: run by hand.
 
-``python tests/benchmarks/speed.py steps | calls | describe | imports``
+``python tests/benchmarks/speed.py steps | calls | busy | describe | imports``
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 
 import scgeoae
 from scgeoae._input import DenseRows
+from scgeoae.core import evaluation, rows, training
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import describe
 from scgeoae.core.rows import fit_scaling
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N_ROUNDS = 30
+ALL_THREADS = "ours, on all threads"
+BUSY = "while True: sum(range(10**6))"
 RESAMPLING_NOISE = 0.7
 """Standard deviation of the noise on resampled cells, as a share of that of each component: so much that copies of a
 cell lie hardly closer than other cells do. With less the neighbour graph falls into a piece for each cell, and UMAP is
@@ -54,6 +57,12 @@ def main() -> None:
     steps_of = commands.add_parser("steps", help="one optimiser step, with and without regulariser, and the paper's")
     calls_of = commands.add_parser("calls", help="whole calls against neighbors + UMAP and t-SNE")
     describe_of = commands.add_parser("describe", help="coordinates, determinants, anisotropy, errors of trained cells")
+    busy_of = commands.add_parser("busy", help="a whole call beside other programs, against a quiet machine")
+    busy_of.add_argument("--cells", type=int, default=3000)
+    busy_of.add_argument("--others", type=int, default=2, help="number of processes beside")
+    for command in (calls_of, busy_of):
+        command.add_argument("--data", type=Path, help="folder of data sets")
+        command.add_argument("--set", default="pbmc68k_reduced", help="set whose cells are resampled")
     commands.add_parser("imports", help="import scgeoae after import scanpy, and the first call's overhead")
     for command in (steps_of, describe_of):
         command.add_argument("--device", default="cpu")
@@ -61,14 +70,11 @@ def main() -> None:
     steps_of.add_argument("--batches", default="125,512,1024,4096")
     calls_of.add_argument("--sizes", default="3000,68000", help="numbers of cells with commas between")
     calls_of.add_argument("--methods", default="ours,UMAP,t-SNE")
-    calls_of.add_argument("--data", type=Path, help="folder of data sets")
-    calls_of.add_argument("--set", default="pbmc68k_reduced", help="set whose cells are resampled")
     calls_of.add_argument("--limit", type=float, help="seconds after which a call is ended")
     describe_of.add_argument("--cells", type=int, default=1_000_000)
     arguments = vars(parser.parse_args())
-    {"steps": steps, "calls": calls, "describe": describe_cells, "imports": imports}[arguments.pop("command")](
-        **arguments
-    )
+    functions = {"steps": steps, "calls": calls, "busy": busy, "describe": describe_cells, "imports": imports}
+    functions[arguments.pop("command")](**arguments)
     return None
 
 
@@ -93,11 +99,11 @@ def steps(device: str, features: str, batches: str) -> None:
 
 
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
-    rows = DenseRows(gaussian(4 * batch, n_features), torch.device(device))
+    data = DenseRows(gaussian(4 * batch, n_features), torch.device(device))
     generator = torch.Generator().manual_seed(0)
     model = GeometricAutoencoder(n_features, generator=generator).to(device)
-    fit_scaling(model, rows)
-    trainer = Trainer(model, rows, replace(RECIPE, batch_size=batch, **changes), generator)
+    fit_scaling(model, data)
+    trainer = Trainer(model, data, replace(RECIPE, batch_size=batch, **changes), generator)
     optimizer = trainer.optimizer
     index = torch.arange(batch)
 
@@ -160,9 +166,33 @@ def calls(sizes: str, methods: str, data: Path | None, set: str, limit: float | 
                     print(f"| {size:,} | {method} | {seconds:.1f} | {memory:.0f} |", flush=True)
 
 
+def busy(cells: int, others: int, data: Path | None, set: str) -> None:
+    """Seconds of the default call on a quiet machine and beside processes that compute, by one thread and by all."""
+    X, _ = datasets.load(set, data)
+    print("| threads | quiet, s | beside others, s | ratio |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        file, answer = Path(folder) / "data.npy", Path(folder) / "answer.json"
+        np.save(file, resampled(X, cells))
+        for method in ("ours", ALL_THREADS):
+            seconds = []
+            for n_others in (0, others):
+                beside = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_others)]
+                try:
+                    command = [sys.executable, "-W", "ignore", __file__, "--worker", method, str(file), str(answer)]
+                    subprocess.run(command, check=True)
+                finally:
+                    for process in beside:
+                        process.kill()
+                seconds.append(json.loads(answer.read_text())[0])
+            print(f"| {method} | {seconds[0]:.1f} | {seconds[1]:.1f} | {seconds[1] / seconds[0]:.1f} |", flush=True)
+
+
 def worker(method: str, file: str, answer: str) -> None:
     """Time one whole call."""
     X = np.load(file)
+    if method == ALL_THREADS:
+        training.LARGE_STEP = evaluation.LARGE_PASS = rows.LARGE_PASS = 0
+        method = "ours"
     if method == "t-SNE":
         baselines.tsne(X[:500], X[:5], seed=0)
     elif method == "UMAP":
@@ -190,13 +220,13 @@ def geometric_ae(arguments: dict[str, Any]) -> Callable[..., baselines.Embedding
 
 def describe_cells(cells: int, device: str) -> None:
     """One pass over trained cells: coordinates, determinants, anisotropy and errors."""
-    rows = DenseRows(gaussian(cells, 50), torch.device(device))
+    data = DenseRows(gaussian(cells, 50), torch.device(device))
     model = GeometricAutoencoder(50, generator=torch.Generator().manual_seed(0)).to(device)
-    fit_scaling(model, rows)
+    fit_scaling(model, data)
     scoring.reset_peak_memory()
     before = scoring.peak_memory()
     start = time.perf_counter()
-    describe(model, rows)
+    describe(model, data)
     seconds = time.perf_counter() - start
     print(f"describe {cells:,} x 50: {seconds:.1f} s, {scoring.peak_memory() - before:.0f} MB")
 
