@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 N_VALIDATIONS = 50
 WARM_UP = 0.02
-STEPS, MIN_STEPS, MAX_STEPS = 150, (250, 600), 1_500
+STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
 """By default a training takes `STEPS` optimiser steps over the square of the spacing of cells, which counts the places
 on a surface that can be told from each other; at least a tenth of the number of cells, itself kept between the bounds
 of `MIN_STEPS`, and at most `MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py

@@ -117,7 +117,7 @@ def geometric_ae(
     n_steps
         Number of optimiser steps. By default the data decide: 150 divided by the square of the distance of a typical
         cell to its nearest among 2,000 cells (root mean square by feature, as a share of the input's overall standard
-        deviation), at least a tenth of the number of cells, itself between 250 and 600, and at most 1,500. Where cells
+        deviation), at least a tenth of the number of cells, itself between 300 and 600, and at most 1,500. Where cells
         differ from their neighbours by noise, more steps copy the noise; where they lie dense on a surface, more steps
         find more of their neighbours. What was chosen is kept in `params`.
     batch_size

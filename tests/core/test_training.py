@@ -218,7 +218,7 @@ def test_default_batch_grows_with_the_cells(n: int, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("n", "spread", "steps"),
-    [(500, 0.0, 1_500), (500, 0.05, None), (500, 3.0, 250), (4_500, 3.0, 450), (9_000, 3.0, 600)],
+    [(500, 0.0, 1_500), (500, 0.05, None), (500, 3.0, 300), (4_500, 3.0, 450), (9_000, 3.0, 600)],
 )
 def test_steps_and_noise_come_from_the_spacing(n: int, spread: float, steps: int | None) -> None:
     """Cells on a dense curve are worth many steps, cells that scatter in 40 dimensions few."""
@@ -230,7 +230,7 @@ def test_steps_and_noise_come_from_the_spacing(n: int, spread: float, steps: int
     apart = spacing(run.model.standardize(run.rows.take(cells)))
     assert run.noise == run.recipe.noise == pytest.approx(0.35 * apart, rel=1e-6)
     assert run.n_steps == run.recipe.n_steps
-    assert run.n_steps == steps if steps else 250 < run.n_steps < 1_500
+    assert run.n_steps == steps if steps else 300 < run.n_steps < 1_500
     given = trainer(replace(BY_DATA, n_steps=7, noise=0.1), x=x + torch.randn(n, 40, generator=generator)).recipe
     assert (given.n_steps, given.noise) == (7, 0.1)
 
