@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from scipy import sparse
 from .._input import choose_representation, resolve_device
 from .._keys import ResultKeys, embedding_key
 from .._masks import refuse_masked
-from ..core.training import Trainer
+from ..core.fit import fit
 from . import _arguments
 from ._projection import remember_input
 from ._store import all_or_none, decoder_fields_added, write_distortion, write_result
-from ._training import given_cells, rank_0_logs, run, untrained
+from ._training import rank_0_logs, run
 from ._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -120,16 +121,19 @@ def fit_decoder(
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
-    given = _coordinates(adata, keys.obsm)
+    z = _coordinates(adata, keys.obsm)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    sizes = given.z.shape[1], representation.shape[1]
+    sizes = z.shape[1], representation.shape[1]
     if sizes[0] >= sizes[1]:
         msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."
         raise ValueError(msg)
-    shape = _arguments.architecture(given.z.shape[1], hidden_dims, activation, representation.shape)
-    recipe = _arguments.recipe(
+    spec = _arguments.spec(
+        representation.shape,
+        n_components=z.shape[1],
+        hidden_dims=hidden_dims,
+        activation=activation,
         alpha=alpha,
-        regularizer=_arguments.regularizer_weights(regularizer, given.z.shape[1]),
+        regularizer=regularizer,
         regularizer_batch=regularizer_batch,
         noise=0.0,
         n_steps=n_steps,
@@ -140,39 +144,25 @@ def fit_decoder(
         patience=patience,
     )
     seed = _arguments.seed_of(rng)
-    rows = representation.rows(resolve_device(device))
+    source, rows = representation.source, representation.rows(resolve_device(device))
 
-    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {representation.source}")
-    model, generator = untrained(rows, representation.source, shape, seed, with_encoder=False)
-    standardized = torch.tensor((given.z - given.centre) / given.scale, dtype=torch.float32, device=rows.device)
-    history = run(Trainer(model, rows, recipe, generator, standardized))
-    cells = given_cells(model, rows, given.z, given.centre, given.scale)
+    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
+    train = partial(run, source=source, seed=seed)
+    model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
     remember_input(model, adata, representation)
     warn_of_singular_decoder(cells)
 
     adata = adata.copy() if copy else adata
-    params = {
-        **_arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var),
-        **shape,
-        **asdict(recipe),
-        "rng": seed,
-    }
+    chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     with all_or_none(adata):
         write_distortion(adata, keys, model, cells)
-        write_result(adata, keys, model, history, params)
+        write_result(adata, keys, model, history, {**chosen, **asdict(spec), "rng": seed})
     logg.info("    finished", time=start, deep=decoder_fields_added(keys))
     return adata if copy else None
 
 
-class _Coordinates(NamedTuple):
-    """A map `z` (n, d) float64, its `centre` (d,), and one `scale` for all axes: the geometry is kept."""
-
-    z: np.ndarray
-    centre: np.ndarray
-    scale: float
-
-
-def _coordinates(adata: AnnData, name: str) -> _Coordinates:
+def _coordinates(adata: AnnData, name: str) -> np.ndarray:
+    """The map (n, d) float64, checked."""
     stored = adata.obsm[name]
     refuse_masked(stored, f"obsm[{name!r}]")
     z = np.asarray(stored.toarray() if sparse.issparse(stored) else stored)
@@ -187,5 +177,4 @@ def _coordinates(adata: AnnData, name: str) -> _Coordinates:
     if z.shape[1] < 1 or not (np.ptp(z, axis=0) > 0).all():
         msg = f"obsm[{name!r}] must spread the cells in every dimension; all are at one place in some."
         raise ValueError(msg)
-    centre = z.mean(0)
-    return _Coordinates(z, centre, float(np.sqrt(np.square(z - centre).mean())))
+    return z

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from scanpy import logging as logg
 
-from .._input import choose_representation, connectivities, resolve_device
+from .._input import choose_representation, resolve_device
 from .._keys import ResultKeys
-from ..core.training import Trainer
+from ..core.fit import fit
 from . import _arguments
 from ._projection import remember_input
 from ._store import all_or_none, fields_added, write_cells, write_result
-from ._training import calibrated_cells, checkpoint_of, rank_0_logs, run, untrained
+from ._training import rank_0_logs, run
 from ._warnings import warn_of_failure
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def geometric_ae(
     regularizer_batch: int = 64,
     interpolation: float = 0.5,
     contrast_weight: float = 0.05,
-    neighbors_weight: float = 0.0,
-    neighbors_key: str | None = None,
     noise: float | None = None,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
     activation: str = "elu",
@@ -99,13 +98,8 @@ def geometric_ae(
         Share of these points that lie between two cells, anywhere on the straight line between them, so that
         determinants and decoding mean something between clusters too. The others are cells.
     contrast_weight
-        Weight of the contrast, a cross-entropy: of 256 cells a step, the one that is nearest in the data among all
-        cells of the batch is to be recognised by its closeness on the map. Keeps more neighbours and needs no graph.
-    neighbors_weight
-        Weight of the same contrast with neighbours drawn from scanpy's neighbour graph, on top: 0.01 to 0.03 keeps some
-        more nearest neighbours, at some cost in global distances. 0 uses no graph.
-    neighbors_key
-        Which neighbours, as written by `sc.pp.neighbors(key_added=...)`; by default `uns['neighbors']`.
+        Weight of the contrast, a cross-entropy: for each of 256 anchor cells a step, identify by closeness on the map
+        which cell of the batch is nearest in the data. Keeps more neighbours and needs no neighbour graph.
     noise
         Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
         standard deviation. The target of the reconstruction stays clean. Keeps the map of new cells as good as that of
@@ -187,14 +181,16 @@ def geometric_ae(
     """
     keys = ResultKeys.named(key_added)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    shape = _arguments.architecture(n_components, hidden_dims, activation, representation.shape)
-    recipe = _arguments.recipe(
+    spec = _arguments.spec(
+        representation.shape,
+        n_components=n_components,
+        hidden_dims=hidden_dims,
+        activation=activation,
         alpha=alpha,
-        regularizer=_arguments.regularizer_weights(regularizer, n_components),
+        regularizer=regularizer,
         regularizer_batch=regularizer_batch,
         interpolation=interpolation,
         contrast_weight=contrast_weight,
-        neighbors_weight=neighbors_weight,
         noise=noise,
         n_steps=n_steps,
         batch_size=batch_size,
@@ -205,23 +201,18 @@ def geometric_ae(
     )
     seed = _arguments.seed_of(rng)
     _arguments.check_checkpoint(checkpoint, resume=resume)
-    adjacency = connectivities(adata, neighbors_key) if recipe.neighbors_weight else None
-    rows = representation.rows(resolve_device(device))
+    source, rows = representation.source, representation.rows(resolve_device(device))
 
-    start = logg.info(f"training a geometric autoencoder on {representation.source}")
-    model, generator = untrained(rows, representation.source, shape, seed)
-    trainer = Trainer(model, rows, recipe, generator, adjacency=adjacency)
-    made_with = {"source": representation.source, **shape, **asdict(trainer.recipe), "rng": seed}
-    history = run(trainer, checkpoint_of(checkpoint, trainer, made_with), resume=resume)
-    cells = calibrated_cells(model, rows)
+    start = logg.info(f"training a geometric autoencoder on {source}")
+    train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
+    model, cells, history, spec = fit(rows, spec, seed, name=source, run=train)
     remember_input(model, adata, representation)
     warn_of_failure(model, rows, cells, regularized=alpha > 0)
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    params = {**chosen, **shape, **asdict(trainer.recipe), "neighbors_key": neighbors_key, "rng": seed}
     with all_or_none(adata):
         write_cells(adata, keys, model, cells)
-        write_result(adata, keys, model, history, params)
+        write_result(adata, keys, model, history, {**chosen, **asdict(spec), "rng": seed})
     logg.info("    finished", time=start, deep=fields_added(keys))
     return adata if copy else None
