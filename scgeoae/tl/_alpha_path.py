@@ -36,10 +36,10 @@ NOT_OF_A_TRAINING = ("adata", "checkpoint", "resume", "key_added", "copy")
 def alpha_path(
     adata: AnnData, alphas: Sequence[float], *, key_added: str | None = None, copy: bool = False, **arguments: Any
 ) -> AnnData | None:
-    """Train once for each weight of the regulariser, to see what true areas cost in reconstruction.
+    """Train once for each weight of the regulariser to see how much reconstruction true areas cost.
 
-    All trainings begin with the same seed and differ in nothing but `alpha`. Only the numbers are kept: the maps, the
-    columns of `obs` and the results that are there stay as they are. Choose an alpha from the curve and train with it.
+    All trainings use the same seed and differ in `alpha` alone. Only a table is written: existing maps, columns of
+    `obs` and results stay as they are. Choose an alpha from the curve and train with it.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def alpha_path(
     `None`, or the copy if `copy=True`. Sets this field:
 
     `adata.uns['geoae_alpha_path' | key_added]` : :class:`pandas.DataFrame`
-        One row an alpha, in rising order.
+        One row per alpha, in rising order.
 
         `'alpha'` : `float`
         `'reconstruction'` : `float`
@@ -70,7 +70,7 @@ def alpha_path(
         `'log_det_variance'` : `float`
             Variance of ln det over cells: 0 where all areas are true.
         `'det_p95_p5'` : `float`
-            95th over 5th percentile of det: the same area of map is worth up to so many times more here than there.
+            95th over 5th percentile of det: how many times the area in the data of equal areas on the map differs.
         `'anisotropy'` : `float`
             Median over cells, at least 1.
         `'default'` : `bool`
@@ -80,11 +80,11 @@ def alpha_path(
     Raises
     ------
     KeyError
-        If the chosen field is not there.
+        If the chosen field does not exist.
     ValueError, TypeError
-        If `alphas`, another argument or the data make no sense. Nothing is trained then.
+        If `alphas`, another argument or the data are invalid. Nothing is trained.
     FloatingPointError
-        If a training diverges. Nothing is written then, nor after a Ctrl-C.
+        If a training diverges. Nothing is written, as after a Ctrl-C.
 
     Examples
     --------

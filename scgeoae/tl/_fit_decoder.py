@@ -1,4 +1,4 @@
-"""Fit a decoder to a map that was made elsewhere."""
+"""Fit a decoder to an existing map."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def fit_decoder(
 ) -> AnnData | None:
     """Fit a decoder to a UMAP, a t-SNE or any other map, to see how it distorts the data.
 
-    A function `f` from the map to the data is fitted by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the
-    decoder and the training of :func:`geometric_ae`; cells that are held out choose the weights that are kept. The
-    map stays as it is. All getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
+    Fits a function `f` from the map to the data by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the decoder and
+    the training of :func:`geometric_ae`; the weights that are kept are chosen by held-out cells. The map stays as it
+    is. All getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
 
-    The determinant is a derivative, so that a decoder that follows the noise of single cells has a meaningless one.
+    The determinant is a derivative: that of a decoder which follows the noise of single cells is meaningless.
     `weight_decay` is the prior against this. It bounds how much one layer can stretch, and so how sharply `f` bends,
-    but does not pull the determinant towards any value. `alpha`, the area regulariser, gives smooth determinants too,
-    by making them equal: a distorted map then looks true. Noise on the coordinates is kernel smoothing, which shrinks
-    the determinant at the rim of clusters. See ``tests/benchmarks/decoders.py`` for a comparison.
+    but does not pull the determinant towards any value. `alpha`, the area regulariser, also gives smooth determinants,
+    but by making them equal, which hides distortion. Noise on the coordinates is kernel smoothing, which shrinks the
+    determinant at the rim of clusters. ``tests/benchmarks/decoders.py`` compares them.
 
     Parameters
     ----------
@@ -81,11 +81,11 @@ def fit_decoder(
     regularizer, regularizer_batch, hidden_dims, activation, n_steps, batch_size, learning_rate, validation_fraction
         As in :func:`geometric_ae`.
     patience
-        Stop after this many validations without a better one; there are 50 in a full run. `None`: never.
+        Stop after this many validations without a new lowest loss; a full run has 50. `None`: never.
     rng
         Seed or generator.
     device
-        `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+        `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
     key_added
         Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
     copy
@@ -107,9 +107,9 @@ def fit_decoder(
     Raises
     ------
     KeyError
-        If the map or the chosen data are not there.
+        If the map or the chosen data do not exist.
     ValueError, TypeError
-        If an argument, the map or the data make no sense. Nothing is written then.
+        If an argument, the map or the data are invalid. Nothing is written.
     FloatingPointError
         If the training diverges.
 

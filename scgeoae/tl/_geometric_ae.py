@@ -60,17 +60,17 @@ def geometric_ae(
     """Map cells by an autoencoder whose decoder preserves area :cite:p:`Nazari2023`.
 
     Minimises ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
-    standard deviation of the input, and the regulariser `R` measures how unevenly the decoder stretches the map. Both
-    terms are without unit, so one `alpha` means the same on every data set. Afterwards the map is centred, rotated to
-    its principal axes and scaled such that a length on it is, on geometric average over the cells, a distance in the
-    data.
+    standard deviation of the input, and the regulariser `R` measures how unevenly the decoder stretches the map. A
+    contrast is added that keeps neighbours together. All terms are without unit, so one `alpha` means the same on every
+    data set. Afterwards the map is centred, rotated to its principal axes and scaled such that a length on it is, on
+    geometric average over the cells, a distance in the data.
 
     The data may lie on disk: a backed AnnData, zarr, dask, a memory map. They are then read in chunks, of which 17 are
-    held in at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of them in random
-    order. Chunks of a dask array that are larger are told of.
+    kept in at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of them in random
+    order. Larger chunks of a dask array cause a warning.
 
-    Inside a process group of :mod:`torch.distributed` all processes train one model, each on its stretch of the cells;
-    all get the result.
+    Inside a process group of :mod:`torch.distributed` all processes train one model, each on its share of the cells,
+    and all get the result.
 
     Parameters
     ----------
@@ -93,10 +93,10 @@ def geometric_ae(
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): area alone is often bought
         by shearing, which the conformal part prevents.
     regularizer_batch
-        Number of points of each batch at which the regulariser is estimated.
+        Number of points per batch at which the regulariser is estimated.
     interpolation
-        Share of these points that lie between two cells, anywhere on the straight line between them, so that
-        determinants and decoding mean something between clusters too. The others are cells.
+        Share of these points that lie at random places on straight lines between two cells, so that determinants and
+        decoding are meaningful between clusters too. The others are cells.
     contrast_weight
         Weight of the contrast, a cross-entropy: for each of 256 anchor cells a step, identify by closeness on the map
         which cell of the batch is nearest in the data. Keeps more neighbours and needs no neighbour graph.
@@ -113,29 +113,29 @@ def geometric_ae(
         cell to its nearest among 2,000 cells (root mean square by feature, as a share of the input's overall standard
         deviation), at least a tenth of the number of cells, itself between 250 and 600, and at most 1,500. Where cells
         differ from their neighbours by noise, more steps copy the noise; where they lie dense on a surface, more steps
-        find more of their neighbours. What was chosen is kept in `params`.
+        find more of their neighbours. The choice is stored in `params`.
     batch_size
-        Cells a step. By default 2 % of the cells, at least 256 and at most 2,048.
+        Cells per step. By default 2 % of the cells, at least 256 and at most 2,048.
     learning_rate
         Peak learning rate of Muon, which trains the matrices between hidden layers; Adam trains the rest at a tenth of
         it. Short linear warm-up, then linear decay.
     weight_decay
         Decoupled weight decay of the layers' weights, not of their biases.
     validation_fraction
-        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is within 5 %
-        of the lowest, the latest are kept.
+        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is
+        within 5 % of the lowest, the latest are kept.
     patience
-        Stop after this many validations without a better one; there are 50 in a full run. By default never.
+        Stop after this many validations without a new lowest loss; a full run has 50. By default never.
     rng
-        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine. Torch computes on one thread,
-        whatever its setting, unless a step is large (256 cells of 2,000 features and more): then another number of
-        threads rounds sums otherwise, which training amplifies. Global random states and settings are left alone.
+        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine. Torch uses one thread,
+        whatever its setting, unless a step is large (256 cells of 2,000 features and more): the map then depends on the
+        number of threads, by rounding that training amplifies. Global random states and settings stay unchanged.
     device
-        `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+        `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
     checkpoint
-        File to which the state of the training is written fifty times; it replaces its predecessor whole or not at all.
+        File to which the state of the training is written after each validation, fifty times; replaced atomically.
     resume
-        Go on from `checkpoint`, if it is there, with the result that the training would have had without the break.
+        Continue from `checkpoint`, if it exists; the result is that of an uninterrupted training.
     key_added
         Store under this name instead of `'geoae'`.
     copy
@@ -156,18 +156,18 @@ def geometric_ae(
     `adata.uns['geoae' | key_added]` : :class:`dict`
         `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
         called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
-        ``params['interrupted']`` is `True`. Later or earlier than in the training it leaves `adata` as it was.
+        ``params['interrupted']`` is `True`. Before or after the training, a Ctrl-C leaves `adata` unchanged.
 
     Raises
     ------
     KeyError
-        If the chosen field is not there.
+        If the chosen field does not exist.
     ValueError, TypeError
-        If an argument or the data make no sense. Nothing is written then.
+        If an argument or the data are invalid. Nothing is written.
     FloatingPointError
-        If the training diverges, also at a tenth of the learning rate, at which it goes on once from its best weights.
+        If the training diverges, also after one retry from its best weights at a tenth of the learning rate.
     FileNotFoundError
-        If the folder of `checkpoint` is not there.
+        If the folder of `checkpoint` does not exist.
     OSError
         If a file changes or vanishes while it is read, the checkpoint cannot be written, or another process is lost.
 
