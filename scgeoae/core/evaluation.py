@@ -1,4 +1,4 @@
-"""What a trained model says of cells and of points of its map, in blocks of bounded memory."""
+"""Evaluate a trained model at cells and at points of its map, in blocks of bounded memory."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BLOCK_ENTRIES = 1_000_000
 """Entries of the widest array that a block of points may need: 8 MB of float64."""
 
 N_DIRECTIONS = 16
-"""Points of an indicatrix at which the decoder is compared with its linear picture."""
+"""Points of an indicatrix at which the decoder is compared with its linearisation."""
 
 
 class Cells(NamedTuple):
-    """What a model says of cells.
+    """Evaluation of a model at cells.
 
     Coordinates `z` (n, d) float32 and, each (n,) float64, the reconstruction `error` in input units, the `log_det` and
     the `anisotropy` of the decoder at ``z``.
@@ -41,40 +41,44 @@ class Cells(NamedTuple):
     anisotropy: np.ndarray
 
 
-def describe(model: GeometricAutoencoder, rows: Rows) -> Cells:
-    """Place all rows on the map and evaluate the decoder there: one pass over the data, shared by all processes."""
-    with threads_for(rows.shape[0] * max(model.n_features, *model.hidden_dims, 1), LARGE_PASS):
-        z, error = embed(model, rows)
-        mine = z, error, *distortion(model, z)
-    return Cells(*(processes.gather_array(values, rows.device) for values in mine))
+@torch.no_grad()
+def describe(model: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
+    """Evaluate the decoder at all rows in one pass over the data, which all processes share.
 
-
-def describe_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> Cells:
-    """The same for cells whose coordinates ``z`` (n, d) were made elsewhere."""
+    Parameters
+    ----------
+    z
+        Coordinates (n, d) that were made elsewhere; by default the encoder makes them.
+    """
     with threads_for(rows.shape[0] * max(model.n_features, *model.hidden_dims, 1), LARGE_PASS):
-        mine = _error_at(model, rows, z), *distortion(model, z[processes.owned(len(z))])
+        if z is None:
+            placed, error = embed(model, rows)
+        else:
+            placed = z[processes.owned(len(z))]
+            error = np.concatenate([np.empty(0), *(_error_at(model, x, z[where]) for where, x in blocks(rows))])
+        mine = error, *distortion(model, placed)
+    if z is None:
+        z = processes.gather_array(placed, rows.device)
     return Cells(z, *(processes.gather_array(values, rows.device) for values in mine))
 
 
-@torch.no_grad()
-def _error_at(model: GeometricAutoencoder, rows: Rows, z: np.ndarray) -> np.ndarray:
-    errors = [np.empty(0)]
-    for where, x in blocks(rows):
-        latent = torch.tensor(z[where], dtype=x.dtype, device=x.device)
-        errors.append(root_mean_square_error(model, x, latent).double().cpu().numpy())
-    return np.concatenate(errors)
+def _error_at(model: GeometricAutoencoder, x: Tensor, z: np.ndarray) -> np.ndarray:
+    latent = torch.tensor(z, dtype=x.dtype, device=x.device)
+    return root_mean_square_error(model, x, latent).double().cpu().numpy()
 
 
 def relative_determinant(log_det: np.ndarray, model: GeometricAutoencoder) -> np.ndarray:
-    """`det / unit^d`: times the geometric average over the training cells."""
+    """Return `det / unit^d`: times the geometric average over the training cells."""
     return np.exp(log_det - model.n_components * np.log(model.unit))
 
 
 @torch.no_grad()
 def embed(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (n, d) float32 and reconstruction errors (n,) float64: root mean squares over features.
+    """Place the rows that this process reads on the map.
 
-    Of the rows that this process reads.
+    Returns
+    -------
+    Coordinates (n, d) float32 and reconstruction errors (n,) float64: root mean squares over features, input units.
     """
     mine = processes.owned(rows.shape[0])
     z = np.empty((mine.stop - mine.start, model.n_components), dtype=np.float32)
@@ -90,14 +94,14 @@ def embed(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarr
 
 
 def root_mean_square_error(model: GeometricAutoencoder, x: Tensor, z: Tensor) -> Tensor:
-    """`|x - f(z)| / sqrt(D)`, (n,), input units."""
+    """Return `|x - f(z)| / sqrt(D)`, (n,), input units."""
     residual = model.decoder(z) - model.standardize(x)  # of order 1, so that squares are finite for any unit
     return residual.square().mean(1).sqrt() * model.scale
 
 
 @torch.no_grad()
 def distortion(model: GeometricAutoencoder, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log determinant and anisotropy, each (n,) float64, of the decoder at ``z`` (n, d)."""
+    """Return log determinant and anisotropy, each (n,) float64, of the decoder at ``z`` (n, d)."""
     log_det, anisotropy = np.empty(len(z)), np.empty(len(z))
     for where, tangents in _tangent_blocks(_compact(model), z):
         log_det[where], anisotropy[where] = (values.numpy() for values in geometry.distortion(tangents))
@@ -106,7 +110,7 @@ def distortion(model: GeometricAutoencoder, z: np.ndarray) -> tuple[np.ndarray, 
 
 @torch.no_grad()
 def metric(model: GeometricAutoencoder, z: np.ndarray) -> np.ndarray:
-    """Pullback metric (n, d, d) float64 at ``z`` (n, d)."""
+    """Return the pullback metric (n, d, d) float64 at ``z`` (n, d)."""
     result = np.empty((len(z), model.n_components, model.n_components))
     for where, tangents in _tangent_blocks(_compact(model), z):
         result[where] = geometry.metric(tangents).numpy()
@@ -117,7 +121,7 @@ def metric(model: GeometricAutoencoder, z: np.ndarray) -> np.ndarray:
 def nonlinearity(
     model: GeometricAutoencoder, z: np.ndarray, radius: float, dimensions: tuple[int, int] = (0, 1)
 ) -> np.ndarray:
-    """How far the decoder departs from its linear picture on the indicatrices of this radius.
+    """Measure how far the decoder departs from its linearisation on the indicatrices of this radius.
 
     The root mean square of ``|f(z + v) - f(z) - J v| / radius`` over `N_DIRECTIONS` points ``z + v`` of the indicatrix,
     equally spaced on the circle in the data: 0 for a linear decoder, about radius / (2 radius of curvature) for a

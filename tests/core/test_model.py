@@ -11,12 +11,11 @@ import torch
 from scgeoae._input import CsrRows, DenseRows
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.calibration import principal_frame, substitute
+from scgeoae.core.calibration import calibrate, principal_frame, substitute
 from scgeoae.core.evaluation import describe, distortion, metric
 from scgeoae.core.region import OccupiedRegion, occupied_region
 from scgeoae.core.rows import fit_scaling
 from scgeoae.core.state import from_state, to_state
-from scgeoae.tl._training import calibrated_cells
 
 CPU = torch.device("cpu")
 
@@ -53,7 +52,7 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
     rows = DenseRows(x, CPU)
     fit_scaling(model, rows)
     before = model(torch.from_numpy(x)).detach()
-    cells = calibrated_cells(model, rows)
+    cells = calibrate(model, rows)
     torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
     # centred, principal axes, skewness, unit 1
     again = describe(model, rows)

@@ -23,7 +23,7 @@ from hard_use.tools import cells, check_results, frozen, train
 import scgeoae
 from scgeoae import tl
 from scgeoae.cli._files import whole
-from scgeoae.core.training import Trainer
+from scgeoae.core.training import Best, Trainer
 from scgeoae.tl import _store
 
 if TYPE_CHECKING:
@@ -261,11 +261,11 @@ def test_while_writing(call: Any, owner: Any, name: str, n_calls: int, again: in
     assert frozen(adata) == before
 
 
-@pytest.mark.parametrize("term", ["_weights", "_validation_loss"])
-def test_while_validating(term: str, monkeypatch) -> None:
+@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Trainer, "_validation_losses")])
+def test_while_validating(owner: type, name: str, monkeypatch) -> None:
     """The curves are of equal length, and the weights are those of a step that they hold."""
     adata = cells()
-    monkeypatch.setattr(Trainer, term, interrupting(getattr(Trainer, term), 4))
+    monkeypatch.setattr(owner, name, interrupting(getattr(owner, name), 4))
     train(adata)
     assert adata.uns["geoae"]["params"]["interrupted"]
     assert check_untouched_or_complete(adata, None)
