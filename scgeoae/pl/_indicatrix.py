@@ -6,16 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from matplotlib import rcParams
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patheffects import Normal, Stroke
 from scipy import ndimage
 
-from .. import get
-from .._keys import DEFAULT_KEY
-from ..core import geometry
+from ..result import DEFAULT_KEY, Result
 from ._foot import draw_foot
 from ._scatter import box, color_list, drawn_coordinates, finish, map_dimensions, scatter
 
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..core.manifold import Manifold
     from ..core.region import OccupiedRegion
 
 FILL = 0.42
@@ -135,23 +133,22 @@ def indicatrix(
     if n_grid < 1:
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
-    z = drawn_coordinates(adata, key)
+    result = Result(adata, key)
+    z = drawn_coordinates(result)
     dimensions = map_dimensions(dimensions, z.shape[1])
     drawn = z[:, dimensions]
     spacing = _longer_side(drawn) / n_grid
-    points = z[_positions(adata, cells)] if cells is not None else _grid_points(adata, key, z, dimensions, spacing)
-    unit = get.model(adata, key=key).unit
-    ellipses = _ellipses(adata, key, points, dimensions, spacing, unit)
+    manifold = result.manifold
+    points = z[_positions(adata, cells)] if cells is not None else _grid_points(manifold, z, dimensions, spacing)
+    ellipses = _ellipses(manifold, result.decoder_points(points), dimensions, spacing)
     if cells is None:
         ellipses = _thinned(ellipses)
     framed = np.vstack([drawn, _corners(ellipses, ROOM * spacing)])
     colors = color_list(color)
-    axes = scatter(
-        adata, key=key, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs
-    )
+    axes = scatter(result, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs)
     for panel in axes:
         panel.add_collection(_collection(ellipses, panel))
-        draw_foot(panel, framed, radius=ellipses.radius, unit=unit, dashed=not ellipses.believed.all())
+        draw_foot(panel, framed, radius=ellipses.radius, unit=manifold.model.unit, dashed=not ellipses.believed.all())
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -175,19 +172,16 @@ def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
     return positions
 
 
-def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
+def _grid_points(manifold: Manifold, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
     """Where to draw: nodes of a square lattice in the occupied region and its islands, or cells nearest to nodes."""
-    region = get.model(adata, key=key).region
     drawn = z[:, dimensions]
     low, high = _lattice_box(drawn)
     counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
     margin = (counts * spacing - (high - low)) / 2
     lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
     lattice = np.column_stack([axis.ravel() for axis in np.meshgrid(*lines)])  # (m, 2)
-    if region is not None:
-        nodes = lattice[:, np.argsort(dimensions)]
-        nodes = nodes[region.contains(nodes)]
-        return _with_islands(region, z, nodes, spacing)
+    if manifold.model.region is not None:
+        return _in_region(manifold.model.region, z, lattice[:, np.argsort(dimensions)], spacing)
     tile = np.round((drawn - lattice[0]) / spacing).astype(int)
     distance = np.abs(drawn - (lattice[0] + tile * spacing)).max(1)
     order = np.argsort(distance, kind="stable")
@@ -202,11 +196,12 @@ def _lattice_box(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
 
 
-def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:
-    """Add to the nodes the cells in the middle of islands: pieces of the region that hold some cells but no node.
+def _in_region(region: OccupiedRegion, z: np.ndarray, lattice: np.ndarray, spacing: float) -> np.ndarray:
+    """Keep the nodes in the region, and add the cells in the middle of islands: pieces with some cells but no node.
 
-    Larger islands first; none nearer than half the spacing to what is there, where ellipses would cover each other.
+    Larger islands come first. None is added nearer than half the spacing to a point, where ellipses would overlap.
     """
+    nodes = lattice[region.contains(lattice)]
     pieces, n_pieces = ndimage.label(region.mask, np.ones((3, 3)))
     sizes = np.bincount(pieces[region.mask], minlength=n_pieces + 1)
     points = nodes.astype(z.dtype)
@@ -220,17 +215,14 @@ def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spac
     return points
 
 
-def _ellipses(
-    adata: AnnData, key: str, points: np.ndarray, dimensions: tuple[int, int], spacing: float, unit: float
-) -> Ellipses:
+def _ellipses(manifold: Manifold, points: np.ndarray, dimensions: tuple[int, int], spacing: float) -> Ellipses:
     """Ellipses of one radius in the data, chosen from the spacing and the 90th percentile of the longest axes."""
-    restricted = get.metric(adata, points, key=key)[:, dimensions][:, :, dimensions]  # (m, 2, 2)
-    lengths, directions = (part.numpy() for part in geometry.indicatrix(torch.from_numpy(restricted)))
+    lengths, directions = manifold.indicatrix(points, dimensions)
     longest = np.quantile(lengths[:, 0], 0.9) if len(lengths) else 1.0
-    radius = min(FILL * unit, LONGEST / longest) * spacing
+    radius = min(FILL * manifold.model.unit, LONGEST / longest) * spacing
     angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
-    departure = get.nonlinearity(adata, points, radius=radius, dimensions=dimensions, key=key)
-    return Ellipses(points[:, dimensions], radius * lengths, angles, radius, departure <= BELIEVED)
+    believed = manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
+    return Ellipses(points[:, dimensions], radius * lengths, angles, radius, believed)
 
 
 def _thinned(ellipses: Ellipses) -> Ellipses:

@@ -11,8 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scanpy import logging as logg
 
-from .. import get
-from .._keys import ResultKeys, alpha_path_key, is_result
+from ..result import DEFAULT_KEY, Result, alpha_path_key
 from . import _arguments
 from ._geometric_ae import geometric_ae
 
@@ -82,7 +81,7 @@ def alpha_path(
     (4, 7)
     """
     key = alpha_path_key(key_added)
-    if is_result(adata.uns.get(key)):
+    if key in Result.names(adata):
         msg = f".uns[{key!r}] holds a result; pass another key_added."
         raise ValueError(msg)
     values = _checked(alphas)
@@ -128,23 +127,13 @@ def _measure(adata: AnnData, alpha: float, arguments: Mapping[str, Any]) -> dict
     """Train with this weight and say what came of it."""
     logg.info(f"    alpha = {alpha:g}")
     geometric_ae(adata, alpha=alpha, **arguments)
-    keys = ResultKeys.named(None)
-    result = adata.uns[keys.uns]
-    if result["params"]["interrupted"]:
+    result = Result(adata, DEFAULT_KEY)
+    if result.params["interrupted"]:
         raise KeyboardInterrupt
-    log_det = np.log(adata.obs[keys.determinant])
-    low, high = np.percentile(log_det, [5, 95])
+    kept = result.history["step"] == result.params["kept_at"]
     return {
         "alpha": alpha,
-        "reconstruction": float(adata.obs[keys.error].pow(2).mean() / get.model(adata).scale.item() ** 2),
-        "validation_reconstruction": _validation_reconstruction(result),
-        "log_det_variance": float(log_det.var()),
-        "det_p95_p5": float(np.exp(high - low)),
-        "anisotropy": float(adata.obs[keys.anisotropy].median()),
+        "reconstruction": result.reconstruction(),
+        "validation_reconstruction": float(result.history["validation_reconstruction"][kept][0]),
+        **result.distortion(),
     }
-
-
-def _validation_reconstruction(result: Mapping[str, Any]) -> float:
-    """Of the weights that :class:`~scgeoae.core.training.Trainer` kept."""
-    history = result["history"]
-    return float(history["validation_reconstruction"][history["step"] == result["params"]["kept_at"]][0])

@@ -11,12 +11,11 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._input import choose_representation, resolve_device
-from .._keys import ResultKeys, embedding_key
 from .._masks import refuse_masked
 from ..core.training import Trainer
+from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
 from ._projection import remember_input
-from ._store import all_or_none, decoder_fields_added, write_distortion, write_result
 from ._training import given_cells, rank_0_logs, run, untrained
 from ._warnings import warn_of_singular_decoder
 
@@ -157,10 +156,8 @@ def fit_decoder(
         **asdict(recipe),
         "rng": seed,
     }
-    with all_or_none(adata):
-        write_distortion(adata, keys, model, cells)
-        write_result(adata, keys, model, history, params)
-    logg.info("    finished", time=start, deep=decoder_fields_added(keys))
+    added = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None
 
 

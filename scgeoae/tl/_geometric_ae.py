@@ -9,11 +9,10 @@ import torch
 from scanpy import logging as logg
 
 from .._input import choose_representation, connectivities, resolve_device
-from .._keys import ResultKeys
 from ..core.training import Trainer
+from ..result import Result, ResultKeys
 from . import _arguments
 from ._projection import remember_input
-from ._store import all_or_none, fields_added, write_cells, write_result
 from ._training import calibrated_cells, checkpoint_of, rank_0_logs, run, untrained
 from ._warnings import warn_of_failure
 
@@ -220,8 +219,6 @@ def geometric_ae(
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     params = {**chosen, **shape, **asdict(trainer.recipe), "neighbors_key": neighbors_key, "rng": seed}
-    with all_or_none(adata):
-        write_cells(adata, keys, model, cells)
-        write_result(adata, keys, model, history, params)
-    logg.info("    finished", time=start, deep=fields_added(keys))
+    added = Result.write(adata, keys, model, cells, params=params, history=history)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None
