@@ -1,4 +1,4 @@
-"""The determinant heat map: how much data a square of the map is worth."""
+"""The determinant heat map: area in the data per area on the map."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def det_heatmap(
 ) -> Figure | Axes | list[Axes] | None:
     """Colour the map by its relative determinant (Nazari et al. 2023, section 4).
 
-    On a logarithmic, diverging scale centred on 1, the geometric average. Red: the map is crowded, more data per area
-    than elsewhere. Blue: the map inflates. An evenly grey map is true to area. Maps of one dimension are drawn as
-    determinant against coordinate.
+    The scale is logarithmic, diverging and centred on 1, the geometric average. Red: the map is compressed, with more
+    data per area than elsewhere. Blue: the map is inflated. A map that preserves area is evenly grey. For maps of one
+    dimension the determinant is plotted against the coordinate.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _draw_field(result: Result, ax: Axes, dimensions: tuple[int, int], norm: Log
 
 
 def _undo_cmap(panel: Axes, cmap: str | None) -> None:
-    """Another quantity has no 1 in its middle: scanpy's own colours instead of diverging ones."""
+    """Give a panel of another quantity scanpy's colours: its scale is not centred on 1."""
     points = panel.collections[0]
     if points.get_array() is not None:
         points.set_cmap(cmap or rcParams["image.cmap"])

@@ -1,4 +1,4 @@
-"""Indicatrices: what circles of the data look like on the map."""
+"""Indicatrices: equal circles in the data, as they appear on the map."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROOM = 1.5
 """How far ellipses may widen the frame, in grid spacings; one that is longer is cut."""
 
 BELIEVED = 1.0
-"""Nonlinearity up to which an indicatrix is drawn in full: the decoded ellipse is off by as much as its radius."""
+"""Nonlinearity up to which an indicatrix has a solid outline: at 1 the decoded ellipse is off by its radius."""
 
 ISLAND = 3
 """Cells that make an island; fewer are outliers."""
@@ -76,15 +76,14 @@ def indicatrix(
 ) -> Figure | Axes | list[Axes] | None:
     """Draw what equal circles in the data look like on the map (Nazari et al. 2023, section 4).
 
-    A large ellipse: the map inflates this place. An elongated one: it stretches directions unequally. Equal circles
-    everywhere: it is true. All ellipses belong to one radius in the data; the circle at the foot shows an undistorted
-    one, and the bar a distance in the data. They stand on a square grid, and on islands of cells between its nodes;
-    where a large one covers the middle of another, the other is left out.
+    Where an ellipse is large, the map is inflated. Where it is elongated, the map stretches directions unequally. Equal
+    circles everywhere mean a map without distortion. All ellipses stand for circles of one radius in the data. The
+    circle at the foot shows this circle on an undistorted map, and the bar shows a distance in the data. Ellipses are
+    drawn on a square grid and on islands of cells between its nodes; one whose centre lies in a larger one is left out.
 
-    An indicatrix is the picture of the linearised decoder. Where the decoder bends so much that the decoded ellipse is
-    farther than its own radius from the circle that it stands for (:func:`scgeoae.get.nonlinearity` above 1), it is
-    dashed: its area tells of this point, not of its surroundings. Smaller ellipses, with a larger
-    `n_grid`, hold in more places.
+    An indicatrix shows the linearised decoder. Where the decoder is so curved that the decoded ellipse is farther than
+    its own radius from the circle (:func:`scgeoae.get.nonlinearity` above 1), the ellipse is dashed: its area is valid
+    at its centre only. Smaller ellipses, with a larger `n_grid`, are valid in more places.
 
     On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
     the others held fixed, at cells spread over the picture.
@@ -121,7 +120,7 @@ def indicatrix(
     KeyError
         If there is no result under this key, or no such cell.
     ValueError
-        If there is no cell, the map has one dimension, or the dimensions are not those of the map.
+        If there is no cell, the map has one dimension, or `dimensions` are not dimensions of the map.
 
     Examples
     --------
@@ -153,7 +152,7 @@ def indicatrix(
 
 
 def _longer_side(drawn: np.ndarray) -> float:
-    """Of the box of the cells without the outermost 0.1 % on each side; of all, where most are at one place."""
+    """Measure the box of the cells without the outermost 0.1 % on each side; of all cells if most are at one place."""
     most = np.ptp(np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0), axis=0).max()
     low, high = box(drawn)
     return float(most or (high - low).max())
@@ -190,7 +189,7 @@ def _grid_points(manifold: Manifold, z: np.ndarray, dimensions: tuple[int, int],
 
 
 def _lattice_box(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of all cells, but not farther out than the longer side: a cell far off must not ask for millions of nodes."""
+    """Bound the lattice: all cells, but at most one longer side beyond most cells, which bounds the number of nodes."""
     low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
     side = _longer_side(drawn)
     return np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
@@ -226,9 +225,9 @@ def _ellipses(manifold: Manifold, points: np.ndarray, dimensions: tuple[int, int
 
 
 def _thinned(ellipses: Ellipses) -> Ellipses:
-    """Without those whose middle lies in a larger one, or that cover the middle of one: what overlaps cannot be read.
+    """Leave out ellipses that would overlap: the centre of one lies in another.
 
-    Dashed ones come last, and say by their size how little is known: they may cover others.
+    Larger ones come first and solid ones before dashed ones; a dashed one may cover the centres of others.
     """
     angles, offsets = np.radians(ellipses.angles), ellipses.points - ellipses.points[:, None]  # (m,), (m, m, 2)
     axes = np.stack(

@@ -85,7 +85,7 @@ def legend_gap(adata: AnnData, name: str | None) -> float:
 
 
 def _check_colors(adata: AnnData, kwargs: dict[str, Any]) -> None:
-    """Say which colour is not there; scanpy only repeats its name."""
+    """Raise an error that lists the columns if a colour is missing; scanpy names the colour only."""
     if kwargs.get("gene_symbols") is not None:
         return
     genes = adata.var_names if adata.raw is None else adata.var_names.union(adata.raw.var_names, sort=False)

@@ -1,4 +1,4 @@
-"""How large a group of cells looks on the map, and how large it is in the data."""
+"""Areas of groups of cells, on the map and in the data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
-    """Measure how much of the map each group of cells takes, and how much of the data.
+    """Measure the area of each group of cells on the map and in the data.
 
-    The map's occupied region is divided into small tiles, each of which belongs to the group of the cell nearest to its
-    centre. The area of a group on the map is that of its tiles. Its area in the data is the integral of the decoder's
-    determinant over them: the area of the piece of surface that they are decoded to. So "this cluster looks three times
-    as large as it is" becomes the number ``ratio == 3``.
+    The occupied region of the map is divided into small tiles, and each tile is assigned to the group of the cell
+    nearest to its centre. The area of a group on the map is the area of its tiles. Its area in the data is the integral
+    of the decoder's determinant over these tiles, which is the area of the decoded surface. A cluster that looks three
+    times as large as it is has ``ratio == 3``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
         `'ratio'` : `float`
             Apparent over true share: above 1 the group looks larger than it is. NaN for a group without a tile.
         `'anisotropy'`, `'reconstruction_error'` : `float`
-            Medians over the cells. Where the error is large, do not believe the areas.
+            Medians over the cells. Areas are unreliable where the error is large.
 
     Raises
     ------
