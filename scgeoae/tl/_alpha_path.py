@@ -14,8 +14,8 @@ import torch
 from scanpy import logging as logg
 
 from .._input import choose_representation, resolve_device
-from .._keys import alpha_path_key, is_result
 from ..core.fit import fit
+from ..result import Result, alpha_path_key
 from . import _arguments
 from ._geometric_ae import geometric_ae
 from ._training import rank_0_logs, run
@@ -95,7 +95,7 @@ def alpha_path(
     (4, 7)
     """
     key = alpha_path_key(key_added)
-    if is_result(adata.uns.get(key)):
+    if key in Result.names(adata):
         msg = f".uns[{key!r}] holds a result; pass another key_added."
         raise ValueError(msg)
     values = _checked(alphas)

@@ -12,12 +12,11 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._input import choose_representation, resolve_device
-from .._keys import ResultKeys, embedding_key
 from .._masks import refuse_masked
 from ..core.fit import fit
+from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
 from ._projection import remember_input
-from ._store import all_or_none, decoder_fields_added, write_distortion, write_result
 from ._training import rank_0_logs, run
 from ._warnings import warn_of_singular_decoder
 
@@ -154,10 +153,9 @@ def fit_decoder(
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    with all_or_none(adata):
-        write_distortion(adata, keys, model, cells)
-        write_result(adata, keys, model, history, {**chosen, **asdict(spec), "rng": seed})
-    logg.info("    finished", time=start, deep=decoder_fields_added(keys))
+    params = {**chosen, **asdict(spec), "rng": seed}
+    added = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None
 
 

@@ -10,11 +10,10 @@ import torch
 from scanpy import logging as logg
 
 from .._input import choose_representation, resolve_device
-from .._keys import ResultKeys
 from ..core.fit import fit
+from ..result import Result, ResultKeys
 from . import _arguments
 from ._projection import remember_input
-from ._store import all_or_none, fields_added, write_cells, write_result
 from ._training import rank_0_logs, run
 from ._warnings import warn_of_failure
 
@@ -211,8 +210,7 @@ def geometric_ae(
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    with all_or_none(adata):
-        write_cells(adata, keys, model, cells)
-        write_result(adata, keys, model, history, {**chosen, **asdict(spec), "rng": seed})
-    logg.info("    finished", time=start, deep=fields_added(keys))
+    params = {**chosen, **asdict(spec), "rng": seed}
+    added = Result.write(adata, keys, model, cells, params=params, history=history)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None
