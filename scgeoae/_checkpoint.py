@@ -1,4 +1,4 @@
-"""A training that goes on where it was cut off: written whole or not at all, read without running code."""
+"""Checkpoints of a training: written atomically, read without running code."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ FORMAT = 1
 
 
 class Checkpoint:
-    """A file beside a training.
+    """A file from which an interrupted training continues.
 
     Parameters
     ----------
     file
-        Where to write; its folder must be there.
+        Where to write, in an existing folder.
     made_with
-        What must be the same for a training to go on: arguments, sizes and numbers of the data.
+        What must be equal for a training to continue: arguments, versions, size and scale of the data.
     """
 
     def __init__(self, file: str | Path, made_with: Mapping[str, Any]) -> None:
         self.file, self.made_with = Path(file), dict(made_with)
 
     def write(self, trainer: Trainer) -> None:
-        """Replace the file, by the first process alone. On failure the previous one stays as it was.
+        """Replace the file, from the first process alone. On failure the previous file stays as it was.
 
         Raises
         ------
         OSError
-            If it cannot be written: the disk is full, or no longer there.
+            If it cannot be written: the disk is full or gone.
         """
         if processes.rank() > 0:
             return
         state = {"format": FORMAT, "made_with": self.made_with, "trainer": trainer.state_dict()}
-        content = BytesIO()  # some megabytes; of a full disk torch would not say that it is full
+        content = BytesIO()  # some megabytes; torch.save to a full disk does not report the reason
         torch.save(state, content)
         try:
             self._replace(content)
@@ -56,7 +56,7 @@ class Checkpoint:
             raise OSError(error.errno, msg) from error
 
     def _replace(self, content: BytesIO) -> None:
-        part = self.file.with_name(f".{self.file.name}.part")  # always the same: one that was left is written over
+        part = self.file.with_name(f".{self.file.name}.part")  # always the same name: a leftover is overwritten
         try:
             with part.open("wb") as stream:
                 stream.write(content.getbuffer())
@@ -68,12 +68,12 @@ class Checkpoint:
             raise
 
     def resume(self, trainer: Trainer) -> None:
-        """Bring a new trainer to where the file was written; without a file it begins at the beginning.
+        """Bring a new trainer to where the file was written; without a file it starts from the first step.
 
         Raises
         ------
         ValueError
-            If the file is no checkpoint, or one of another training, or not all processes see it.
+            If the file is not a checkpoint of this training, or not all processes see it.
         """
         if self.file.exists():
             self._load(trainer)
@@ -84,7 +84,7 @@ class Checkpoint:
             raise ValueError(msg)
 
     def _load(self, trainer: Trainer) -> None:
-        with self._damage_told():
+        with self._damage_reported():
             state = torch.load(self.file, map_location="cpu", weights_only=True)
             if state["format"] != FORMAT:
                 msg = f"it has format {state['format']!r}, this version reads {FORMAT}"
@@ -98,16 +98,16 @@ class Checkpoint:
                 f"{self.made_with.get(name)!r}. Remove the file, or train as it was begun."
             )
             raise ValueError(msg)
-        with self._damage_told():
+        with self._damage_reported():
             check_state(state["trainer"], trainer)
             trainer.load_state_dict(state["trainer"])
         logg.info(f"    going on at step {trainer.step} from {self.file}")
 
     @contextmanager
-    def _damage_told(self) -> Iterator[None]:
+    def _damage_reported(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # of a damaged or hostile file torch says anything
+        except Exception as error:  # torch raises all kinds on a damaged or hostile file
             reason = (str(error) or type(error).__name__).splitlines()[0]
             msg = f"{self.file} is not a checkpoint that can be read: {reason}."
             raise ValueError(msg) from error

@@ -12,7 +12,6 @@ from scipy import sparse
 
 from ._masks import refuse_masked
 from ._streams import StreamedRows, is_streamed, read
-from .core.rows import blocks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -232,42 +231,6 @@ class CsrRows:
     def _dense(self, part: sparse.csr_matrix | sparse.csr_array) -> Tensor:
         with np.errstate(over="ignore"):
             return torch.from_numpy(part.astype(np.float32, copy=False).toarray()).to(self.device)
-
-
-def check_finite(rows: Rows, source: str) -> None:
-    """Raise if any entry is missing or infinite as float32, saying how many and where the first one is."""
-    n_bad, first = 0, ""
-    for where, x in blocks(rows):
-        bad = ~torch.isfinite(x)
-        if bad.any():
-            row, column = (int(i) for i in bad.nonzero()[0])
-            first = first or f"row {where.start + row}, column {column}"
-            n_bad += int(bad.sum())
-    if n_bad:
-        msg = f"{source} holds {n_bad} missing, infinite or larger than float32 values, the first at {first}."
-        raise ValueError(msg)
-
-
-def connectivities(adata: AnnData, neighbors_key: str | None = None) -> sparse.csr_matrix | sparse.csr_array:
-    """The weighted neighbour graph (n, n) that `sc.pp.neighbors` wrote.
-
-    Raises
-    ------
-    KeyError
-        If it is not there.
-    ValueError
-        If it has no edge.
-    """
-    key = "neighbors" if neighbors_key is None else neighbors_key
-    name = adata.uns.get(key, {}).get("connectivities_key", "connectivities")  # scanpy's default is not always stored
-    if key not in adata.uns or name not in adata.obsp:
-        msg = f"Did not find .uns[{key!r}] with its .obsp. Run `sc.pp.neighbors` first, or pass neighbors_weight=0."
-        raise KeyError(msg)
-    graph = sparse.csr_matrix(read(adata.obsp[name], slice(None)))
-    if not graph.sum() > 0:
-        msg = f"The neighbour graph of .uns[{key!r}] has no edge."
-        raise ValueError(msg)
-    return graph
 
 
 def _free_memory(device: torch.device) -> float:

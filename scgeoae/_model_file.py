@@ -21,9 +21,9 @@ from anndata import AnnData
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ._keys import DEFAULT_KEY, result
 from .core.autoencoder import GeometricAutoencoder
 from .core.state import from_state, to_state
+from .result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +68,7 @@ def write_model(
     >>> scgeoae.write_model(adata, "blood.safetensors")
     """
     if isinstance(adata_or_model, AnnData):
-        model = from_state(result(adata_or_model, key)["model"])
+        model = Result(adata_or_model, key).model
     elif isinstance(adata_or_model, GeometricAutoencoder):
         model = adata_or_model
     else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib as mpl
-import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
 
 from . import pl, tl
+from .result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,12 @@ def run_demo(directory: Path) -> Iterator[str]:
 
 
 def _numbers(adata: AnnData, key: str) -> str:
-    x = adata.obsm["X_pca"]
-    residual = (adata.obs[f"{key}_reconstruction_error"] ** 2).mean() / np.var(x - x.mean(0))
-    determinant = adata.obs[f"{key}_det"]
-    low, high = np.percentile(determinant, [5, 95])
+    result = Result(adata, key)
+    distortion = result.distortion()
     return (
-        f"reconstruction {residual:.3f} of the variance left, variance of ln det {np.log(determinant).var():.4f}, "
-        f"p95/p5 of det {high / low:.2f}, median anisotropy {adata.obs[f'{key}_anisotropy'].median():.2f}"
+        f"reconstruction {result.reconstruction():.3f} of the variance left, "
+        f"variance of ln det {distortion['log_det_variance']:.4f}, "
+        f"p95/p5 of det {distortion['det_p95_p5']:.2f}, median anisotropy {distortion['anisotropy']:.2f}"
     )
 
 

@@ -66,7 +66,7 @@ def test_matrices_of_a_large_file_stay_on_disk(cells: AnnData, tmp_path: Path, c
 
 
 @pytest.mark.usefixtures("_large_files")
-@pytest.mark.parametrize("options", [[], ["--use_rep", "X", "--neighbors_weight", "0.02"]])
+@pytest.mark.parametrize("options", [[], ["--use_rep", "X"]])
 @zarr
 def test_large_zarr_store(pbmc: AnnData, tmp_path: Path, options: list[str]) -> None:
     """Matrices of all kinds stay on disk and are found in the copy; a data frame in obsm is read."""
@@ -218,10 +218,10 @@ def test_several_files_that_cannot_be_joined(
 
 
 def test_one_of_several_files_changes(two_files: list[str], tmp_path: Path, capsys, monkeypatch) -> None:
-    calibrate = scgeoae.tl._geometric_ae.calibrated_cells
+    calibrate = scgeoae.core.fit.calibrate
     monkeypatch.setattr(
-        scgeoae.tl._geometric_ae,
-        "calibrated_cells",
+        scgeoae.core.fit,
+        "calibrate",
         lambda *args: (os.utime(two_files[1], (0, 0)), calibrate(*args))[1],
     )
     with pytest.raises(SystemExit, match="2"):

@@ -13,13 +13,18 @@ import scgeoae
 
 PACKAGE = Path(scgeoae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+ABOVE = ("scgeoae.tl", "scgeoae.pl", "scgeoae.get", "scgeoae.pp", "scgeoae.metrics", "scgeoae.cli")
+"""Layers that use `core` and `result`."""
 
 
-def imported(path: Path) -> set[str]:
-    """Absolute names of everything that a module imports, wherever it stands in the file."""
+def imported(path: Path, *, types: bool = True) -> set[str]:
+    """Absolute names of everything that a module imports, anywhere in the file; without ``types`` at run time only."""
     package = ["scgeoae", *path.relative_to(PACKAGE).parent.parts]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if not types:
+        tree.body = [node for node in tree.body if not is_type_checking(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -27,6 +32,10 @@ def imported(path: Path) -> set[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     return names
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def within(name: str, *packages: str) -> bool:
@@ -40,13 +49,34 @@ def test_layer(path: Path) -> None:
     private = {name for name in names if within(name, "scanpy", "anndata") and "._" in name}
     assert not private
     forbidden = {
-        "core": ("anndata", "scanpy", "matplotlib", "pandas", "scgeoae.tl", "scgeoae.get", "scgeoae.pl"),
+        "core": ("anndata", "scanpy", "matplotlib", "pandas", *ABOVE, "scgeoae.result"),
+        "result.py": ("scanpy", "matplotlib", "scgeoae._input", *ABOVE),
         "tl": ("matplotlib", "scgeoae.pl"),
         "pl": ("scgeoae.tl", "scgeoae._input"),
         "pp": ("matplotlib", "torch", "scgeoae.tl", "scgeoae.pl", "scgeoae._input"),
-        "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl"),
+        "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl", "scgeoae.core.state"),
     }.get(layer, ())
     assert not {name for name in names if within(name, *forbidden)}
+
+
+@pytest.mark.parametrize("layer", ["pl", "metrics"])
+def test_numbers_come_through_result_and_manifold(layer: str) -> None:
+    further = {"pl": ["metrics.quality"], "metrics": ["_input", "_masks"]}[layer]  # the measures; the data to compare
+    allowed = [f"scgeoae.{name}" for name in (layer, "result", "core.manifold", *further)]
+    for path in (PACKAGE / layer).glob("*.py"):
+        ours = {name for name in imported(path, types=False) if within(name, "scgeoae")}
+        assert not {name for name in ours if not within(name, *allowed)} - {"scgeoae", "scgeoae.core"}, path.name
+
+
+def test_fields_are_named_in_one_place() -> None:
+    """Nobody else puts together the name of a column or of an entry of `uns`."""
+    suffixes = ("_det", "_anisotropy", "_reconstruction_error", "_outside", "_areas", "_alpha_path")
+    for path in MODULES:
+        if path.name == "result.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.Constant):
+                assert node.values[-1].value not in suffixes, f"{path.name}:{node.lineno}"
 
 
 def test_import_is_light() -> None:

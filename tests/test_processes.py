@@ -95,9 +95,7 @@ def assert_all_refuse(done: list[subprocess.CompletedProcess], message: str) -> 
         assert message in each.stderr
 
 
-@pytest.mark.parametrize(
-    ("size", "further"), [(2, {"streamed": True}), (3, {"neighbors_weight": 0.05, "regularizer": {"isometry": 1.0}})]
-)
+@pytest.mark.parametrize(("size", "further"), [(2, {"streamed": True}), (3, {"regularizer": {"isometry": 1.0}})])
 def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int, further: dict) -> None:
     monkeypatch.setattr(_streams, "MAX_CHUNK", 50)
     arguments = {"n_steps": 50, "batch_size": 100, "hidden_dims": [32, 32], "learning_rate": 0.01, **further}

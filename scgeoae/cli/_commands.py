@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from anndata import AnnData
 
-from .. import get, metrics, tl
-from .._keys import ResultKeys, embedding_key, is_result
+from .. import metrics, tl
 from .._streams import Files
 from ..core import processes
 from ..demo import run_demo
+from ..result import Result, ResultKeys, embedding_key
 from ._files import TABLES, check_directory, check_output, read, whole, write
 from ._large import add_to_copy, check_same_kind, is_large, is_lazy, joined, read_lazily, tables_of
 from ._pictures import draw
@@ -121,14 +120,14 @@ def map_cells(options: Namespace) -> dict[str, Any]:
     check_output(options.output, options.inputs, overwrite=options.overwrite)
     adata = _read(query, options.output)
     model = reference if reference.suffix == MODEL_SUFFIX else _read(reference)
-    if isinstance(model, AnnData) and not is_result(model.uns.get(options.key)):
+    if isinstance(model, AnnData) and options.key not in Result.names(model):
         msg = (
             f"the reference {str(reference)!r} holds no map under the key {options.key!r} (there are "
-            f"{[key for key, value in model.uns.items() if is_result(value)] or 'none'}); scgeoae train makes one"
+            f"{Result.names(model) or 'none'}); scgeoae train makes one"
         )
         raise KeyError(msg)
     tl.map_cells(adata, model, **command.arguments(options))
-    outside = adata.obs[ResultKeys.stored(adata, options.key).outside]
+    outside = adata.obs[Result(adata, options.key).keys.outside]
     numbers = {"cells_outside": int(outside.sum()), "share_outside": float(outside.mean())}
     return _written(adata, options, options.key, numbers)
 
@@ -192,18 +191,10 @@ def _read(path: Path, output: Path | None = None) -> AnnData:
 
 def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:
     """How well a map explains the data and how even it is."""
-    if adata.uns[keys.uns]["params"]["interrupted"]:
+    result = Result(adata, keys.uns)
+    if result.params["interrupted"]:
         raise KeyboardInterrupt  # an early end is no result here: nothing is written
-    model = get.model(adata, key=keys.uns)
-    log_det = np.log(adata.obs[keys.determinant])
-    low, high = np.percentile(log_det, [5, 95])
-    return {
-        "reconstruction": float(adata.obs[keys.error].pow(2).mean() / model.scale.item() ** 2),
-        "log_det_variance": float(log_det.var()),
-        "det_p95_p5": float(np.exp(high - low)),
-        "anisotropy": float(adata.obs[keys.anisotropy].median()),
-        "unit": float(model.unit),
-    }
+    return {"reconstruction": result.reconstruction(), **result.distortion(), "unit": float(result.model.unit)}
 
 
 def _maps(adata: AnnData) -> list[str]:

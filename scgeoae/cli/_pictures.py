@@ -11,8 +11,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from .. import get, pl
-from .._keys import areas_key, is_result, result
+from .. import pl
+from ..result import Result, areas_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def draw(
         If there is no such result, or none at all, or no such colour.
     """
     mpl.use("agg")
-    keys = [name for name, value in adata.uns.items() if is_result(value)] if key is None else [key]
+    keys = Result.names(adata) if key is None else [key]
     pictures = dict(_all_pictures(adata, keys, color, tables=key is None))
     if not pictures:
         msg = "the file holds no result to draw; run scgeoae train or scgeoae fit-decoder first"
@@ -76,11 +76,11 @@ def _all_pictures(
 ) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Names and drawing functions."""
     for key in keys:
-        stored = result(adata, key)
+        result = Result(adata, key)
         yield f"{key}_det_heatmap", partial(pl.det_heatmap, adata, key=key)
-        if get.model(adata, key=key).n_components > 1:
+        if result.model.n_components > 1:
             yield f"{key}_indicatrix", partial(pl.indicatrix, adata, key=key, color=color)
-        if "history" in stored:
+        if "history" in result.stored:
             yield f"{key}_history", partial(pl.history, adata, key=key)
         if areas_key(key) in adata.uns:
             yield f"{key}_cluster_areas", partial(pl.cluster_areas, adata, key=key)

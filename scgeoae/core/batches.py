@@ -1,4 +1,4 @@
-"""Which cells a step sees: held-out cells, epochs, batches."""
+"""Hold cells out, shuffle the others, draw batches."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 MAX_VALIDATION_CELLS = 2_000
 OPEN_CHUNKS = 16
-"""Chunks of a file among which cells are shuffled at any moment."""
+"""Number of chunks of a file among which cells are shuffled at any moment."""
 
 
 def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Training and held-out cells, the latter in rising order; fewer than two have no variance, so then none."""
+    """Split at random into training and held-out cells, the latter sorted; none if fewer than two, without variance."""
     if n_held_out < 2:
         n_held_out = 0
     order = torch.randperm(n, generator=generator)
@@ -25,11 +25,11 @@ def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, 
 
 
 def shuffled(index: Tensor, chunk: int, generator: torch.Generator) -> Tensor:
-    """The cells ``index`` in random order.
+    """Shuffle the cells ``index``.
 
     Rows that can only be read in chunks are shuffled within a window that slides over the chunks in random order: the
-    rows of the chunk in place ``p`` are spread evenly over the moments ``p`` to ``p + OPEN_CHUNKS``, and the end of the
-    epoch goes on at its beginning, so that at any moment `OPEN_CHUNKS` chunks, if there are as many, are in use.
+    rows of the chunk at place ``p`` are spread evenly over the moments ``p`` to ``p + OPEN_CHUNKS``, and the end of the
+    epoch wraps around to its beginning, so that at any moment at most `OPEN_CHUNKS` chunks are in use.
     """
     if chunk == 1:
         return index[torch.randperm(len(index), generator=generator)]
@@ -39,7 +39,9 @@ def shuffled(index: Tensor, chunk: int, generator: torch.Generator) -> Tensor:
 
 
 class Batches:
-    """Endless batches of at most ``size``: one shuffled epoch after the other, no cell left over.
+    """Endless batches of ``size`` cells, or of all if there are fewer: one shuffled epoch after the other.
+
+    Cells that do not fill a batch at the end of an epoch come first in the next.
 
     Parameters
     ----------
@@ -73,16 +75,16 @@ class Batches:
         self.order = torch.cat([self.left_over, shuffled(self.index, self.chunk, self.generator)])
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on with the same batches; not the order itself, which is drawn anew."""
+        """Return what is needed to continue with the same batches; not the order, which can be drawn again."""
         return {"position": self.position, "left_over": self.left_over.clone(), "began_with": self.began_with}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the generator is left where the order has been drawn."""
+        """Continue where `state_dict` was taken; leave the generator where it was after drawing the order."""
         self.generator.set_state(state["began_with"])
         self.position, self.left_over = state["position"], state["left_over"]
         self._begin_epoch()
 
 
 def n_held_out(rows: Rows, fraction: float, limit: int) -> int:
-    """Number of cells to hold out: a share of all, but no more than fit into memory with ease."""
+    """Return how many cells to hold out: a share of all, at most ``limit`` and `MAX_VALIDATION_CELLS`."""
     return min(int(rows.shape[0] * fraction), MAX_VALIDATION_CELLS, limit)

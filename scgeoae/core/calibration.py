@@ -1,4 +1,4 @@
-"""Give the map a unit, a centre and an orientation, without changing what the autoencoder reconstructs."""
+"""Give the map a unit, a centre and an orientation without changing the reconstruction."""
 
 from __future__ import annotations
 
@@ -7,12 +7,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .evaluation import describe
+from .region import occupied_region
+
 if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
+    from .evaluation import Cells
+    from .rows import Rows
+
+
+def calibrate(model: GeometricAutoencoder, rows: Rows) -> Cells:
+    """Calibrate the trained model in place; return what it says of the training cells, in calibrated coordinates.
+
+    The map is centred, multiplied such that the unit is 1, and rotated to its principal axes. `ln det` then changes by
+    a known constant and the anisotropy not at all, so that one pass over the data is enough.
+    """
+    cells = describe(model, rows)
+    centre, axes = principal_frame(cells.z)
+    unit = unit_of(cells.log_det, model.n_components)
+    substitute(model, unit * axes.T, centre)
+    z = ((cells.z - centre) @ (unit * axes)).astype(np.float32)
+    remember_cells(model, z, cells.error)
+    return cells._replace(z=z, log_det=cells.log_det - model.n_components * np.log(unit))
+
+
+def restore_coordinates(
+    model: GeometricAutoencoder, rows: Rows, z: np.ndarray, centre: np.ndarray, scale: float
+) -> Cells:
+    """Absorb the standardisation ``(z - centre) / scale`` into the decoder; return what it says at ``z`` (n, d).
+
+    The coordinates stay the user's; the unit says how much distance in the data one unit of them is worth on average.
+    """
+    substitute(model, scale * np.eye(len(centre)), -centre / scale)
+    cells = describe(model, rows, z)
+    model.unit = unit_of(cells.log_det, model.n_components)
+    remember_cells(model, z, cells.error)
+    return cells
+
+
+def remember_cells(model: GeometricAutoencoder, z: np.ndarray, error: np.ndarray) -> None:
+    """Store with the model where its training cells lie and how well they are explained."""
+    if model.n_components == 2:
+        model.region = occupied_region(z)
+    model.error_quantiles = np.quantile(error, np.linspace(0, 1, 101))
 
 
 def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre (d,) and principal axes (d, d), one per column, largest variance first and skewness >= 0, of ``z``."""
+    """Return the centre (d,) and the principal axes (d, d) of ``z``: columns, largest variance first, skewness >= 0."""
     centre = z.mean(0, dtype=np.float64)
     centred = z - centre
     _, axes = np.linalg.eigh(centred.T @ centred)
@@ -22,7 +63,7 @@ def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:
-    """`exp(mean ln det / d)`: distance in the data per unit of the map, on geometric average."""
+    """Return `exp(mean ln det / d)`: distance in the data per unit of the map, on geometric average."""
     return float(np.exp(log_det.mean() / n_components))
 
 

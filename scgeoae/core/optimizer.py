@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor, n_iterations: int = 3) -> Tensor:
-    """Push all singular values of each matrix (k, rows, columns) towards 1 by a quintic Newton–Schulz iteration."""
+    """Push the singular values of each matrix (k, rows, columns) towards 1 by a quintic Newton–Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -61,8 +61,9 @@ def orthogonalize(matrices: Tensor, n_iterations: int = 3) -> Tensor:
 class HybridOptimizer:
     """Muon on the matrices between hidden layers, Adam at a tenth of the rate on the rest, under one schedule.
 
-    All parameters are moved into one array, of which they become views: a step then is a handful of operations on long
-    vectors and stacks of matrices instead of several on each of two dozen parameters, and a message between processes.
+    All parameters are moved into one array, of which they become views. A step is then a handful of operations on long
+    vectors and stacks of matrices, instead of several on each of two dozen parameters, and one message between
+    processes.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ class HybridOptimizer:
                 group["peak"] = group["lr"]
 
     def step(self, share: float) -> None:
-        """Update with ``share`` of the peak learning rates, by the gradients of all processes, and clear these."""
+        """Update with ``share`` of the peak learning rates by the summed gradients of all processes; clear these."""
         gradient = torch.cat([cast("Tensor", parameter.grad).flatten() for parameter in self.parameters])
         parts = processes.sum_(gradient).split([joined.numel() for joined in self.joined])
         for joined, part in zip(self.joined, parts, strict=True):
@@ -119,11 +120,11 @@ class HybridOptimizer:
             optimizer.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """State of both optimisers."""
+        """Return the state of both optimisers."""
         return [optimizer.state_dict() for optimizer in self.optimizers]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken."""
         for optimizer, its in zip(self.optimizers, state, strict=True):
             optimizer.load_state_dict(its)
 
@@ -135,7 +136,7 @@ class HybridOptimizer:
 
 @torch.no_grad()
 def _moved_together(groups: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
-    """One vector a group, all of them parts of one array, of which the parameters are views from now on."""
+    """Move all parameters into one array, of which they become views; return its part (a vector) for each group."""
     parameters = [parameter for group in groups for parameter in group]
     array = torch.cat([parameter.flatten() for parameter in parameters])
     for parameter, place in zip(parameters, array.split([p.numel() for p in parameters]), strict=True):

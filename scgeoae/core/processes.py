@@ -1,7 +1,7 @@
-"""Several processes train one model: what each of them owns, and sums and gathers over all of them.
+"""Messages between several processes that train one model: which rows each one reads, sums, gathers.
 
-Inside a process group of `torch.distributed`, such as `torchrun` with :func:`torch.distributed.init_process_group`
-makes; outside of one, all of this does nothing.
+They belong to a process group of `torch.distributed`, as made by `torchrun` and
+:func:`torch.distributed.init_process_group`. Without a group there is one process, which reads all rows.
 """
 
 from __future__ import annotations
@@ -20,54 +20,54 @@ if TYPE_CHECKING:
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Return the number of processes."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return distributed.get_rank() if world_size() > 1 else 0
 
 
 def owned(n: int) -> slice:
-    """The rows of `n` that this process reads: an equal stretch of them."""
+    """Return the rows of `n` that this process reads: an equal stretch."""
     return slice(n * rank() // world_size(), n * (rank() + 1) // world_size())
 
 
 def same_everywhere(value: object) -> bool:
-    """Whether all processes hold an equal value.
+    """Return whether all processes hold an equal value.
 
-    If not, no process returns before all know it: one that failed at once would leave the others without an answer.
+    If not, every process waits until all know it: the first to fail would otherwise break the exchange of the others.
     """
     if world_size() == 1:
         return True
     values = [None] * world_size()
-    with _talking():
+    with _lost_process_named():
         distributed.all_gather_object(values, value)
     alike = all(other == values[0] for other in values)
     if not alike:
-        with suppress(RuntimeError):  # who has left this barrier may end before another one does, which knows as well
+        with suppress(RuntimeError):  # one that has passed the barrier may end before another has
             distributed.barrier()
     return alike
 
 
 def owners(index: Tensor, n: int) -> Tensor:
-    """The rank that reads each of the rows ``index`` of `n`."""
+    """Return the rank that reads each of the rows ``index`` of `n`."""
     starts = torch.tensor([n * r // world_size() for r in range(1, world_size())])
     return torch.bucketize(index, starts, right=True)
 
 
 def positions_owned(index: Tensor, n: int) -> Tensor | slice:
-    """Positions in ``index`` of rows that this process reads, in order."""
+    """Return the positions in ``index`` of rows that this process reads, in order."""
     if world_size() == 1:
         return slice(None)
     return (owners(index, n) == rank()).nonzero()[:, 0]
 
 
 def gather(values: Tensor) -> Tensor:
-    """Rows (n_r, ...) of all processes (n, ...), in the order of their ranks.
+    """Join the rows (n_r, ...) of all processes (n, ...) in the order of their ranks.
 
-    Differentiable where each process adds its own part to the loss, the loss being the sum of these parts.
+    Differentiable for a loss that is the sum of the processes' parts.
     """
     return values if world_size() == 1 else _Gather.apply(values)
 
@@ -80,7 +80,7 @@ class _Gather(torch.autograd.Function):
         padded = values.new_zeros(max(sizes), *values.shape[1:])
         padded[: len(values)] = values
         parts = [torch.empty_like(padded) for _ in sizes]
-        with _talking():
+        with _lost_process_named():
             distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
@@ -99,14 +99,14 @@ def _sizes(size: int, device: torch.device) -> list[int]:
 def sum_(values: Tensor) -> Tensor:
     """Add up ``values`` over all processes, in place."""
     if world_size() > 1:
-        with _talking():
+        with _lost_process_named():
             distributed.all_reduce(values)
     return values
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
-    """Say what it means when the others do not answer."""
+def _lost_process_named() -> Iterator[None]:
+    """Translate the error of a message that was not answered."""
     try:
         yield
     except RuntimeError as error:  # of gloo and of nccl
@@ -115,12 +115,12 @@ def _talking() -> Iterator[None]:
 
 
 def sum_on(device: torch.device, values: Tensor) -> Tensor:
-    """The sum of host ``values`` over all processes, which talk through ``device``."""
+    """Add up host ``values`` over all processes, exchanged through ``device``."""
     return values if world_size() == 1 else sum_(values.to(device)).cpu()
 
 
 def gather_array(values: np.ndarray, device: torch.device) -> np.ndarray:
-    """Rows of all processes, in the order of their ranks."""
+    """Join the host rows of all processes in the order of their ranks, exchanged through ``device``."""
     if world_size() == 1:
         return values
     return gather(torch.from_numpy(np.ascontiguousarray(values)).to(device)).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Whether a stored state can be one of a training: a damaged or hostile one must not break it, or bend it, later on."""
+"""Validate a checkpoint before loading it, so that a damaged or hostile file cannot break or alter the training."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from .training import Trainer
 
 CHANGING = ("lr",)
-"""What a step changes in a group of parameters; all else is as it was made."""
+"""Entries of a parameter group that a step changes; all others stay as they were made."""
 
 
 def check_state(theirs: Any, trainer: Trainer) -> None:
-    """Compare a state with that of a trainer, made alike, which has not begun: names, kinds, shapes, places of cells.
+    """Compare a state with that of a new trainer of the same spec: names, types, shapes, positions of cells.
 
     Raises
     ------
     ValueError
-        If it cannot be one of this training.
+        If the state cannot have come from this training.
     """
     own = trainer.state_dict()
     _check_kind(theirs, dict.fromkeys(own, object), "state")
@@ -37,7 +37,7 @@ def check_state(theirs: Any, trainer: Trainer) -> None:
 
 
 def _check_kind(value: Any, model: Any, name: str) -> None:
-    """Whether ``value`` is of the kind of ``model``: `object` is anything, `None` a number that may be missing yet."""
+    """Require the type and shape of ``model``; there `object` allows anything, and `None` a whole number or `None`."""
     if model is object:
         return
     if isinstance(model, dict):
@@ -62,7 +62,7 @@ def _check_curves(history: Mapping[str, Any]) -> None:
 
 
 def _check_batches(theirs: Any, own: Mapping[str, Any], batches: Batches) -> None:
-    """Cells that are left over from an epoch are fewer than a batch, and cells of the training."""
+    """Require that the cells left over from an epoch are training cells and fewer than a batch."""
     _check_kind(theirs, {**own, "left_over": object}, "batches")
     left_over = theirs["left_over"]
     _require(isinstance(left_over, Tensor) and left_over.dtype == torch.int64 and left_over.ndim == 1, "left_over")
@@ -71,9 +71,10 @@ def _check_batches(theirs: Any, own: Mapping[str, Any], batches: Batches) -> Non
 
 
 def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
-    """As before the first step, which is also what a retry leaves, or as after a step; and with the same settings.
+    """Require the state of an optimiser before its first step, or after a retry, or after a step; the same settings.
 
-    To the settings belong the places of the parameters: averages of another one's shape would be written beyond.
+    The settings include the positions of the parameters: a running average of another shape would be written beyond
+    its end.
     """
     try:
         _check_kind(theirs, optimizer.state_dict(), "optimizer")
@@ -81,7 +82,7 @@ def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
         twin = deepcopy(optimizer)
         for joined in twin.joined:
             joined.grad = torch.zeros_like(joined)
-        for each in twin.optimizers:  # not its own step, which would wait for other processes
+        for each in twin.optimizers:  # the step of the hybrid would wait for other processes
             each.step()
         _check_kind(theirs, twin.state_dict(), "optimizer")
     _require(_settings(theirs) == _settings(optimizer.state_dict()), "optimizer")

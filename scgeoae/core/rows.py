@@ -1,4 +1,4 @@
-"""What training and evaluation ask of a data matrix: rows by index, rows in blocks."""
+"""The interface of a data matrix: rows by index, rows in blocks; its mean, scale and finiteness."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rows(Protocol):
     shape: tuple[int, int]
     device: torch.device
     chunk: int
-    """Rows that are read together: 1 where any row is at hand."""
+    """Number of rows that are read together: 1 with random access."""
 
     def take(self, index: Tensor) -> Tensor:
         """Rows (len(index), D) at the positions ``index``, an integer tensor on the host."""
@@ -37,7 +37,7 @@ BLOCK_ENTRIES = 4_000_000
 
 
 def blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-    """All rows that this process reads, in order, in blocks of bounded size or as they are stored."""
+    """Iterate over this process's rows in order, in blocks of bounded size or in the chunks of the storage."""
     mine = processes.owned(rows.shape[0])
     size = block_size(rows) if rows.chunk == 1 else rows.chunk
     start = mine.start
@@ -48,12 +48,12 @@ def blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
 
 
 def block_size(rows: Rows) -> int:
-    """Rows that a block of bounded size may have."""
+    """Return the number of rows in a block of bounded size."""
     return max(1, BLOCK_ENTRIES // max(rows.shape[1], 1))
 
 
 def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
-    """Set the model's mean by feature and its one scalar ``s = sqrt(mean((x - mean)^2))``, in one pass.
+    """Set the mean of each feature and the one scale ``s = sqrt(mean((x - mean)^2))`` of the model, in one pass.
 
     Raises
     ------
@@ -76,3 +76,17 @@ def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
         raise ValueError(msg)
     model.mean.copy_(mean)
     model.scale.fill_(scale)
+
+
+def check_finite(rows: Rows, name: str) -> None:
+    """Raise if any entry is missing or infinite as float32, saying how many and where the first one is."""
+    n_bad, first = 0, ""
+    for where, x in blocks(rows):
+        bad = ~torch.isfinite(x)
+        if bad.any():
+            row, column = (int(i) for i in bad.nonzero()[0])
+            first = first or f"row {where.start + row}, column {column}"
+            n_bad += int(bad.sum())
+    if n_bad:
+        msg = f"{name} holds {n_bad} missing, infinite or larger than float32 values, the first at {first}."
+        raise ValueError(msg)

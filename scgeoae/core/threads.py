@@ -1,4 +1,4 @@
-"""How many threads torch takes: one, unless the matrices are so large that more of them pay on a busy machine too."""
+"""Choose the number of torch threads: one, unless the matrices are large enough that more pay on a busy machine too."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LARGE_PASS = 50_000_000
 
 @contextmanager
 def threads_for(entries: int, large: int) -> Iterator[None]:
-    """One thread of torch for work on fewer than ``large`` entries; the number that was set before for more.
+    """Use one torch thread for work on fewer than ``large`` entries; restore the previous number afterwards.
 
-    A training is a thousand small products. Two threads gain little on them, and where other programs keep the cores
-    busy each product waits for a thread that is not scheduled, which costs several times the work itself
+    A training consists of many small matrix products. Two threads gain little on them, and while other programs keep
+    the cores busy each product waits for a thread that is not scheduled, which costs several times the work itself
     (``tests/benchmarks/speed.py busy``). One thread also gives the same map whatever the number of cores.
     """
     before = torch.get_num_threads()

@@ -1,77 +1,43 @@
-"""Training: the loss, the schedule, held-out cells, the best weights."""
+"""Training: draw batches, sum the terms of the objective, step, validate, keep the best weights."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
 from . import processes
-from .batches import MAX_VALIDATION_CELLS, Batches, n_held_out, split
-from .loss import Loss, interpolates, loss, plain_loss
-from .neighbors import LOG_SCALE, NeighborGraph, contrast, nearest, spacing
+from .batches import Batches
+from .objective import Batch, Objective
 from .optimizer import HybridOptimizer
-from .rows import block_size
+from .sharding import Part
 from .threads import LARGE_STEP, threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scipy import sparse
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
     from .network import DenseNetwork
     from .rows import Rows
+    from .spec import Spec
 
 N_VALIDATIONS = 50
 WARM_UP = 0.02
-STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
-"""By default a training takes `STEPS` optimiser steps over the square of the spacing of cells, which counts the places
-on a surface that can be told from each other; at least a tenth of the number of cells, itself kept between the bounds
-of `MIN_STEPS`, and at most `MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py
---replicate``): where neighbours differ by noise, more steps copy the noise; where cells lie dense on a surface, more
-steps find more of their neighbours."""
-NOISE_SHARE = 0.35
-"""Default noise on the encoder's input as a share of the spacing of cells."""
-CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
-"""By default a batch holds this share of the cells, within these bounds, so that its nearest cell is a near one."""
 TOLERANCE = 0.05
-"""Validation losses this much above the lowest differ from it by the noise of the held-out cells: of such, the latest
-weights are kept, which were trained at the lowest rate. Measured: other held-out cells are explained as well by them,
-and training cells better."""
+"""Relative margin above the lowest validation loss within which losses differ by the noise of the held-out cells. The
+latest weights within it are kept, which were trained at the lowest rate. Measured: they explain other held-out cells as
+well, and training cells better."""
 RETRY_SHARE = 0.1
-"""Share of the learning rate at which a training whose loss was not finite goes on."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained; every field is an argument of :func:`scgeoae.tl.geometric_ae`.
-
-    `None` leaves a choice to the data.
-    """
-
-    alpha: float
-    regularizer: Mapping[str, float]
-    regularizer_batch: int
-    noise: float | None
-    n_steps: int | None
-    batch_size: int | None
-    learning_rate: float
-    weight_decay: float
-    validation_fraction: float
-    patience: int | None
-    contrast_weight: float = 0.0
-    neighbors_weight: float = 0.0
-    interpolation: float = 0.0
+"""Share of the learning rate at which training continues after a loss that was not finite."""
 
 
 @dataclass
 class History:
-    """One entry a validation: means of the training losses since the last one, and the losses of held-out cells.
+    """One entry a validation: mean training losses since the last one, and the losses of held-out cells.
 
     `kept_at` is the step of the weights that were kept, `retried_at` the one at which the loss was not finite, if ever.
     """
@@ -87,6 +53,35 @@ class History:
     retried_at: int | None = None
 
 
+class HeldOut(NamedTuple):
+    """Cells that validate the model: which ones, and those rows (m, D) that this process reads, standardised."""
+
+    part: Part
+    x: Tensor
+
+
+class Best:
+    """The weights to keep: the latest ones whose validation loss is within `TOLERANCE` of the lowest."""
+
+    def __init__(self, model: GeometricAutoencoder) -> None:
+        self.weights = weights_of(model)
+        self.lowest, self.n_since_lowest = math.inf, 0
+
+    def offer(self, model: GeometricAutoencoder, loss: float) -> bool:
+        """Take the weights of ``model`` if their validation ``loss`` is low enough; return whether it is."""
+        self.n_since_lowest += 1
+        if loss < self.lowest:
+            self.lowest, self.n_since_lowest = loss, 0
+        if good := loss <= (1 + TOLERANCE) * self.lowest:
+            self.weights = weights_of(model)
+        return good
+
+
+def weights_of(model: GeometricAutoencoder) -> dict[str, Tensor]:
+    """Copy the weights and buffers."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
 class Trainer:
     """Fits a model to rows; `run` returns the history and leaves the best weights in the model.
 
@@ -95,246 +90,160 @@ class Trainer:
     model
         On the device of ``rows``, its scaling set.
     rows
-        The cells.
-    recipe
-        How to train.
+        All cells.
+    spec
+        What to train; nothing is left to the data.
+    cells
+        Positions of the training cells.
+    held_out
+        The cells that validate.
     generator
-        Host generator: the only source of randomness.
+        Host generator, the only source of randomness.
     coordinates
-        Map coordinates (n, d) made elsewhere, standardised, for a model without encoder.
-    adjacency
-        Graph (n, n) of the neighbour term, CSR; `None` without that term.
+        Standardised map coordinates (n, d) of all cells, for a model without encoder.
     """
 
     def __init__(
         self,
         model: GeometricAutoencoder,
         rows: Rows,
-        recipe: Recipe,
+        spec: Spec,
+        cells: Tensor,
+        held_out: HeldOut,
         generator: torch.Generator,
         coordinates: Tensor | None = None,
-        adjacency: sparse.csr_matrix | sparse.csr_array | None = None,
     ) -> None:
-        self.model, self.rows, self.generator = model, rows, generator
+        self.model, self.rows, self.spec, self.held_out, self.generator = model, rows, spec, held_out, generator
         self.coordinates = coordinates
-        n, limit = rows.shape[0], block_size(rows)
-        training, self.held_out = split(n, n_held_out(rows, recipe.validation_fraction, limit), generator)
-        self.n_steps, self.noise, batch_size = self._chosen(recipe, training[:limit])
-        self.recipe = replace(recipe, n_steps=self.n_steps, noise=self.noise, batch_size=batch_size)
-        self.batches = Batches(training, batch_size, rows.chunk, generator)
-        self.graph = None if adjacency is None else NeighborGraph(adjacency, training)
-        self.log_scale = torch.full((), LOG_SCALE, device=rows.device, requires_grad=True)
-        others = [self.log_scale] if recipe.contrast_weight or self.graph is not None else []
-        self.optimizer = HybridOptimizer(model, recipe.learning_rate, recipe.weight_decay, others)
+        self.n_steps = cast("int", spec.n_steps)
+        self.objective = Objective(spec, rows.device)
+        self.batches = Batches(cells, cast("int", spec.batch_size), rows.chunk, generator)
+        self.optimizer = HybridOptimizer(model, spec.learning_rate, spec.weight_decay, self.objective.parameters)
         self.history = History()
         self.rate = 1.0
         self._sums = torch.zeros(2, device=rows.device)
-        self._lowest, self._lowest_at = math.inf, 0
-        self._best = self._weights()
+        self.best = Best(model)
 
-    def _chosen(self, recipe: Recipe, training: Tensor) -> tuple[int, float, int]:
-        """Steps, noise and cells a batch: those of the recipe, or what the data say."""
-        n, n_steps, noise, batch_size = self.rows.shape[0], recipe.n_steps, recipe.noise, recipe.batch_size
-        if batch_size is None:
-            batch_size = round(clip(CELLS_A_BATCH * n, *BATCH))
-        if n_steps is None or noise is None:
-            apart = self._spacing(training)
-            if noise is None:
-                noise = NOISE_SHARE * apart
-            if n_steps is None:
-                places = 1 / max(apart, 0.01) ** 2
-                n_steps = round(clip(STEPS * places, clip(0.1 * n, *MIN_STEPS), MAX_STEPS))
-        return n_steps, noise, batch_size
+    def run(self, after_validation: Callable[[int], Any] = lambda _: None) -> History:
+        """Train; a Ctrl-C keeps the best weights so far, but ends all of several processes.
 
-    def _spacing(self, training: Tensor) -> float:
-        """The spacing of cells, of which the held-out ones, that are read anyway, are taken first."""
-        more = training[: MAX_VALIDATION_CELLS - len(self.held_out)]
-        mine = processes.positions_owned(more, self.rows.shape[0])
-        x = self.model.standardize(self.rows.take(more[mine]))
-        x = processes.gather(torch.cat([self._held_out_rows, x]))
-        with threads_for(x.numel(), LARGE_STEP):
-            return spacing(x)
-
-    def run(self, progress: Callable[[int], Any] = lambda _: None) -> History:
-        """Train; on Ctrl-C keep what was learned so far, unless there are other processes, which would wait."""
+        Parameters
+        ----------
+        after_validation
+            Called with the step.
+        """
         widest = max(self.model.n_features, *self.model.hidden_dims, 1)
         try:
             with threads_for(self.batches.size * widest, LARGE_STEP):
-                self._steps(progress)
+                self._steps(after_validation)
         except KeyboardInterrupt:
-            if processes.world_size() > 1:
+            if processes.world_size() > 1:  # the others would wait
                 raise
             self.history.interrupted = True
-        self.model.load_state_dict(self._best)
+        self.model.load_state_dict(self.best.weights)
         return self.history
-
-    def _steps(self, progress: Callable[[int], Any]) -> None:
-        n_steps = self.n_steps
-        every = max(1, n_steps // N_VALIDATIONS)
-        for step in range(self.step + 1, n_steps + 1):
-            share = schedule(step, n_steps) * self.rate
-            self._sums += self._backward(next(self.batches))
-            self.optimizer.step(share)
-            if step % every == 0 or step == n_steps:
-                self._validate(step, share)
-                progress(step)
-                if self._out_of_patience():
-                    break
 
     @property
     def step(self) -> int:
         """The last step after which the model was validated."""
         return (self.history.step or [0])[-1]
 
-    def _backward(self, index: Tensor) -> Tensor:
-        """Gradients of the loss of one batch, and its terms (2,), reconstruction and regulariser.
+    def _steps(self, after_validation: Callable[[int], Any]) -> None:
+        every = max(1, self.n_steps // N_VALIDATIONS)
+        for step in range(self.step + 1, self.n_steps + 1):
+            share = schedule(step, self.n_steps) * self.rate
+            self._sums += self._backward(next(self.batches))
+            self.optimizer.step(share)
+            if step % every == 0 or step == self.n_steps:
+                self._validate(step, share)
+                after_validation(step)
+                if self.held_out.part.size and self.best.n_since_lowest >= (self.spec.patience or math.inf):
+                    break
 
-        With a graph the batch's second half are neighbours of the first.
-        """
-        recipe = self.recipe
-        if self.graph is not None:
-            heads = index[: (len(index) + 1) // 2]
-            index = torch.cat([heads, self.graph.partners(heads, self.generator)])
-        mine = processes.positions_owned(index, self.rows.shape[0])
-        x = self.model.standardize(self.rows.take(index[mine]))
-        z = self._latent(x, index, mine, self.noise)
-        terms = self._loss(x, z, index, mine) if recipe.alpha else plain_loss(self.model, x, z)
-        reconstruction = terms.squares.sum() / (len(index) * x.shape[1])
-        shared = recipe.alpha * terms.regularizer + self._contrasts(x, z, index)
-        (reconstruction + shared / processes.world_size()).backward()
-        return torch.stack([reconstruction, terms.regularizer]).detach()
+    def _backward(self, cells: Tensor) -> Tensor:
+        """Add the gradients of a batch's loss; return its measured terms (2,)."""
+        part = Part(cells, self.rows.shape[0])
+        x = self.model.standardize(self.rows.take(part.index))
+        z = self._place(x, part, self.spec.noise or 0)
+        batch = self.objective.batch(self.model.decoder, x, z, part, self.generator)
+        loss, measured = self.objective(batch)
+        loss.backward()
+        return measured
 
-    def _contrasts(self, x: Tensor, z: Tensor, index: Tensor) -> Tensor:
-        """How hard neighbours are to recognise on the map: those in the batch, and those in the graph."""
-        recipe, total = self.recipe, x.new_zeros(())
-        if self.graph is None and not recipe.contrast_weight:
-            return total
-        z = self._everywhere(z, index)
-        if recipe.contrast_weight:
-            partners = nearest(self._everywhere(x, index))
-            total = total + recipe.contrast_weight * contrast(z, partners, self.log_scale)
-        if self.graph is not None:
-            partners = torch.arange(len(z) // 2, len(z), device=z.device)
-            total = total + recipe.neighbors_weight * contrast(z, partners, self.log_scale)
-        return total
-
-    def _loss(self, x: Tensor, z: Tensor, index: Tensor, mine: Tensor | slice) -> Loss:
-        """With the regulariser at the batch's first cells, and between cells."""
-        n_points = min(self.recipe.regularizer_batch, len(index))
-        n_between = int(self.recipe.interpolation * n_points)
-        n_cells = n_points - n_between
-        n_tangents = n_cells if isinstance(mine, slice) else int((mine < n_cells).sum())
-        between = None
-        if n_between:
-            points = interpolates(self._everywhere(z, index), n_between, self.generator)
-            between = points[processes.rank() :: processes.world_size()]
-        return loss(self.model, x, z, self.recipe.regularizer, n_tangents, between)
-
-    def _latent(self, x: Tensor, index: Tensor, mine: Tensor | slice, noise: float = 0) -> Tensor:
-        """Map coordinates of this process's cells ``x``, those at ``mine`` of the batch ``index``."""
+    def _place(self, x: Tensor, part: Part, noise: float = 0) -> Tensor:
+        """Map coordinates (m, d) of standardised cells ``x`` (m, D)."""
         if self.coordinates is not None:
-            return self.coordinates[index[mine].to(x.device)]
-        if noise:  # drawn for the whole batch, so that it does not depend on the number of processes
-            x = x + noise * torch.randn(len(index), x.shape[1], generator=self.generator)[mine].to(x.device)
-        encoder = cast("DenseNetwork", self.model.encoder)
-        return encoder(x)
-
-    def _everywhere(self, values: Tensor, index: Tensor) -> Tensor:
-        """Rows of the whole batch, in its order."""
-        if processes.world_size() == 1:
-            return values
-        order = processes.owners(index, self.rows.shape[0]).argsort(stable=True)  # as `gather` joins them
-        return processes.gather(values)[order.argsort().to(values.device)]
+            return self.coordinates[part.index.to(x.device)]
+        if noise:  # drawn for all processes, so that it does not depend on their number
+            x = x + noise * torch.randn(part.size, x.shape[1], generator=self.generator)[part.chosen].to(x.device)
+        return cast("DenseNetwork", self.model.encoder)(x)
 
     @torch.no_grad()
     def _validate(self, step: int, share: float) -> None:
         history = self.history
-        n_since = step - self.step
-        processes.sum_(self._sums[:1])
-        reconstruction, regularizer = (self._sums / n_since).tolist()
+        reconstruction, regularizer = (processes.sum_(self._sums) / (step - self.step)).tolist()
         self._sums.zero_()
         if not math.isfinite(reconstruction + regularizer):
             self._retry(step)
         history.step.append(step)
         history.reconstruction.append(reconstruction)
         history.regularizer.append(regularizer)
-        history.learning_rate.append(share * self.recipe.learning_rate)
-        losses, regularizer = self._validation_loss()
-        history.validation_reconstruction.append(losses.mean().item())
+        history.learning_rate.append(share * self.spec.learning_rate)
+        reconstruction, regularizer = self._validation_losses()
+        history.validation_reconstruction.append(reconstruction)
         history.validation_regularizer.append(regularizer)
-        total = losses.mean().item() + self.recipe.alpha * regularizer if len(losses) else 0.0
-        if total < self._lowest:
-            self._lowest, self._lowest_at = total, len(history.step)
-        if total <= (1 + TOLERANCE) * self._lowest:
-            self._best, history.kept_at = self._weights(), step
+        loss = reconstruction + self.spec.alpha * regularizer if self.held_out.part.size else 0.0
+        if self.best.offer(self.model, loss):
+            history.kept_at = step
+
+    def _validation_losses(self) -> tuple[float, float]:
+        """Reconstruction and regulariser of the held-out cells; NaN without any."""
+        part, x = self.held_out
+        if not part.size:
+            return math.nan, math.nan
+        batch = Batch.with_tangents(self.model.decoder, x, self._place(x, part), part, part.size)
+        reconstruction, regularizer = processes.sum_(self.objective.measure(batch)).tolist()
+        return reconstruction, regularizer
 
     def _retry(self, step: int) -> None:
-        """Go on from the last good weights at a lower rate, once."""
+        """Continue from the last good weights at a lower rate, once."""
         if self.history.retried_at is not None:
             msg = (
                 f"The loss is not finite at step {step} of {self.n_steps}, also not at {RETRY_SHARE:g} of the "
-                f"learning rate. Lower learning_rate ({self.recipe.learning_rate}) or alpha ({self.recipe.alpha})."
+                f"learning rate. Lower learning_rate ({self.spec.learning_rate}) or alpha ({self.spec.alpha})."
             )
             raise FloatingPointError(msg)
         self.history.retried_at = step
         self.rate = RETRY_SHARE
-        self.model.load_state_dict(self._best)
+        self.model.load_state_dict(self.best.weights)
         self.optimizer.forget()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a training needs to go on with the same result, after a validation."""
+        """Everything that a training needs to continue, after a validation, with the same result."""
         return {
-            "model": self._weights(),
-            "best": self._best,
+            "model": weights_of(self.model),
+            "best": self.best.weights,
             "optimizer": self.optimizer.state_dict(),
-            "log_scale": self.log_scale.detach(),
+            "log_scale": self.objective.log_scale.detach(),
             "batches": self.batches.state_dict(),
             "generator": self.generator.get_state(),
             "history": asdict(self.history),
             "rate": self.rate,
-            "lowest": self._lowest,
-            "lowest_at": self._lowest_at,
+            "lowest": self.best.lowest,
+            "n_since_lowest": self.best.n_since_lowest,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken, with a trainer that was made alike."""
+        """Continue where `state_dict` was taken, with a trainer that was made alike."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.log_scale.data.copy_(state["log_scale"])
+        self.objective.log_scale.data.copy_(state["log_scale"])
         self.batches.load_state_dict(state["batches"])
         self.generator.set_state(state["generator"])
         self.history, self.rate = History(**state["history"]), state["rate"]
         home = self.rows.device
-        self._best = {name: value.to(home) for name, value in state["best"].items()}
-        self._lowest, self._lowest_at = state["lowest"], state["lowest_at"]
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-
-    def _validation_loss(self) -> tuple[Tensor, float]:
-        """Reconstruction loss of each held-out cell (m,), and their regulariser; NaN without any."""
-        if not len(self.held_out):
-            return self.held_out.float(), math.nan
-        index = self.held_out
-        mine = processes.positions_owned(index, self.rows.shape[0])
-        x = self._held_out_rows
-        terms = loss(self.model, x, self._latent(x, index, mine), self.recipe.regularizer, len(x))
-        return processes.gather(terms.squares) / x.shape[1], terms.regularizer.item()
-
-    @cached_property
-    def _held_out_rows(self) -> Tensor:
-        mine = processes.positions_owned(self.held_out, self.rows.shape[0])
-        return self.model.standardize(self.rows.take(self.held_out[mine]))
-
-    def _out_of_patience(self) -> bool:
-        if self.recipe.patience is None or not len(self.held_out):
-            return False
-        return len(self.history.step) - self._lowest_at >= self.recipe.patience
-
-
-def clip(value: float, low: float, high: float) -> float:
-    """``value``, or the bound that it is beyond."""
-    return min(max(value, low), high)
+        self.best.weights = {name: value.to(home) for name, value in state["best"].items()}
+        self.best.lowest, self.best.n_since_lowest = state["lowest"], state["n_since_lowest"]
 
 
 def schedule(step: int, n_steps: int) -> float:

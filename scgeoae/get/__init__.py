@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ._decode import decode
-from ._model import coordinates, metric, model
-from ._nonlinearity import nonlinearity
+from ._model import coordinates, metric, model, nonlinearity
 
 __all__ = ["coordinates", "decode", "metric", "model", "nonlinearity"]

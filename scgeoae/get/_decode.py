@@ -1,4 +1,4 @@
-"""What a point of the map means: the decoded profile."""
+"""Decoded profiles of points of the map."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 
-from .._keys import DEFAULT_KEY
-from ..core import evaluation
-from ._model import checked_points, model
+from ..core.manifold import Manifold, blocks, relative_determinant
+from ..result import DEFAULT_KEY, Result, check_points
 
 if TYPE_CHECKING:
     from ..core.autoencoder import GeometricAutoencoder
 
 SPACES = ("input", "genes")
 
-BLOCK_ENTRIES = 500_000
-"""Entries of a block of decoded profiles: 4 MB of float64."""
-
 
 def decode(
     adata: AnnData | GeometricAutoencoder, points: np.ndarray, *, key: str = DEFAULT_KEY, space: str = "input"
 ) -> AnnData:
-    """Decoded profiles at points of the map: a grid, a path between two cells, the centres of clusters.
+    """Decode points of the map to profiles: those of a grid, a path between two cells, the centres of clusters.
 
     Parameters
     ----------
@@ -36,10 +31,9 @@ def decode(
     key
         Name of the result.
     space
-        `'input'`: the features that the model was trained on. `'genes'`: expression, before scaling, where the model
-        knows how genes became its input. Principal components are taken back by the pseudo-inverse of the loadings;
-        what the components leave out is the mean of the reference. Log-normalised expression decoded so can be a
-        little below 0.
+        `'input'`: the features that the model was trained on. `'genes'`: expression before scaling, if the model
+        holds how its input was made from genes. Principal components are multiplied by the pseudo-inverse of the
+        loadings and the mean of the reference is added. Log-normalised expression can then be slightly below 0.
 
     Returns
     -------
@@ -61,7 +55,7 @@ def decode(
         If there is no result under this key.
     ValueError
         If the points have another dimension than the map or are not finite, the space is unknown, or the model does
-        not know how genes became its input.
+        not hold how its input was made from genes.
 
     Examples
     --------
@@ -73,45 +67,36 @@ def decode(
     >>> path.shape
     (20, 50)
     """
-    stored = model(adata, key=key) if isinstance(adata, AnnData) else adata
-    points = checked_points(points, stored.n_components)
-    profiles = _profiles(stored, points, space)
-    names = _names(stored, space)
-    return AnnData(profiles, obs=_properties(stored, points), var=pd.DataFrame(index=names))
+    manifold = Result(adata, key).manifold if isinstance(adata, AnnData) else Manifold(adata)
+    points = check_points(points, manifold.model.n_components)
+    profiles, names = _profiles(manifold, points, space)
+    log_det, anisotropy = manifold.distortion(points)
+    obs = {f"map{i + 1}": column.astype(np.float64) for i, column in enumerate(points.T)}
+    obs |= {"det": relative_determinant(log_det, manifold.model), "anisotropy": anisotropy}
+    if manifold.model.region is not None:
+        obs["occupied"] = manifold.model.region.contains(points)
+    index = pd.Index([str(i) for i in range(len(points))])
+    return AnnData(profiles, obs=pd.DataFrame(obs, index=index), var=pd.DataFrame(index=names))
 
 
-def _properties(stored: GeometricAutoencoder, points: np.ndarray) -> pd.DataFrame:
-    log_det, anisotropy = evaluation.distortion(stored, points)
-    columns = {f"map{i + 1}": column.astype(np.float64) for i, column in enumerate(points.T)}
-    columns |= {"det": evaluation.relative_determinant(log_det, stored), "anisotropy": anisotropy}
-    if stored.region is not None:
-        columns["occupied"] = stored.region.contains(points)
-    return pd.DataFrame(columns, index=pd.Index([str(i) for i in range(len(points))]))
-
-
-def _names(stored: GeometricAutoencoder, space: str) -> np.ndarray:
-    if space == "genes" and stored.projection is not None:
-        return stored.projection.genes
-    return np.arange(stored.n_features).astype(str) if stored.features is None else stored.features
-
-
-@torch.no_grad()
-def _profiles(stored: GeometricAutoencoder, points: np.ndarray, space: str) -> np.ndarray:
+def _profiles(manifold: Manifold, points: np.ndarray, space: str) -> tuple[np.ndarray, np.ndarray]:
+    """Decode points to profiles (m, D) or (m, g), float32, and name their columns."""
+    model = manifold.model
     if space not in SPACES:
         msg = f"Unknown space {space!r}. Choose from {SPACES}."
         raise ValueError(msg)
-    projection = stored.projection
-    if space == "genes" and projection is None:
+    if space == "input":
+        names = np.arange(model.n_features).astype(str) if model.features is None else model.features
+    elif model.projection is not None:
+        names = model.projection.genes
+    else:
         msg = (
             "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do "
             "not reproduce. Pass space='input'."
         )
         raise ValueError(msg)
-    width = stored.n_features if space == "input" or projection is None else len(projection.genes)
-    result = np.empty((len(points), width), dtype=np.float32)
-    size = max(1, BLOCK_ENTRIES // max(width, stored.n_features, *stored.hidden_dims, 1))
-    for start in range(0, len(points), size):
-        z = torch.tensor(points[start : start + size], dtype=stored.mean.dtype, device=stored.mean.device)
-        x = stored.decode(z).cpu().numpy()
-        result[start : start + size] = x if space == "input" or projection is None else projection.undo(x)
-    return result
+    profiles = np.empty((len(points), len(names)), dtype=np.float32)
+    for where in blocks(len(points), max(len(names), model.n_features)):
+        x = manifold.decode(points[where])
+        profiles[where] = x if space == "input" or model.projection is None else model.projection.undo(x)
+    return profiles, names

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import sparse
-
-from .._keys import DEFAULT_KEY, ResultKeys, result
-from .._masks import refuse_masked
-from ..core import evaluation
-from ..core.state import from_state
+from ..result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
 
     from ..core.autoencoder import GeometricAutoencoder
@@ -48,11 +43,11 @@ def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> GeometricAutoencoder:
     >>> scgeoae.get.model(adata).decode(torch.zeros(1, 2)).shape
     torch.Size([1, 50])
     """
-    return from_state(result(adata, key)["model"])
+    return Result(adata, key).model
 
 
 def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
-    """Pullback metric `G = J^T J` of the decoder at points of the map (Nazari et al. 2023, section 3).
+    """Return the pullback metric `G = J^T J` of the decoder at points of the map (Nazari et al. 2023, section 3).
 
     Parameters
     ----------
@@ -65,8 +60,8 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
 
     Returns
     -------
-    (m, d, d) float64: ``v @ G @ v`` is the squared distance in the data, input units, that a small step ``v`` on the
-    map is worth.
+    (m, d, d) float64: for a small step ``v`` on the map, ``v @ G @ v`` is the squared distance in the data, in input
+    units.
 
     Raises
     ------
@@ -83,12 +78,12 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
     >>> scgeoae.get.metric(adata).shape
     (700, 2, 2)
     """
-    stored = model(adata, key=key)
-    return evaluation.metric(stored, checked_points(coordinates(adata, points, key=key), stored.n_components))
+    result = Result(adata, key)
+    return result.manifold.metric(result.decoder_points(points))
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
-    """The cells' map coordinates, or other points of the map, checked.
+    """Return the cells' map coordinates, or other points of the map, after checking them.
 
     Parameters
     ----------
@@ -116,28 +111,65 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
     >>> scgeoae.get.coordinates(adata).shape
     (700, 2)
     """
-    name = ResultKeys.stored(adata, key).obsm
-    if name not in adata.obsm:
-        msg = f"Did not find .obsm[{name!r}], the coordinates of the result {key!r}; .obsm holds {list(adata.obsm)}."
-        raise KeyError(msg)
-    cells = adata.obsm[name]
-    cells = cells.toarray() if sparse.issparse(cells) else np.asanyarray(cells)  # a mask must be seen
-    if cells.ndim != 2:
-        msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
-        raise ValueError(msg)
-    if points is None:
-        return checked_points(cells, cells.shape[1], f"obsm[{name!r}]")
-    return checked_points(points, cells.shape[1])
+    return Result(adata, key).coordinates(points)
 
 
-def checked_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
-    """``points`` (m, d) of a map of this dimension, or a `ValueError`, or a `TypeError` if they are no numbers."""
-    refuse_masked(points, name)
-    points = np.asarray(points)
-    if points.dtype.kind not in "fiub":
-        msg = f"{name} must hold real numbers; the dtype is {points.dtype}."
-        raise TypeError(msg)
-    if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
-        msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
+def nonlinearity(
+    adata: AnnData,
+    points: np.ndarray | None = None,
+    *,
+    radius: float,
+    dimensions: tuple[int, int] = (0, 1),
+    key: str = DEFAULT_KEY,
+) -> np.ndarray:
+    """Measure how far the decoder departs from its linear approximation, which an indicatrix of this radius shows.
+
+    An indicatrix is the ellipse that the *linearised* decoder takes to a circle in the data. Here 16 points of the
+    ellipse are decoded and compared with their places on that circle: the result is the root mean square distance, as
+    a share of the radius. It is 0 where the decoder is linear. On a surface with radius of curvature `R` in all
+    directions it is about ``radius / (2 R)``, so it grows with the radius. At 1 the decoded points are as far from
+    their places on the circle as from its centre, and the ellipse says nothing about a circle of this size. The
+    determinant is a derivative and is unaffected.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a result.
+    points
+        Map coordinates (m, d); the cells if `None`.
+    radius
+        Radius of the circles in the data, input units.
+    dimensions
+        The two dimensions of the map in which the indicatrices lie.
+    key
+        Name of the result.
+
+    Returns
+    -------
+    (m,) float64, without unit.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key.
+    ValueError
+        If the points have another dimension than the map, the map has one dimension only, or the radius is not
+        positive.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> scgeoae.get.nonlinearity(adata, radius=1.0).shape
+    (700,)
+    """
+    if not 0 < radius < float("inf"):
+        msg = f"radius must be a positive number; it is {radius}."
         raise ValueError(msg)
-    return points
+    result = Result(adata, key)
+    z = result.coordinates(points)
+    if len(set(dimensions)) != 2 or not all(0 <= number < z.shape[1] for number in dimensions):
+        msg = f"dimensions must be two different ones of the {z.shape[1]} of the map; they are {dimensions}."
+        raise ValueError(msg)
+    return result.manifold.nonlinearity(result.decoder_points(z), radius, dimensions)

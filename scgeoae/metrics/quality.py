@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._keys import DEFAULT_KEY, ResultKeys, embedding_key, is_result
+from ..result import Result, column, embedding_key
 from ._checks import as_labelled, as_points, check_integer, check_neighbors, check_neighbors_below_half, check_varies
 from ._table import table_rows
 
@@ -156,7 +156,7 @@ def embedding_quality(
     k = check_neighbors_below_half(k, adata.n_obs)
     max_cells = check_integer(max_cells, "max_cells", 3)
     seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
-    classes = None if labels is None else _labels(adata, labels)
+    classes = None if labels is None else column(adata, labels)
     if classes is not None:
         check_neighbors(k, len(as_labelled(maps[0], classes)[1]))
     table = pd.DataFrame(table_rows(X, maps, classes, k, max_cells, seed), index=list(bases))
@@ -224,27 +224,11 @@ def _map(adata: AnnData, name: str) -> Any:
     return _points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]")
 
 
-def _labels(adata: AnnData, labels: str) -> pd.Series:
-    if labels not in adata.obs:
-        msg = f"Did not find .obs[{labels!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}."
-        raise KeyError(msg)
-    return adata.obs[labels]
-
-
 def _distortion(adata: AnnData, obsm: str) -> dict[str, float]:
-    """Numbers from the decoder of this map; empty if there is none."""
-    results = [key for key, value in adata.uns.items() if is_result(value) and value["params"]["basis"] == obsm]
-    usual = (DEFAULT_KEY, ResultKeys.decoding(obsm, None).uns)
-    for key in sorted(results, key=lambda name: (name not in usual, name)):
-        keys = ResultKeys(key, obsm)
-        if {keys.determinant, keys.anisotropy} <= set(adata.obs):
-            log_det = np.log(adata.obs[keys.determinant])
-            low, high = np.percentile(log_det, [5, 95])
-            return {
-                "log_det_variance": float(log_det.var()),
-                "det_p95_p5": float(np.exp(high - low)),
-                "anisotropy": float(adata.obs[keys.anisotropy].median()),
-            }
+    """Summarise the distortion by the first decoder of this map that has it at the cells; empty if there is none."""
+    for result in Result.of_map(adata, obsm):
+        if {result.keys.determinant, result.keys.anisotropy} <= set(adata.obs):
+            return result.distortion()
     return {}
 
 

@@ -8,8 +8,8 @@ from matplotlib import rcParams
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .._keys import alpha_path_key
-from ._scatter import finish, new_axes, stored_table
+from ..result import alpha_path_key, stored_table
+from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd

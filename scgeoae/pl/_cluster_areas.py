@@ -9,8 +9,8 @@ from matplotlib import rcParams
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .._keys import DEFAULT_KEY, areas_key
-from ._scatter import finish, new_axes, stored_table
+from ..result import DEFAULT_KEY, areas_key, stored_table
+from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""The determinant heat map: how much data a square of the map is worth."""
+"""The determinant heat map: area in the data per area on the map."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from matplotlib import rcParams
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from .. import get
-from .._keys import DEFAULT_KEY, ResultKeys
+from ..result import DEFAULT_KEY, Result
 from ._scatter import color_list, drawn_coordinates, finish, map_dimensions, new_axes, scatter
 
 if TYPE_CHECKING:
@@ -46,9 +45,9 @@ def det_heatmap(
 ) -> Figure | Axes | list[Axes] | None:
     """Colour the map by its relative determinant (Nazari et al. 2023, section 4).
 
-    On a logarithmic, diverging scale centred on 1, the geometric average. Red: the map is crowded, more data per area
-    than elsewhere. Blue: the map inflates. An evenly grey map is true to area. Maps of one dimension are drawn as
-    determinant against coordinate.
+    The scale is logarithmic, diverging and centred on 1, the geometric average. Red: the map is compressed, with more
+    data per area than elsewhere. Blue: the map is inflated. A map that preserves area is evenly grey. For maps of one
+    dimension the determinant is plotted against the coordinate.
 
     Parameters
     ----------
@@ -94,16 +93,16 @@ def det_heatmap(
     >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
     >>> ax = scgeoae.pl.det_heatmap(adata, show=False)
     """
-    column = _determinant_column(adata, key)
-    determinant = adata.obs[column].to_numpy()
-    z = drawn_coordinates(adata, key)
+    result = Result(adata, key)
+    column = result.keys.determinant
+    determinant = result.column(column).to_numpy()
+    z = drawn_coordinates(result)
     norm = _norm(determinant, vmin, vmax)
     if z.shape[1] == 1:
         return finish([_profile(z[:, 0], determinant, norm, ax)], show=show, return_fig=return_fig)
     panels = [column, *(name for name in color_list(color) if name is not None)]
     axes = scatter(
-        adata,
-        key=key,
+        result,
         ax=ax,
         color=panels if len(panels) > 1 else column,
         dimensions=map_dimensions(dimensions, z.shape[1]),
@@ -114,7 +113,7 @@ def det_heatmap(
         _undo_cmap(panel, kwargs.get("color_map"))
     points = cast("PathCollection", axes[0].collections[0])
     if field:
-        _draw_field(adata, key, axes[0], dimensions, norm, cmap)
+        _draw_field(result, axes[0], dimensions, norm, cmap)
         points.set_visible(False)
         sizes, drawn = points.get_sizes() / DOT, z[:, dimensions]
         axes[0].scatter(
@@ -122,14 +121,6 @@ def det_heatmap(
         )
     _label_colorbar(points, norm)
     return finish(axes, show=show, return_fig=return_fig)
-
-
-def _determinant_column(adata: AnnData, key: str) -> str:
-    column = ResultKeys.stored(adata, key).determinant
-    if column not in adata.obs:
-        msg = f"Did not find .obs[{column!r}]. Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first."
-        raise KeyError(msg)
-    return column
 
 
 def _norm(determinant: np.ndarray, vmin: float | None, vmax: float | None) -> LogNorm:
@@ -156,16 +147,15 @@ def _profile(z: np.ndarray, determinant: np.ndarray, norm: LogNorm, ax: Axes | N
     return ax
 
 
-def _draw_field(adata: AnnData, key: str, ax: Axes, dimensions: tuple[int, int], norm: LogNorm, cmap: str) -> None:
+def _draw_field(result: Result, ax: Axes, dimensions: tuple[int, int], norm: LogNorm, cmap: str) -> None:
     """Draw the determinant over the region; limits are those of the cells and the region together."""
-    model = get.model(adata, key=key)
-    if model.region is None:
+    region = result.model.region
+    if region is None:
         msg = "The field is drawn on maps of two dimensions only."
         raise ValueError(msg)
-    values = np.full(model.region.mask.shape, np.nan)
-    g = get.metric(adata, model.region.points(), key=key)
-    values[model.region.mask] = np.sqrt(np.linalg.det(g)) / model.unit**2
-    extent = model.region.extent
+    values = np.full(region.mask.shape, np.nan)
+    values[region.mask] = result.manifold.relative_determinant(region.points())
+    extent = region.extent
     if dimensions == (1, 0):
         values, extent = values.T, (*extent[2:], *extent[:2])
     left, right, bottom, top = extent
@@ -176,7 +166,7 @@ def _draw_field(adata: AnnData, key: str, ax: Axes, dimensions: tuple[int, int],
 
 
 def _undo_cmap(panel: Axes, cmap: str | None) -> None:
-    """Another quantity has no 1 in its middle: scanpy's own colours instead of diverging ones."""
+    """Give a panel of another quantity scanpy's colours: its scale is not centred on 1."""
     points = panel.collections[0]
     if points.get_array() is not None:
         points.set_cmap(cmap or rcParams["image.cmap"])

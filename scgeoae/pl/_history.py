@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .._keys import DEFAULT_KEY, result
+from ..result import DEFAULT_KEY, TERMS, Result
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = {"reconstruction": "reconstruction\n(share of variance left)", "regularizer": "regularizer"}
+LABELS = ("reconstruction\n(share of variance left)", "regularizer")
+"""Axis labels of the terms of the loss."""
 
 
 def history(
@@ -62,12 +62,12 @@ def history(
     >>> scgeoae.tl.geometric_ae(adata, n_steps=50)
     >>> axes = scgeoae.pl.history(adata, show=False)
     """
-    curves = _curves(adata, key)
+    curves = Result(adata, key).history
     axes = new_axes(8, 3, 2) if ax is None else ax
     if len(axes) != 2:
         msg = f"history draws two panels: ax must be two Axes, not {len(axes)}."
         raise ValueError(msg)
-    for panel, (term, label) in zip(axes, PANELS.items(), strict=True):
+    for panel, term, label in zip(axes, TERMS, LABELS, strict=True):
         panel.plot(curves["step"], curves[term], color="C0", label="training")
         if np.isfinite(curves[f"validation_{term}"]).any():
             panel.plot(curves["step"], curves[f"validation_{term}"], color="C1", label="held out")
@@ -79,15 +79,3 @@ def history(
         axes[0].yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
         axes[0].yaxis.set_minor_formatter(NullFormatter())
     return finish(list(axes), show=show, return_fig=return_fig)
-
-
-def _curves(adata: AnnData, key: str) -> Mapping[str, np.ndarray]:
-    names = {"step", *PANELS, *(f"validation_{term}" for term in PANELS)}
-    curves = result(adata, key).get("history")
-    if not isinstance(curves, Mapping) or not names <= curves.keys():
-        msg = (
-            f"Did not find in .uns[{key!r}] a history with the curves {sorted(names)}: it is written by the training, "
-            "not where cells are mapped."
-        )
-        raise KeyError(msg)
-    return curves

@@ -1,4 +1,4 @@
-"""Indicatrices: what circles of the data look like on the map."""
+"""Indicatrices: equal circles in the data, as they appear on the map."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from matplotlib import rcParams
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patheffects import Normal, Stroke
 from scipy import ndimage
 
-from .. import get
-from .._keys import DEFAULT_KEY
-from ..core import geometry
+from ..result import DEFAULT_KEY, Result
 from ._foot import draw_foot
 from ._scatter import box, color_list, drawn_coordinates, finish, map_dimensions, scatter
 
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..core.manifold import Manifold
     from ..core.region import OccupiedRegion
 
 FILL = 0.42
@@ -38,7 +36,7 @@ ROOM = 1.5
 """How far ellipses may widen the frame, in grid spacings; one that is longer is cut."""
 
 BELIEVED = 1.0
-"""Nonlinearity up to which an indicatrix is drawn in full: the decoded ellipse is off by as much as its radius."""
+"""Nonlinearity up to which an indicatrix has a solid outline: at 1 the decoded ellipse is off by its radius."""
 
 ISLAND = 3
 """Cells that make an island; fewer are outliers."""
@@ -78,15 +76,14 @@ def indicatrix(
 ) -> Figure | Axes | list[Axes] | None:
     """Draw what equal circles in the data look like on the map (Nazari et al. 2023, section 4).
 
-    A large ellipse: the map inflates this place. An elongated one: it stretches directions unequally. Equal circles
-    everywhere: it is true. All ellipses belong to one radius in the data; the circle at the foot shows an undistorted
-    one, and the bar a distance in the data. They stand on a square grid, and on islands of cells between its nodes;
-    where a large one covers the middle of another, the other is left out.
+    Where an ellipse is large, the map is inflated. Where it is elongated, the map stretches directions unequally. Equal
+    circles everywhere mean a map without distortion. All ellipses stand for circles of one radius in the data. The
+    circle at the foot shows this circle on an undistorted map, and the bar shows a distance in the data. Ellipses are
+    drawn on a square grid and on islands of cells between its nodes; one whose centre lies in a larger one is left out.
 
-    An indicatrix is the picture of the linearised decoder. Where the decoder bends so much that the decoded ellipse is
-    farther than its own radius from the circle that it stands for (:func:`scgeoae.get.nonlinearity` above 1), it is
-    dashed: its area tells of this point, not of its surroundings. Smaller ellipses, with a larger
-    `n_grid`, hold in more places.
+    An indicatrix shows the linearised decoder. Where the decoder is so curved that the decoded ellipse is farther than
+    its own radius from the circle (:func:`scgeoae.get.nonlinearity` above 1), the ellipse is dashed: its area is valid
+    at its centre only. Smaller ellipses, with a larger `n_grid`, are valid in more places.
 
     On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
     the others held fixed, at cells spread over the picture.
@@ -123,7 +120,7 @@ def indicatrix(
     KeyError
         If there is no result under this key, or no such cell.
     ValueError
-        If there is no cell, the map has one dimension, or the dimensions are not those of the map.
+        If there is no cell, the map has one dimension, or `dimensions` are not dimensions of the map.
 
     Examples
     --------
@@ -135,28 +132,27 @@ def indicatrix(
     if n_grid < 1:
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
-    z = drawn_coordinates(adata, key)
+    result = Result(adata, key)
+    z = drawn_coordinates(result)
     dimensions = map_dimensions(dimensions, z.shape[1])
     drawn = z[:, dimensions]
     spacing = _longer_side(drawn) / n_grid
-    points = z[_positions(adata, cells)] if cells is not None else _grid_points(adata, key, z, dimensions, spacing)
-    unit = get.model(adata, key=key).unit
-    ellipses = _ellipses(adata, key, points, dimensions, spacing, unit)
+    manifold = result.manifold
+    points = z[_positions(adata, cells)] if cells is not None else _grid_points(manifold, z, dimensions, spacing)
+    ellipses = _ellipses(manifold, result.decoder_points(points), dimensions, spacing)
     if cells is None:
         ellipses = _thinned(ellipses)
     framed = np.vstack([drawn, _corners(ellipses, ROOM * spacing)])
     colors = color_list(color)
-    axes = scatter(
-        adata, key=key, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs
-    )
+    axes = scatter(result, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs)
     for panel in axes:
         panel.add_collection(_collection(ellipses, panel))
-        draw_foot(panel, framed, radius=ellipses.radius, unit=unit, dashed=not ellipses.believed.all())
+        draw_foot(panel, framed, radius=ellipses.radius, unit=manifold.model.unit, dashed=not ellipses.believed.all())
     return finish(axes, show=show, return_fig=return_fig)
 
 
 def _longer_side(drawn: np.ndarray) -> float:
-    """Of the box of the cells without the outermost 0.1 % on each side; of all, where most are at one place."""
+    """Measure the box of the cells without the outermost 0.1 % on each side; of all cells if most are at one place."""
     most = np.ptp(np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0), axis=0).max()
     low, high = box(drawn)
     return float(most or (high - low).max())
@@ -175,19 +171,16 @@ def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
     return positions
 
 
-def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
+def _grid_points(manifold: Manifold, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
     """Where to draw: nodes of a square lattice in the occupied region and its islands, or cells nearest to nodes."""
-    region = get.model(adata, key=key).region
     drawn = z[:, dimensions]
     low, high = _lattice_box(drawn)
     counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
     margin = (counts * spacing - (high - low)) / 2
     lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
     lattice = np.column_stack([axis.ravel() for axis in np.meshgrid(*lines)])  # (m, 2)
-    if region is not None:
-        nodes = lattice[:, np.argsort(dimensions)]
-        nodes = nodes[region.contains(nodes)]
-        return _with_islands(region, z, nodes, spacing)
+    if manifold.model.region is not None:
+        return _in_region(manifold.model.region, z, lattice[:, np.argsort(dimensions)], spacing)
     tile = np.round((drawn - lattice[0]) / spacing).astype(int)
     distance = np.abs(drawn - (lattice[0] + tile * spacing)).max(1)
     order = np.argsort(distance, kind="stable")
@@ -196,17 +189,18 @@ def _grid_points(adata: AnnData, key: str, z: np.ndarray, dimensions: tuple[int,
 
 
 def _lattice_box(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of all cells, but not farther out than the longer side: a cell far off must not ask for millions of nodes."""
+    """Bound the lattice: all cells, but at most one longer side beyond most cells, which bounds the number of nodes."""
     low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
     side = _longer_side(drawn)
     return np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
 
 
-def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:
-    """Add to the nodes the cells in the middle of islands: pieces of the region that hold some cells but no node.
+def _in_region(region: OccupiedRegion, z: np.ndarray, lattice: np.ndarray, spacing: float) -> np.ndarray:
+    """Keep the nodes in the region, and add the cells in the middle of islands: pieces with some cells but no node.
 
-    Larger islands first; none nearer than half the spacing to what is there, where ellipses would cover each other.
+    Larger islands come first. None is added nearer than half the spacing to a point, where ellipses would overlap.
     """
+    nodes = lattice[region.contains(lattice)]
     pieces, n_pieces = ndimage.label(region.mask, np.ones((3, 3)))
     sizes = np.bincount(pieces[region.mask], minlength=n_pieces + 1)
     points = nodes.astype(z.dtype)
@@ -220,23 +214,20 @@ def _with_islands(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spac
     return points
 
 
-def _ellipses(
-    adata: AnnData, key: str, points: np.ndarray, dimensions: tuple[int, int], spacing: float, unit: float
-) -> Ellipses:
+def _ellipses(manifold: Manifold, points: np.ndarray, dimensions: tuple[int, int], spacing: float) -> Ellipses:
     """Ellipses of one radius in the data, chosen from the spacing and the 90th percentile of the longest axes."""
-    restricted = get.metric(adata, points, key=key)[:, dimensions][:, :, dimensions]  # (m, 2, 2)
-    lengths, directions = (part.numpy() for part in geometry.indicatrix(torch.from_numpy(restricted)))
+    lengths, directions = manifold.indicatrix(points, dimensions)
     longest = np.quantile(lengths[:, 0], 0.9) if len(lengths) else 1.0
-    radius = min(FILL * unit, LONGEST / longest) * spacing
+    radius = min(FILL * manifold.model.unit, LONGEST / longest) * spacing
     angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
-    departure = get.nonlinearity(adata, points, radius=radius, dimensions=dimensions, key=key)
-    return Ellipses(points[:, dimensions], radius * lengths, angles, radius, departure <= BELIEVED)
+    believed = manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
+    return Ellipses(points[:, dimensions], radius * lengths, angles, radius, believed)
 
 
 def _thinned(ellipses: Ellipses) -> Ellipses:
-    """Without those whose middle lies in a larger one, or that cover the middle of one: what overlaps cannot be read.
+    """Leave out ellipses that would overlap: the centre of one lies in another.
 
-    Dashed ones come last, and say by their size how little is known: they may cover others.
+    Larger ones come first and solid ones before dashed ones; a dashed one may cover the centres of others.
     """
     angles, offsets = np.radians(ellipses.angles), ellipses.points - ellipses.points[:, None]  # (m,), (m, m, 2)
     axes = np.stack(

@@ -12,17 +12,15 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
-from .. import get
-from .._keys import ResultKeys
-
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
+
+    from ..result import Result
 
 
 def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
@@ -32,9 +30,9 @@ def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
     return list(panels[0])
 
 
-def drawn_coordinates(adata: AnnData, key: str) -> np.ndarray:
-    """The cells' map coordinates (n, d), at least one."""
-    z = get.coordinates(adata, key=key)
+def drawn_coordinates(result: Result) -> np.ndarray:
+    """Read the cells' map coordinates (n, d), of at least one cell."""
+    z = result.coordinates()
     if not len(z):
         msg = "There is no cell to draw."
         raise ValueError(msg)
@@ -49,18 +47,9 @@ def box(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low - missing / 2, high + missing / 2
 
 
-def stored_table(adata: AnnData, key: str, columns: Collection[str], command: str) -> pd.DataFrame:
-    """The table ``uns[key]``, or a `KeyError` that says which command writes it."""
-    table = adata.uns.get(key)
-    if not set(columns) <= set(getattr(table, "columns", ())):
-        msg = f"Did not find in .uns[{key!r}] a table with the columns {sorted(columns)}. Run `{command}` first."
-        raise KeyError(msg)
-    return table
-
-
-def scatter(adata: AnnData, *, key: str, ax: Axes | None, **kwargs: Any) -> list[Axes]:
+def scatter(result: Result, *, ax: Axes | None, **kwargs: Any) -> list[Axes]:
     """Draw the cells by `sc.pl.embedding`, points rasterised, lengths equal in both directions; one Axes a panel."""
-    basis = ResultKeys.stored(adata, key).obsm
+    adata, basis = result.adata, result.keys.obsm
     _check_colors(adata, kwargs)
     defaults: dict[str, Any] = {"legend_fontoutline": 2} if kwargs.get("legend_loc") == "on data" else {}
     if len(colors := color_list(kwargs.get("color"))) > 1:
@@ -96,7 +85,7 @@ def legend_gap(adata: AnnData, name: str | None) -> float:
 
 
 def _check_colors(adata: AnnData, kwargs: dict[str, Any]) -> None:
-    """Say which colour is not there; scanpy only repeats its name."""
+    """Raise an error that lists the columns if a colour is missing; scanpy names the colour only."""
     if kwargs.get("gene_symbols") is not None:
         return
     genes = adata.var_names if adata.raw is None else adata.var_names.union(adata.raw.var_names, sort=False)

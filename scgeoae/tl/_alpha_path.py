@@ -1,32 +1,45 @@
-"""What reconstruction is paid for even areas: one training an alpha."""
+"""Measure the trade-off between reconstruction and even areas: one training for each alpha."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
+import torch
 from scanpy import logging as logg
 
-from .. import get
-from .._keys import ResultKeys, alpha_path_key, is_result
+from .._input import choose_representation, resolve_device
+from ..core.fit import fit
+from ..result import Result, alpha_path_key
 from . import _arguments
 from ._geometric_ae import geometric_ae
+from ._training import rank_0_logs, run
+from ._warnings import warn_of_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from anndata import AnnData
+
+    from ..core.fit import Fitted
+
+OF_THE_INPUT = ("use_rep", "n_pcs", "layer", "mask_var")
+NOT_OF_A_TRAINING = ("adata", "checkpoint", "resume", "key_added", "copy")
+"""Parameters of :func:`geometric_ae` that choose the data, and those that :func:`alpha_path` does not pass on."""
 
 
+@torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
+@rank_0_logs()
 def alpha_path(
     adata: AnnData, alphas: Sequence[float], *, key_added: str | None = None, copy: bool = False, **arguments: Any
 ) -> AnnData | None:
-    """Train once for each weight of the regulariser, to see what true areas cost in reconstruction.
+    """Train once for each weight of the regulariser to see how much reconstruction true areas cost.
 
-    All trainings begin with the same seed and differ in nothing but `alpha`. Only the numbers are kept: the maps, the
-    columns of `obs` and the results that are there stay as they are. Choose an alpha from the curve and train with it.
+    All trainings use the same seed and differ in `alpha` alone. Only a table is written: existing maps, columns of
+    `obs` and results stay as they are. Choose an alpha from the curve and train with it.
 
     Parameters
     ----------
@@ -39,14 +52,14 @@ def alpha_path(
     copy
         Return a copy instead of writing to `adata`.
     **arguments
-        All others of :func:`geometric_ae`, such as `use_rep` or `n_steps`.
+        Others of :func:`geometric_ae`, such as `use_rep` or `n_steps`; not `checkpoint` and `resume`.
 
     Returns
     -------
     `None`, or the copy if `copy=True`. Sets this field:
 
     `adata.uns['geoae_alpha_path' | key_added]` : :class:`pandas.DataFrame`
-        One row an alpha, in rising order.
+        One row per alpha, in rising order.
 
         `'alpha'` : `float`
         `'reconstruction'` : `float`
@@ -57,7 +70,7 @@ def alpha_path(
         `'log_det_variance'` : `float`
             Variance of ln det over cells: 0 where all areas are true.
         `'det_p95_p5'` : `float`
-            95th over 5th percentile of det: the same area of map is worth up to so many times more here than there.
+            95th over 5th percentile of det: how many times the area in the data of equal areas on the map differs.
         `'anisotropy'` : `float`
             Median over cells, at least 1.
         `'default'` : `bool`
@@ -67,11 +80,11 @@ def alpha_path(
     Raises
     ------
     KeyError
-        If the chosen field is not there.
+        If the chosen field does not exist.
     ValueError, TypeError
-        If `alphas`, another argument or the data make no sense. Nothing is trained then.
+        If `alphas`, another argument or the data are invalid. Nothing is trained.
     FloatingPointError
-        If a training diverges. Nothing is written then, nor after a Ctrl-C.
+        If a training diverges. Nothing is written, as after a Ctrl-C.
 
     Examples
     --------
@@ -82,21 +95,33 @@ def alpha_path(
     (4, 7)
     """
     key = alpha_path_key(key_added)
-    if is_result(adata.uns.get(key)):
+    if key in Result.names(adata):
         msg = f".uns[{key!r}] holds a result; pass another key_added."
         raise ValueError(msg)
     values = _checked(alphas)
-    if "alpha" in arguments:
-        msg = "alpha_path takes alphas, not alpha."
+    if own := {"alpha", "checkpoint", "resume"} & arguments.keys():
+        msg = f"alpha_path takes alphas, not {', '.join(sorted(own))}."
         raise TypeError(msg)
-    if "rng" in arguments:
-        arguments["rng"] = _arguments.seed_of(arguments["rng"])
+    call = inspect.signature(geometric_ae).bind(adata, **arguments)
+    call.apply_defaults()
+    others = {name: value for name, value in call.arguments.items() if name not in NOT_OF_A_TRAINING}
+    representation = choose_representation(adata, **{name: others.pop(name) for name in OF_THE_INPUT})
+    seed, device = _arguments.seed_of(others.pop("rng")), others.pop("device")
+    spec = _arguments.spec(representation.shape, **others)
+    source, rows = representation.source, representation.rows(resolve_device(device))
 
     start = logg.info(f"training with {len(values)} values of alpha")
-    rows = [_measure(_input_of(adata, arguments), alpha, arguments) for alpha in values]
-    table = pd.DataFrame(rows, index=pd.RangeIndex(len(rows)).astype(str))
-    default = inspect.signature(geometric_ae).parameters["alpha"].default
-    table["default"] = (table["alpha"] == default) & (arguments.get("regularizer") is None)
+    measured = []
+    for alpha in values:
+        logg.info(f"    alpha = {alpha:g}")
+        train = partial(run, source=source, seed=seed)
+        fitted = fit(rows, replace(spec, alpha=alpha), seed, name=source, run=train)
+        if fitted.history.interrupted:
+            raise KeyboardInterrupt
+        warn_of_failure(fitted.model, rows, fitted.cells, regularized=alpha > 0)
+        measured.append({"alpha": alpha, **_measure(fitted)})
+    table = pd.DataFrame(measured, index=pd.RangeIndex(len(values)).astype(str))
+    table["default"] = (table["alpha"] == spec.alpha) & (arguments.get("regularizer") is None)
 
     adata = adata.copy() if copy else adata
     adata.uns[key] = table
@@ -116,35 +141,14 @@ def _checked(alphas: Sequence[float]) -> list[float]:
     return values
 
 
-def _input_of(adata: AnnData, arguments: Mapping[str, Any]) -> AnnData:
-    """What a training reads, sharing its memory with `adata`, so that what it writes does not reach that."""
-    fields: dict[str, Any] = {"obsm": dict(adata.obsm), "obsp": dict(adata.obsp), "uns": dict(adata.uns)}
-    if arguments.get("use_rep") == "X" or arguments.get("layer") is not None:
-        fields |= {"X": adata.X, "var": adata.var, "layers": dict(adata.layers)}
-    return AnnData(obs=pd.DataFrame(index=adata.obs_names), **fields)
-
-
-def _measure(adata: AnnData, alpha: float, arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Train with this weight and say what came of it."""
-    logg.info(f"    alpha = {alpha:g}")
-    geometric_ae(adata, alpha=alpha, **arguments)
-    keys = ResultKeys.named(None)
-    result = adata.uns[keys.uns]
-    if result["params"]["interrupted"]:
-        raise KeyboardInterrupt
-    log_det = np.log(adata.obs[keys.determinant])
-    low, high = np.percentile(log_det, [5, 95])
+def _measure(fitted: Fitted) -> dict[str, float]:
+    """Summarise reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
+    model, cells, history, _ = fitted
+    low, high = np.percentile(cells.log_det, [5, 95])
     return {
-        "alpha": alpha,
-        "reconstruction": float(adata.obs[keys.error].pow(2).mean() / get.model(adata).scale.item() ** 2),
-        "validation_reconstruction": _validation_reconstruction(result),
-        "log_det_variance": float(log_det.var()),
+        "reconstruction": float(np.square(cells.error).mean() / model.scale.item() ** 2),
+        "validation_reconstruction": history.validation_reconstruction[history.step.index(history.kept_at)],
+        "log_det_variance": float(cells.log_det.var(ddof=1)),
         "det_p95_p5": float(np.exp(high - low)),
-        "anisotropy": float(adata.obs[keys.anisotropy].median()),
+        "anisotropy": float(np.median(cells.anisotropy)),
     }
-
-
-def _validation_reconstruction(result: Mapping[str, Any]) -> float:
-    """Of the weights that :class:`~scgeoae.core.training.Trainer` kept."""
-    history = result["history"]
-    return float(history["validation_reconstruction"][history["step"] == result["params"]["kept_at"]][0])

@@ -13,41 +13,43 @@ from scanpy import logging as logg
 
 from ..core.activations import ACTIVATIONS
 from ..core.regularizers import REGULARIZERS
-from ..core.training import Recipe
+from ..core.spec import Spec
 
 MIN_CELLS = 3
 LARGEST = 2**63 - 1
 """The largest whole number that files and generators take."""
-OPTIONAL = ("contrast_weight", "neighbors_weight", "interpolation")
-"""Fields of a recipe that some tools leave at 0."""
 BY_DATA = ("n_steps", "batch_size", "noise", "patience")
-"""Fields of a recipe that may be `None`."""
+"""Arguments of a training that may be `None`."""
 
 
-def recipe(**arguments: Any) -> Recipe:
-    """A :class:`Recipe` of checked values.
+def spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, activation: Any, **training: Any) -> Spec:
+    """Check all arguments of a training on a data matrix of this shape.
 
     Raises
     ------
     ValueError, TypeError
         Naming the argument, what came and what is allowed.
     """
+    architecture = _architecture(n_components, hidden_dims, activation, shape)
+    training["regularizer"] = regularizer_weights(training["regularizer"], architecture["n_components"])
     for name, lowest in {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}.items():
-        if not (name in BY_DATA and arguments[name] is None):
-            arguments[name] = whole_number(arguments[name], name, lowest)
-    for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction", *OPTIONAL):
-        if not (name in BY_DATA and arguments[name] is None):
-            arguments[name] = real_number(arguments.get(name, 0), name, 0)
-    if arguments["learning_rate"] == 0:
+        if not (name in BY_DATA and training[name] is None):
+            training[name] = whole_number(training[name], name, lowest)
+    for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction"):
+        if not (name in BY_DATA and training[name] is None):
+            training[name] = real_number(training[name], name, 0)
+    for name in ("contrast_weight", "interpolation"):  # of an encoder
+        training[name] = real_number(training.get(name, 0), name, 0)
+    if training["learning_rate"] == 0:
         msg = "learning_rate must be positive; it is 0."
         raise ValueError(msg)
-    if arguments["validation_fraction"] >= 1:
-        msg = f"validation_fraction must be below 1; it is {arguments['validation_fraction']}."
+    if training["validation_fraction"] >= 1:
+        msg = f"validation_fraction must be below 1; it is {training['validation_fraction']}."
         raise ValueError(msg)
-    if arguments["interpolation"] > 1:
-        msg = f"interpolation must be at most 1; it is {arguments['interpolation']}."
+    if training["interpolation"] > 1:
+        msg = f"interpolation must be at most 1; it is {training['interpolation']}."
         raise ValueError(msg)
-    return Recipe(**arguments)
+    return Spec(**architecture, **training)
 
 
 def whole_number(value: Any, name: str, lowest: int) -> int:
@@ -95,7 +97,7 @@ def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_compone
     return {name: real_number(weight, f"regularizer[{name!r}]", 0) for name, weight in weights.items()}
 
 
-def architecture(n_components: Any, hidden_dims: Any, activation: Any, shape: tuple[int, int]) -> dict[str, Any]:
+def _architecture(n_components: Any, hidden_dims: Any, activation: Any, shape: tuple[int, int]) -> dict[str, Any]:
     """Arguments of the autoencoder for a data matrix of this shape."""
     n_cells, n_features = shape
     if n_cells < MIN_CELLS:

@@ -1,4 +1,4 @@
-"""How large a group of cells looks on the map, and how large it is in the data."""
+"""Areas of groups of cells, on the map and in the data."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy.spatial import cKDTree
 
-from .. import get
-from .._keys import DEFAULT_KEY, ResultKeys, areas_key
-from ..core.evaluation import distortion
+from ..result import DEFAULT_KEY, Result, areas_key, column
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
-    """Measure how much of the map each group of cells takes, and how much of the data.
+    """Measure the area of each group of cells on the map and in the data.
 
-    The map's occupied region is divided into small tiles, each of which belongs to the group of the cell nearest to its
-    centre. The area of a group on the map is that of its tiles. Its area in the data is the integral of the decoder's
-    determinant over them: the area of the piece of surface that they are decoded to. So "this cluster looks three times
-    as large as it is" becomes the number ``ratio == 3``.
+    The occupied region of the map is divided into small tiles, and each tile is assigned to the group of the cell
+    nearest to its centre. The area of a group on the map is the area of its tiles. Its area in the data is the integral
+    of the decoder's determinant over these tiles, which is the area of the decoded surface. A cluster that looks three
+    times as large as it is has ``ratio == 3``.
 
     Parameters
     ----------
@@ -51,7 +49,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
         `'ratio'` : `float`
             Apparent over true share: above 1 the group looks larger than it is. NaN for a group without a tile.
         `'anisotropy'`, `'reconstruction_error'` : `float`
-            Medians over the cells. Where the error is large, do not believe the areas.
+            Medians over the cells. Areas are unreliable where the error is large.
 
     Raises
     ------
@@ -68,14 +66,18 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     >>> scgeoae.tl.cluster_areas(adata, "bulk_labels")
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
-    keys = ResultKeys.stored(adata, key)
-    groups = _groups(adata, groupby)
+    result = Result(adata, key)
+    groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
+    names = groups.cat.categories
+    if len(names) < 2:
+        msg = f"obs[{groupby!r}] names {len(names)} groups; areas are compared between two or more."
+        raise ValueError(msg)
     start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
-    areas = _areas(adata, key, groups.cat.codes.to_numpy(), len(groups.cat.categories))
-    table = pd.DataFrame({"n_cells": groups.value_counts(sort=False)} | areas, index=groups.cat.categories)
-    for name, column in (("anisotropy", keys.anisotropy), ("reconstruction_error", keys.error)):
-        table[name] = _column(adata, column).groupby(groups, observed=False).median()
-    table.index = pd.Index(groups.cat.categories.astype(str), name=groupby)
+    areas = _areas(result, groups.cat.codes.to_numpy(), len(names))
+    table = pd.DataFrame({"n_cells": groups.value_counts(sort=False)} | areas, index=names)
+    for name, source in (("anisotropy", result.keys.anisotropy), ("reconstruction_error", result.keys.error)):
+        table[name] = result.column(source).groupby(groups, observed=False).median()
+    table.index = pd.Index(names.astype(str), name=groupby)
 
     adata = adata.copy() if copy else adata
     adata.uns[areas_key(key)] = table
@@ -83,37 +85,20 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     return adata if copy else None
 
 
-def _groups(adata: AnnData, groupby: str) -> pd.Series:
-    """The column as categories, each of which has cells."""
-    groups = _column(adata, groupby).astype("category").cat.remove_unused_categories()
-    if len(groups.cat.categories) < 2:
-        msg = f"obs[{groupby!r}] names {len(groups.cat.categories)} groups; areas are compared between two or more."
-        raise ValueError(msg)
-    return groups
-
-
-def _column(adata: AnnData, name: str) -> pd.Series:
-    if name not in adata.obs:
-        msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}."
-        raise KeyError(msg)
-    return adata.obs[name]
-
-
-def _areas(adata: AnnData, key: str, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
+def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
     """Areas and shares of the groups, each (n_groups,), of cells with group numbers ``codes`` (n,), -1 for none."""
-    model = get.model(adata, key=key)
-    region = model.region
+    region = result.model.region
     if region is None:
         msg = "Areas are measured on maps of two dimensions only."
         raise ValueError(msg)
     tiles = region.points()
-    _, nearest = cKDTree(get.coordinates(adata, key=key)).query(tiles)
+    _, nearest = cKDTree(result.coordinates()).query(tiles)
     owner = codes[nearest]  # (m,)
     labelled = owner >= 0
     if not labelled.any():
         msg = "No piece of the map belongs to a group: cells without a label are nearest everywhere."
         raise ValueError(msg)
-    determinant = np.exp(distortion(model, tiles[labelled])[0])
+    determinant = np.exp(result.manifold.distortion(tiles[labelled])[0])
     on_map, in_data = (
         region.tile_area * np.bincount(owner[labelled], weights=weights, minlength=n_groups)
         for weights in (np.ones(len(determinant)), determinant)

@@ -1,9 +1,10 @@
-"""Fit a decoder to a map that was made elsewhere."""
+"""Fit a decoder to an existing map."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,13 +12,12 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._input import choose_representation, resolve_device
-from .._keys import ResultKeys, embedding_key
 from .._masks import refuse_masked
-from ..core.training import Trainer
+from ..core.fit import fit
+from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
 from ._projection import remember_input
-from ._store import all_or_none, decoder_fields_added, write_distortion, write_result
-from ._training import given_cells, rank_0_logs, run, untrained
+from ._training import rank_0_logs, run
 from ._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ def fit_decoder(
 ) -> AnnData | None:
     """Fit a decoder to a UMAP, a t-SNE or any other map, to see how it distorts the data.
 
-    A function `f` from the map to the data is fitted by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the
-    decoder and the training of :func:`geometric_ae`; cells that are held out choose the weights that are kept. The
-    map stays as it is. All getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
+    Fits a function `f` from the map to the data by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the decoder and
+    the training of :func:`geometric_ae`; the weights that are kept are chosen by held-out cells. The map stays as it
+    is. All getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
 
-    The determinant is a derivative, so that a decoder that follows the noise of single cells has a meaningless one.
+    The determinant is a derivative: that of a decoder which follows the noise of single cells is meaningless.
     `weight_decay` is the prior against this. It bounds how much one layer can stretch, and so how sharply `f` bends,
-    but does not pull the determinant towards any value. `alpha`, the area regulariser, gives smooth determinants too,
-    by making them equal: a distorted map then looks true. Noise on the coordinates is kernel smoothing, which shrinks
-    the determinant at the rim of clusters. See ``tests/benchmarks/decoders.py`` for a comparison.
+    but does not pull the determinant towards any value. `alpha`, the area regulariser, also gives smooth determinants,
+    but by making them equal, which hides distortion. Noise on the coordinates is kernel smoothing, which shrinks the
+    determinant at the rim of clusters. ``tests/benchmarks/decoders.py`` compares them.
 
     Parameters
     ----------
@@ -80,11 +80,11 @@ def fit_decoder(
     regularizer, regularizer_batch, hidden_dims, activation, n_steps, batch_size, learning_rate, validation_fraction
         As in :func:`geometric_ae`.
     patience
-        Stop after this many validations without a better one; there are 50 in a full run. `None`: never.
+        Stop after this many validations without a new lowest loss; a full run has 50. `None`: never.
     rng
         Seed or generator.
     device
-        `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+        `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
     key_added
         Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
     copy
@@ -106,9 +106,9 @@ def fit_decoder(
     Raises
     ------
     KeyError
-        If the map or the chosen data are not there.
+        If the map or the chosen data do not exist.
     ValueError, TypeError
-        If an argument, the map or the data make no sense. Nothing is written then.
+        If an argument, the map or the data are invalid. Nothing is written.
     FloatingPointError
         If the training diverges.
 
@@ -120,16 +120,19 @@ def fit_decoder(
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
-    given = _coordinates(adata, keys.obsm)
+    z = _coordinates(adata, keys.obsm)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    sizes = given.z.shape[1], representation.shape[1]
+    sizes = z.shape[1], representation.shape[1]
     if sizes[0] >= sizes[1]:
         msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."
         raise ValueError(msg)
-    shape = _arguments.architecture(given.z.shape[1], hidden_dims, activation, representation.shape)
-    recipe = _arguments.recipe(
+    spec = _arguments.spec(
+        representation.shape,
+        n_components=z.shape[1],
+        hidden_dims=hidden_dims,
+        activation=activation,
         alpha=alpha,
-        regularizer=_arguments.regularizer_weights(regularizer, given.z.shape[1]),
+        regularizer=regularizer,
         regularizer_batch=regularizer_batch,
         noise=0.0,
         n_steps=n_steps,
@@ -140,39 +143,24 @@ def fit_decoder(
         patience=patience,
     )
     seed = _arguments.seed_of(rng)
-    rows = representation.rows(resolve_device(device))
+    source, rows = representation.source, representation.rows(resolve_device(device))
 
-    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {representation.source}")
-    model, generator = untrained(rows, representation.source, shape, seed, with_encoder=False)
-    standardized = torch.tensor((given.z - given.centre) / given.scale, dtype=torch.float32, device=rows.device)
-    history = run(Trainer(model, rows, recipe, generator, standardized))
-    cells = given_cells(model, rows, given.z, given.centre, given.scale)
+    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
+    train = partial(run, source=source, seed=seed)
+    model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
     remember_input(model, adata, representation)
     warn_of_singular_decoder(cells)
 
     adata = adata.copy() if copy else adata
-    params = {
-        **_arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var),
-        **shape,
-        **asdict(recipe),
-        "rng": seed,
-    }
-    with all_or_none(adata):
-        write_distortion(adata, keys, model, cells)
-        write_result(adata, keys, model, history, params)
-    logg.info("    finished", time=start, deep=decoder_fields_added(keys))
+    chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    params = {**chosen, **asdict(spec), "rng": seed}
+    added = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None
 
 
-class _Coordinates(NamedTuple):
-    """A map `z` (n, d) float64, its `centre` (d,), and one `scale` for all axes: the geometry is kept."""
-
-    z: np.ndarray
-    centre: np.ndarray
-    scale: float
-
-
-def _coordinates(adata: AnnData, name: str) -> _Coordinates:
+def _coordinates(adata: AnnData, name: str) -> np.ndarray:
+    """The map (n, d) float64, checked."""
     stored = adata.obsm[name]
     refuse_masked(stored, f"obsm[{name!r}]")
     z = np.asarray(stored.toarray() if sparse.issparse(stored) else stored)
@@ -187,5 +175,4 @@ def _coordinates(adata: AnnData, name: str) -> _Coordinates:
     if z.shape[1] < 1 or not (np.ptp(z, axis=0) > 0).all():
         msg = f"obsm[{name!r}] must spread the cells in every dimension; all are at one place in some."
         raise ValueError(msg)
-    centre = z.mean(0)
-    return _Coordinates(z, centre, float(np.sqrt(np.square(z - centre).mean())))
+    return z

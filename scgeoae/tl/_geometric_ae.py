@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from scanpy import logging as logg
 
-from .._input import choose_representation, connectivities, resolve_device
-from .._keys import ResultKeys
-from ..core.training import Trainer
+from .._input import choose_representation, resolve_device
+from ..core.fit import fit
+from ..result import Result, ResultKeys
 from . import _arguments
 from ._projection import remember_input
-from ._store import all_or_none, fields_added, write_cells, write_result
-from ._training import calibrated_cells, checkpoint_of, rank_0_logs, run, untrained
+from ._training import rank_0_logs, run
 from ._warnings import warn_of_failure
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ def geometric_ae(
     regularizer_batch: int = 64,
     interpolation: float = 0.5,
     contrast_weight: float = 0.05,
-    neighbors_weight: float = 0.0,
-    neighbors_key: str | None = None,
     noise: float | None = None,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
     activation: str = "elu",
@@ -61,17 +59,17 @@ def geometric_ae(
     """Map cells by an autoencoder whose decoder preserves area :cite:p:`Nazari2023`.
 
     Minimises ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
-    standard deviation of the input, and the regulariser `R` measures how unevenly the decoder stretches the map. Both
-    terms are without unit, so one `alpha` means the same on every data set. Afterwards the map is centred, rotated to
-    its principal axes and scaled such that a length on it is, on geometric average over the cells, a distance in the
-    data.
+    standard deviation of the input, and the regulariser `R` measures how unevenly the decoder stretches the map. A
+    contrast is added that keeps neighbours together. All terms are without unit, so one `alpha` means the same on every
+    data set. Afterwards the map is centred, rotated to its principal axes and scaled such that a length on it is, on
+    geometric average over the cells, a distance in the data.
 
     The data may lie on disk: a backed AnnData, zarr, dask, a memory map. They are then read in chunks, of which 17 are
-    held in at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of them in random
-    order. Chunks of a dask array that are larger are told of.
+    kept in at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of them in random
+    order. Larger chunks of a dask array cause a warning.
 
-    Inside a process group of :mod:`torch.distributed` all processes train one model, each on its stretch of the cells;
-    all get the result.
+    Inside a process group of :mod:`torch.distributed` all processes train one model, each on its share of the cells,
+    and all get the result.
 
     Parameters
     ----------
@@ -94,18 +92,13 @@ def geometric_ae(
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): area alone is often bought
         by shearing, which the conformal part prevents.
     regularizer_batch
-        Number of points of each batch at which the regulariser is estimated.
+        Number of points per batch at which the regulariser is estimated.
     interpolation
-        Share of these points that lie between two cells, anywhere on the straight line between them, so that
-        determinants and decoding mean something between clusters too. The others are cells.
+        Share of these points that lie at random places on straight lines between two cells, so that determinants and
+        decoding are meaningful between clusters too. The others are cells.
     contrast_weight
-        Weight of the contrast, a cross-entropy: of 256 cells a step, the one that is nearest in the data among all
-        cells of the batch is to be recognised by its closeness on the map. Keeps more neighbours and needs no graph.
-    neighbors_weight
-        Weight of the same contrast with neighbours drawn from scanpy's neighbour graph, on top: 0.01 to 0.03 keeps some
-        more nearest neighbours, at some cost in global distances. 0 uses no graph.
-    neighbors_key
-        Which neighbours, as written by `sc.pp.neighbors(key_added=...)`; by default `uns['neighbors']`.
+        Weight of the contrast, a cross-entropy: for each of 256 anchor cells a step, identify by closeness on the map
+        which cell of the batch is nearest in the data. Keeps more neighbours and needs no neighbour graph.
     noise
         Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
         standard deviation. The target of the reconstruction stays clean. Keeps the map of new cells as good as that of
@@ -119,29 +112,29 @@ def geometric_ae(
         cell to its nearest among 2,000 cells (root mean square by feature, as a share of the input's overall standard
         deviation), at least a tenth of the number of cells, itself between 300 and 600, and at most 1,500. Where cells
         differ from their neighbours by noise, more steps copy the noise; where they lie dense on a surface, more steps
-        find more of their neighbours. What was chosen is kept in `params`.
+        find more of their neighbours. The choice is stored in `params`.
     batch_size
-        Cells a step. By default 2 % of the cells, at least 256 and at most 2,048.
+        Cells per step. By default 2 % of the cells, at least 256 and at most 2,048.
     learning_rate
         Peak learning rate of Muon, which trains the matrices between hidden layers; Adam trains the rest at a tenth of
         it. Short linear warm-up, then linear decay.
     weight_decay
         Decoupled weight decay of the layers' weights, not of their biases.
     validation_fraction
-        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is within 5 %
-        of the lowest, the latest are kept.
+        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is
+        within 5 % of the lowest, the latest are kept.
     patience
-        Stop after this many validations without a better one; there are 50 in a full run. By default never.
+        Stop after this many validations without a new lowest loss; a full run has 50. By default never.
     rng
-        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine. Torch computes on one thread,
-        whatever its setting, unless a step is large (256 cells of 2,000 features and more): then another number of
-        threads rounds sums otherwise, which training amplifies. Global random states and settings are left alone.
+        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine. Torch uses one thread,
+        whatever its setting, unless a step is large (256 cells of 2,000 features and more): the map then depends on the
+        number of threads, by rounding that training amplifies. Global random states and settings stay unchanged.
     device
-        `'cpu'`, `'cuda'`, `'mps'`; by default the best there is.
+        `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
     checkpoint
-        File to which the state of the training is written fifty times; it replaces its predecessor whole or not at all.
+        File to which the state of the training is written after each validation, fifty times; replaced atomically.
     resume
-        Go on from `checkpoint`, if it is there, with the result that the training would have had without the break.
+        Continue from `checkpoint`, if it exists; the result is that of an uninterrupted training.
     key_added
         Store under this name instead of `'geoae'`.
     copy
@@ -162,18 +155,18 @@ def geometric_ae(
     `adata.uns['geoae' | key_added]` : :class:`dict`
         `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
         called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
-        ``params['interrupted']`` is `True`. Later or earlier than in the training it leaves `adata` as it was.
+        ``params['interrupted']`` is `True`. Before or after the training, a Ctrl-C leaves `adata` unchanged.
 
     Raises
     ------
     KeyError
-        If the chosen field is not there.
+        If the chosen field does not exist.
     ValueError, TypeError
-        If an argument or the data make no sense. Nothing is written then.
+        If an argument or the data are invalid. Nothing is written.
     FloatingPointError
-        If the training diverges, also at a tenth of the learning rate, at which it goes on once from its best weights.
+        If the training diverges, also after one retry from its best weights at a tenth of the learning rate.
     FileNotFoundError
-        If the folder of `checkpoint` is not there.
+        If the folder of `checkpoint` does not exist.
     OSError
         If a file changes or vanishes while it is read, the checkpoint cannot be written, or another process is lost.
 
@@ -187,14 +180,16 @@ def geometric_ae(
     """
     keys = ResultKeys.named(key_added)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    shape = _arguments.architecture(n_components, hidden_dims, activation, representation.shape)
-    recipe = _arguments.recipe(
+    spec = _arguments.spec(
+        representation.shape,
+        n_components=n_components,
+        hidden_dims=hidden_dims,
+        activation=activation,
         alpha=alpha,
-        regularizer=_arguments.regularizer_weights(regularizer, n_components),
+        regularizer=regularizer,
         regularizer_batch=regularizer_batch,
         interpolation=interpolation,
         contrast_weight=contrast_weight,
-        neighbors_weight=neighbors_weight,
         noise=noise,
         n_steps=n_steps,
         batch_size=batch_size,
@@ -205,23 +200,17 @@ def geometric_ae(
     )
     seed = _arguments.seed_of(rng)
     _arguments.check_checkpoint(checkpoint, resume=resume)
-    adjacency = connectivities(adata, neighbors_key) if recipe.neighbors_weight else None
-    rows = representation.rows(resolve_device(device))
+    source, rows = representation.source, representation.rows(resolve_device(device))
 
-    start = logg.info(f"training a geometric autoencoder on {representation.source}")
-    model, generator = untrained(rows, representation.source, shape, seed)
-    trainer = Trainer(model, rows, recipe, generator, adjacency=adjacency)
-    made_with = {"source": representation.source, **shape, **asdict(trainer.recipe), "rng": seed}
-    history = run(trainer, checkpoint_of(checkpoint, trainer, made_with), resume=resume)
-    cells = calibrated_cells(model, rows)
+    start = logg.info(f"training a geometric autoencoder on {source}")
+    train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
+    model, cells, history, spec = fit(rows, spec, seed, name=source, run=train)
     remember_input(model, adata, representation)
     warn_of_failure(model, rows, cells, regularized=alpha > 0)
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    params = {**chosen, **shape, **asdict(trainer.recipe), "neighbors_key": neighbors_key, "rng": seed}
-    with all_or_none(adata):
-        write_cells(adata, keys, model, cells)
-        write_result(adata, keys, model, history, params)
-    logg.info("    finished", time=start, deep=fields_added(keys))
+    params = {**chosen, **asdict(spec), "rng": seed}
+    added = Result.write(adata, keys, model, cells, params=params, history=history)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None

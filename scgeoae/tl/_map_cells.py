@@ -9,16 +9,13 @@ import numpy as np
 from anndata import AnnData
 from scanpy import logging as logg
 
-from .. import get
 from .._input import resolve_device
-from .._keys import DEFAULT_KEY, ResultKeys, result
 from .._model_file import read_model
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.evaluation import Cells, describe
-from ..core.state import from_state
+from ..result import DEFAULT_KEY, Result, ResultKeys
 from ._labels import label_colors, label_columns, vote
 from ._query import query_rows
-from ._store import all_or_none, mapped_fields_added, write_cells, write_mapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,11 +117,9 @@ def map_cells(
         columns[name], columns[f"{name}_confidence"] = vote(cells.z, _coordinates(reference, key), known)
 
     adata = adata.copy() if copy else adata
-    with all_or_none(adata):
-        write_cells(adata, keys, model, cells)
-        write_mapped(adata, keys, model, columns)
-        adata.uns.update(label_colors(reference, labels))
-    logg.info("    finished", time=start, deep=mapped_fields_added(keys, list(columns)))
+    colors = label_colors(reference, labels)
+    added = Result.write(adata, keys, model, cells, params={"mapped": True}, columns=columns, uns=colors)
+    logg.info("    finished", time=start, deep=added)
     return adata if copy else None
 
 
@@ -143,7 +138,7 @@ def _reference(adata_ref: Any, key: str) -> tuple[GeometricAutoencoder, AnnData 
     if isinstance(adata_ref, GeometricAutoencoder):
         model, cells = adata_ref, None
     elif isinstance(adata_ref, AnnData):
-        model, cells = from_state(result(adata_ref, key)["model"]).to(resolve_device(None)), adata_ref
+        model, cells = Result(adata_ref, key).model.to(resolve_device(None)), adata_ref
     elif isinstance(adata_ref, str | PathLike):
         model, cells = read_model(adata_ref).to(resolve_device(None)), None
     else:
@@ -159,4 +154,4 @@ def _coordinates(reference: AnnData | None, key: str) -> np.ndarray:
     if reference is None:
         msg = "A model without cells has no coordinates of cells."
         raise ValueError(msg)
-    return get.coordinates(reference, key=key)
+    return Result(reference, key).coordinates()

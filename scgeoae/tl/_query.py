@@ -8,7 +8,8 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._genes import Genes, ProjectedRows, value_range
-from .._input import check_finite, choose_representation
+from .._input import choose_representation
+from ..core.rows import check_finite
 from ._projection import scaling_columns
 
 if TYPE_CHECKING:

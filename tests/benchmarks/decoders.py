@@ -29,10 +29,12 @@ from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 
 import scgeoae
-from scgeoae.core import training
+from scgeoae.core import fit, training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from scgeoae.core.sharding import Part
 
 SETS = ("pbmc68k_reduced", "pbmc3k", "hpc_tusi", "human_kidney_top2000", "cite_cbmc_top2000")
 PRIORS: dict[str, dict[str, Any]] = {
@@ -51,16 +53,14 @@ class JitteredTrainer(training.Trainer):
 
     jitter = 0.0
 
-    def _latent(
-        self, x: torch.Tensor, index: torch.Tensor, mine: torch.Tensor | slice, noise: float = 0
-    ) -> torch.Tensor:
-        z = super()._latent(x, index, mine, noise)
+    def _place(self, x: torch.Tensor, part: Part, noise: float = 0) -> torch.Tensor:
+        z = super()._place(x, part, noise)
         if not self.jitter or not torch.is_grad_enabled():
             return z
         if not hasattr(self, "widths"):
             distances, _ = cKDTree(self.coordinates).query(self.coordinates, k=16)
             self.widths = torch.tensor(self.jitter * distances[:, -1:], dtype=torch.float32)
-        return z + self.widths[index] * torch.randn(z.shape, generator=self.generator)
+        return z + self.widths[part.index] * torch.randn(z.shape, generator=self.generator)
 
 
 def log_det(x: np.ndarray, z: np.ndarray, at: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -156,7 +156,7 @@ def main() -> None:
         for n_cells in (10_000, 100_000):
             table(n_cells)
         return
-    scgeoae.tl._fit_decoder.Trainer = JitteredTrainer
+    fit.Trainer = JitteredTrainer
     real = real_maps(chosen.data, SETS if chosen.what == "fields" else SETS[1:2])
     for name, cells in chain(known_maps().items(), real):
         for prior, arguments in (PRIORS if chosen.what == "priors" else {"": {}}).items():

@@ -20,7 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.tl._training import remember_cells
+from scgeoae.core.calibration import remember_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable

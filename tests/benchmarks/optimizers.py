@@ -28,7 +28,7 @@ from baselines import share_left
 from torch import nn
 
 import scgeoae
-from scgeoae.core import autoencoder, training
+from scgeoae.core import autoencoder, fit, training
 from scgeoae.core.network import DenseNetwork
 from scgeoae.core.optimizer import ADAM_SHARE, HybridOptimizer
 from scgeoae.core.regularizers import weighted_sum
@@ -267,13 +267,12 @@ VARIANTS = {**OPTIMIZERS, **OTHERS}
 
 def replaced(variant: Variant, times: list[float]) -> ExitStack:
     """Context in which `tl.geometric_ae` trains by the variant and appends its processor's seconds to ``times``."""
-    untrained, run = tool.untrained, tool.run
+    run, fit_scaling = tool.run, fit.fit_scaling
 
-    def prepared(rows: Any, *arguments: Any) -> tuple[Networks, torch.Generator]:
-        model, generator = untrained(rows, *arguments)
+    def prepared(model: Networks, rows: Any) -> None:
+        fit_scaling(model, rows)
         if variant.prepare is not None:
-            variant.prepare(model, rows.block(0, rows.shape[0]), generator)
-        return model, generator
+            variant.prepare(model, rows.block(0, rows.shape[0]), torch.Generator().manual_seed(0))
 
     def timed(trainer: training.Trainer, *arguments: Any, **named: Any) -> training.History:
         start = time.process_time()
@@ -286,7 +285,7 @@ def replaced(variant: Variant, times: list[float]) -> ExitStack:
         (training, "HybridOptimizer", variant.optimizer),
         (training, "schedule", variant.schedule),
         (autoencoder, "DenseNetwork", variant.network),
-        (tool, "untrained", prepared),
+        (fit, "fit_scaling", prepared),
         (tool, "run", timed),
     ):
         stack.enter_context(patch.object(module, name, value))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import baselines
 import numpy as np
-import scanpy as sc
 import torch
 from baselines import REFERENCE, Embedding, share_left
 
@@ -34,7 +33,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: no interpolation": {"interpolation": 0},
     "ours: no contrast": {"contrast_weight": 0},
     "ours: more contrast": {"contrast_weight": 0.1},
-    "ours: neighbours": {"neighbors_weight": 0.02},
     "ours: 200 steps": {"n_steps": 200},
     "ours: 300 steps": {"n_steps": 300},
     "ours: 500 steps": {"n_steps": 500},
@@ -67,7 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Arguments of :func:`scgeoae.tl.geometric_ae`; what is not named is the default."""
 
 METHODS = [*baselines.METHODS, *VARIANTS]
-COMPILED = ("UMAP", "densMAP", "Parametric UMAP", "ours: neighbours")
+COMPILED = ("UMAP", "densMAP", "Parametric UMAP")
 """Methods of which numba compiles parts at their first call."""
 TREE_SEARCH = 4096
 """Cells above which umap-learn, and later scanpy, search neighbours with pynndescent."""
@@ -130,13 +128,11 @@ def method_named(name: str, *, n_cells: int) -> Callable[..., Embedding]:
 
 
 def ours(arguments: dict[str, Any]) -> Callable[..., Embedding]:
-    """Return the method that calls :func:`scgeoae.tl.geometric_ae`, and makes the neighbour graph if it needs one."""
+    """Return the method that calls :func:`scgeoae.tl.geometric_ae`."""
 
     def fit(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
         adata = ad.AnnData(obsm={"X_pca": X_train})
         start = time.perf_counter()
-        if arguments.get("neighbors_weight", DEFAULTS.get("neighbors_weight")):
-            sc.pp.neighbors(adata, n_neighbors=baselines.N_NEIGHBORS, use_rep="X_pca", random_state=seed)
         scgeoae.tl.geometric_ae(adata, **arguments, rng=seed)
         seconds = time.perf_counter() - start
         found = Embedding(

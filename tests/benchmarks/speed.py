@@ -28,9 +28,10 @@ from scgeoae._input import DenseRows
 from scgeoae.core import evaluation, rows, training
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import describe
+from scgeoae.core.fit import prepare
 from scgeoae.core.rows import fit_scaling
-from scgeoae.core.training import Recipe, Trainer
-from scgeoae.tl._arguments import recipe, regularizer_weights
+from scgeoae.core.spec import Spec
+from scgeoae.tl import _arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +43,9 @@ RESAMPLING_NOISE = 0.7
 """Standard deviation of the noise on resampled cells, as a share of that of each component: so much that copies of a
 cell lie hardly closer than other cells do. With less the neighbour graph falls into a piece for each cell, and UMAP is
 held up, or ended, by placing the pieces."""
-RECIPE = recipe(
-    **{field.name: scoring.DEFAULTS[field.name] for field in fields(Recipe)}
-    | {"regularizer": regularizer_weights(None, 2), "n_steps": 1, "validation_fraction": 0.0}
+SPEC = _arguments.spec(
+    (100, 50),
+    **{field.name: scoring.DEFAULTS[field.name] for field in fields(Spec)} | {"n_steps": 1, "validation_fraction": 0.0},
 )
 """The default training, one step of it."""
 
@@ -100,10 +101,7 @@ def steps(device: str, features: str, batches: str) -> None:
 
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
     data = DenseRows(gaussian(4 * batch, n_features), torch.device(device))
-    generator = torch.Generator().manual_seed(0)
-    model = GeometricAutoencoder(n_features, generator=generator).to(device)
-    fit_scaling(model, data)
-    trainer = Trainer(model, data, replace(RECIPE, batch_size=batch, **changes), generator)
+    trainer = prepare(data, replace(SPEC, batch_size=batch, **changes), seed=0)
     optimizer = trainer.optimizer
     index = torch.arange(batch)
 

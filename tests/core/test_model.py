@@ -9,14 +9,12 @@ import pytest
 import torch
 
 from scgeoae._input import CsrRows, DenseRows
-from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.calibration import principal_frame, substitute
-from scgeoae.core.evaluation import describe, distortion, metric
+from scgeoae.core.calibration import calibrate, principal_frame, substitute
+from scgeoae.core.evaluation import describe
 from scgeoae.core.region import OccupiedRegion, occupied_region
 from scgeoae.core.rows import fit_scaling
 from scgeoae.core.state import from_state, to_state
-from scgeoae.tl._training import calibrated_cells
 
 CPU = torch.device("cpu")
 
@@ -53,7 +51,7 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
     rows = DenseRows(x, CPU)
     fit_scaling(model, rows)
     before = model(torch.from_numpy(x)).detach()
-    cells = calibrated_cells(model, rows)
+    cells = calibrate(model, rows)
     torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
     # centred, principal axes, skewness, unit 1
     again = describe(model, rows)
@@ -91,30 +89,6 @@ def test_sparse_and_dense_rows_agree(rng: np.random.Generator) -> None:
     dense, csr = DenseRows(matrix.toarray(), CPU), CsrRows(matrix, CPU)
     torch.testing.assert_close(dense.take(index), csr.take(index))
     torch.testing.assert_close(dense.block(10, 20), csr.block(10, 20))
-
-
-def test_determinants_are_float64_and_blocks_do_not_matter(model: GeometricAutoencoder, monkeypatch) -> None:
-    z = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
-    whole, g = distortion(model, z), metric(model, z)
-    monkeypatch.setattr("scgeoae.core.evaluation.BLOCK_ENTRIES", 100)
-    for got, expected in zip(distortion(model, z), whole, strict=True):
-        assert got.dtype == np.float64
-        np.testing.assert_allclose(got, expected, rtol=1e-12)
-    np.testing.assert_allclose(metric(model, z), g, rtol=1e-12)
-    np.testing.assert_allclose(whole[0], 0.5 * np.linalg.slogdet(g)[1], rtol=1e-9)
-
-
-@pytest.mark.parametrize("n_features", [4, 60])
-def test_distortion_of_narrow_and_wide_outputs(n_features: int) -> None:
-    """The metric of a wide output is computed in fewer dimensions, with the same result."""
-    model = GeometricAutoencoder(n_features, hidden_dims=(16, 12), generator=torch.Generator().manual_seed(0))
-    model.scale.fill_(3.0)
-    z = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
-    _, tangents = copy.deepcopy(model).double().pushforward(torch.from_numpy(z).double())
-    log_det, anisotropy = distortion(model, z)
-    np.testing.assert_allclose(log_det, geometry.log_det(tangents).detach().numpy(), rtol=1e-10)
-    np.testing.assert_allclose(anisotropy, geometry.anisotropy(tangents).detach().numpy(), rtol=1e-10)
-    np.testing.assert_allclose(metric(model, z), geometry.metric(tangents).detach().numpy(), rtol=1e-10)
 
 
 def test_region_holds_the_cells_and_not_the_hole(rng: np.random.Generator) -> None:

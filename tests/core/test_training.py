@@ -8,18 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 
 from scgeoae._input import DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.batches import OPEN_CHUNKS, Batches, shuffled
-from scgeoae.core.loss import interpolates
-from scgeoae.core.neighbors import NeighborGraph, contrast, nearest, spacing
+from scgeoae.core.fit import prepare, spacing
 from scgeoae.core.optimizer import HybridOptimizer, orthogonalize
-from scgeoae.core.rows import fit_scaling
-from scgeoae.core.training import Recipe, Trainer, schedule
+from scgeoae.core.spec import Spec
+from scgeoae.core.training import Best, Trainer, schedule
 
-RECIPE = Recipe(
+SPEC = Spec(
+    n_components=2,
+    hidden_dims=(24, 24, 24),
+    activation="elu",
     alpha=0.1,
     regularizer={"area": 1.0},
     regularizer_batch=32,
@@ -33,22 +34,17 @@ RECIPE = Recipe(
 )
 
 
-def trainer(
-    recipe: Recipe = RECIPE, n: int = 400, adjacency: sparse.csr_matrix | None = None, x: torch.Tensor | None = None
-) -> Trainer:
+def trainer(spec: Spec = SPEC, n: int = 400, x: torch.Tensor | None = None) -> Trainer:
     """On cells ``x``, or on a paraboloid in five dimensions."""
-    generator = torch.Generator().manual_seed(0)
     if x is None:
+        generator = torch.Generator().manual_seed(0)
         z = torch.randn(n, 2, generator=generator)
         x = torch.column_stack([z, z.square().sum(1), 0.1 * torch.randn(n, 2, generator=generator)])
-    rows = DenseRows(x.numpy(), torch.device("cpu"))
-    model = GeometricAutoencoder(x.shape[1], hidden_dims=(24, 24, 24), generator=generator)
-    fit_scaling(model, rows)
-    return Trainer(model, rows, recipe, generator, adjacency=adjacency)
+    return prepare(DenseRows(x.numpy(), torch.device("cpu")), spec, seed=0)
 
 
 def test_learns_a_paraboloid() -> None:
-    history = trainer(replace(RECIPE, n_steps=500)).run()
+    history = trainer(replace(SPEC, n_steps=500)).run()
     assert history.reconstruction[-1] < 0.05
     assert min(history.validation_reconstruction) < 0.05
     assert history.regularizer[-1] < 0.1
@@ -59,37 +55,43 @@ def test_best_weights_are_kept() -> None:
     run = trainer()
     history = run.run()
     with torch.no_grad():
-        losses, regularizer = run._validation_loss()
+        reconstruction, regularizer = run._validation_losses()
     kept = history.step.index(history.kept_at)
-    assert losses.mean().item() == pytest.approx(history.validation_reconstruction[kept], rel=1e-6)
+    assert reconstruction == pytest.approx(history.validation_reconstruction[kept], rel=1e-6)
     assert regularizer == pytest.approx(history.validation_regularizer[kept], rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("later", "kept"),
     [
-        (torch.full((4,), 1.5), 20),
-        (torch.tensor([0.0, 2.0, 0.5, 1.6]), 80),  # above the lowest by less than the tolerance
-        (torch.full((4,), torch.nan), 20),
+        (1.5, 0),
+        (1.025, 4),  # above the lowest by less than the tolerance
+        (np.nan, 0),
     ],
 )
-def test_weights_of_a_worse_validation_are_dropped(monkeypatch, later: torch.Tensor, kept: int) -> None:
-    run = trainer(replace(RECIPE, n_steps=80, alpha=0))
-    losses = iter([torch.full((4,), 3.0), *[torch.ones(4)] * 19, *[later] * 60])
-    monkeypatch.setattr(run, "_validation_loss", lambda: (next(losses), 0.0))
-    assert run.run().kept_at == kept
-    assert torch.equal(run.model.decoder.last.bias, run._best["decoder.layers.3.bias"])
+def test_weights_of_a_worse_validation_are_dropped(later: float, kept: int) -> None:
+    """Also where none of the later losses is a new lowest, and where they are not finite."""
+    model = GeometricAutoencoder(3, hidden_dims=(4,))
+    best = Best(model)
+    for i, loss in enumerate([1.0, *[later] * 4]):
+        with torch.no_grad():
+            model.decoder.last.bias.fill_(i)
+        assert best.offer(model, loss) == (i <= kept)
+        assert best.n_since_lowest == i
+    assert (best.weights["decoder.layers.1.bias"] == kept).all()
 
 
-def test_patience_stops_early(monkeypatch) -> None:
-    run = trainer(replace(RECIPE, patience=3))
-    losses = iter(torch.tensor([3.0, 2.0, 1.0, *[5.0] * 50]).expand(4, -1).T)
-    monkeypatch.setattr(run, "_validation_loss", lambda: (next(losses), 0.0))
-    assert len(run.run().step) == 6
+def test_patience_stops_early() -> None:
+    """After the lowest validation loss there are `patience` more."""
+    run = trainer(replace(SPEC, patience=3, learning_rate=0.3))
+    history = run.run()
+    losses = np.add(history.validation_reconstruction, 0.1 * np.array(history.validation_regularizer))
+    assert 4 < len(losses) < 50
+    assert len(losses) == losses.argmin() + 1 + 3
 
 
 def test_non_finite_loss_names_the_step() -> None:
-    run = trainer(replace(RECIPE, learning_rate=1e20))
+    run = trainer(replace(SPEC, learning_rate=1e20))
     with pytest.raises(FloatingPointError, match="step 8 of 200"):
         run.run()
 
@@ -101,7 +103,7 @@ def test_one_non_finite_loss_is_survived() -> None:
 
     def spoil(step: int) -> None:
         if step == 100:
-            before.append(run._best["decoder.layers.0.bias"])
+            before.append(run.best.weights["decoder.layers.0.bias"])
             with torch.no_grad():
                 run.model.decoder.last.bias.fill_(torch.inf)
         if step == 104:
@@ -173,20 +175,11 @@ def test_chunks_are_shuffled_within_a_window() -> None:
     assert n_read <= 100 + OPEN_CHUNKS
 
 
-def test_interpolates_lie_between_cells() -> None:
-    z = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
-    points = interpolates(z, 15, torch.Generator().manual_seed(1))
-    a, b = z[:15], z.flip(0)[:15]
-    shares = ((points - a) * (b - a)).sum(1) / (b - a).square().sum(1)
-    torch.testing.assert_close(a + shares[:, None] * (b - a), points)
-    assert 0 <= shares.min() < 0.3 < 0.7 < shares.max() <= 1
-
-
 @pytest.mark.parametrize(("n", "fraction", "held_out"), [(3, 0.4, 0), (20, 0.1, 2), (100, 0, 0), (30_000, 0.1, 2000)])
 def test_held_out_cells(n: int, fraction: float, held_out: int) -> None:
-    run = trainer(replace(RECIPE, validation_fraction=fraction), n=n)
-    assert len(run.held_out) == held_out
-    assert sorted(torch.cat([run.batches.index, run.held_out]).tolist()) == list(range(n))
+    run = trainer(replace(SPEC, validation_fraction=fraction), n=n)
+    assert run.held_out.part.size == held_out
+    assert sorted(torch.cat([run.batches.index, run.held_out.part.cells]).tolist()) == list(range(n))
 
 
 def test_schedule_rises_and_falls() -> None:
@@ -208,12 +201,12 @@ def test_spacing() -> None:
     assert spacing(scattered) == pytest.approx(np.sqrt(2), rel=0.05)
 
 
-BY_DATA = replace(RECIPE, n_steps=None, noise=None, batch_size=None)
+BY_DATA = replace(SPEC, n_steps=None, noise=None, batch_size=None)
 
 
 @pytest.mark.parametrize(("n", "size"), [(100, 256), (20_000, 400), (200_000, 2_048)])
 def test_default_batch_grows_with_the_cells(n: int, size: int) -> None:
-    assert trainer(replace(BY_DATA, n_steps=1, noise=0.0), n=n).recipe.batch_size == size
+    assert trainer(replace(BY_DATA, n_steps=1, noise=0.0), n=n).spec.batch_size == size
 
 
 @pytest.mark.parametrize(
@@ -226,12 +219,12 @@ def test_steps_and_noise_come_from_the_spacing(n: int, spread: float, steps: int
     x = torch.zeros(n, 40)
     x[:, 0] = torch.linspace(-1, 1, n)
     run = trainer(BY_DATA, x=x + spread * torch.randn(n, 40, generator=generator))
-    cells = torch.cat([run.held_out, run.batches.index])[:2_000]
+    cells = torch.cat([run.held_out.part.cells, run.batches.index])[:2_000]
     apart = spacing(run.model.standardize(run.rows.take(cells)))
-    assert run.noise == run.recipe.noise == pytest.approx(0.35 * apart, rel=1e-6)
-    assert run.n_steps == run.recipe.n_steps
+    assert run.spec.noise == pytest.approx(0.35 * apart, rel=1e-6)
+    assert run.n_steps == run.spec.n_steps
     assert run.n_steps == steps if steps else 300 < run.n_steps < 1_500
-    given = trainer(replace(BY_DATA, n_steps=7, noise=0.1), x=x + torch.randn(n, 40, generator=generator)).recipe
+    given = trainer(replace(BY_DATA, n_steps=7, noise=0.1), x=x + torch.randn(n, 40, generator=generator)).spec
     assert (given.n_steps, given.noise) == (7, 0.1)
 
 
@@ -261,7 +254,7 @@ def test_weight_decay_leaves_biases_and_the_scale_alone() -> None:
 def test_small_steps_take_one_thread(size: int, expected: int) -> None:
     torch.set_num_threads(3)
     seen = []
-    run = trainer(replace(RECIPE, batch_size=size, n_steps=2), n=30_000)
+    run = trainer(replace(SPEC, batch_size=size, n_steps=2), n=30_000)
     run.run(lambda _: seen.append(torch.get_num_threads()))
     assert set(seen) == {expected}
     assert torch.get_num_threads() == 3
@@ -286,92 +279,3 @@ def test_orthogonalize_evens_singular_values(shape: tuple[int, ...]) -> None:
     assert sigma.median() > 0.6
     # the singular vectors stay: the polar factor is a multiple of what comes out, up to the spread of sigma
     assert ((got * (u @ vh)).sum((1, 2)) / (got.square().sum((1, 2)) * sigma.shape[1]).sqrt()).min() > 0.9
-
-
-def ring(n: int) -> sparse.csr_matrix:
-    """Each cell is the neighbour of the next two, with weights 1 and 3."""
-    i = np.arange(n)
-    ends = np.concatenate([(i + 1) % n, (i + 2) % n])
-    return sparse.csr_matrix((np.repeat([1.0, 3.0], n), (np.tile(i, 2), ends)), shape=(n, n))
-
-
-def test_partners_are_drawn_by_weight() -> None:
-    graph = NeighborGraph(ring(10), torch.arange(10))
-    heads = torch.arange(10).repeat(400)
-    step = (graph.partners(heads, torch.Generator().manual_seed(0)) - heads) % 10
-    assert set(step.tolist()) == {1, 2}
-    assert (step == 2).float().mean().item() == pytest.approx(0.75, abs=0.03)
-
-
-def test_held_out_and_lonely_cells_are_never_drawn() -> None:
-    adjacency = ring(10).tolil()
-    adjacency[4] = 0
-    graph = NeighborGraph(adjacency.tocsr(), torch.tensor([0, 1, 2, 3, 4, 9]))  # 5 to 8 held out
-    heads = torch.tensor([0, 1, 2, 3, 4, 9]).repeat(50)
-    partners = graph.partners(heads, torch.Generator().manual_seed(0))
-    assert set(partners.tolist()) == {0, 1, 2, 3, 4}
-    assert (partners[heads == 4] == 4).all()
-    assert (partners[heads == 3] == 4).all()  # its other neighbour is held out
-
-
-def test_contrast_does_not_depend_on_the_unit_and_prefers_neighbours() -> None:
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(25, 2, generator=generator)
-    z = torch.cat([z, z + 0.01 * torch.randn(25, 2, generator=generator)])
-    scale, partners = torch.tensor(1.0), torch.arange(25, 50)
-    near, far = contrast(z, partners, scale), contrast(z, partners.roll(1), scale)
-    assert near < far
-    torch.testing.assert_close(contrast(100 * z - 300, partners, scale), near)
-    # by hand: softmax of the Cauchy kernel over the other cells
-    spread = np.exp(1.0) / (z - z.mean(0)).std().item()
-    kernel = 1 / (1 + spread**2 * ((z[:25, None] - z[None]) ** 2).sum(2))
-    kernel[torch.arange(25), torch.arange(25)] = 0
-    torch.testing.assert_close(near, -(kernel[torch.arange(25), partners] / kernel.sum(1)).log().mean())
-
-
-def test_nearest_is_that_of_all_distances() -> None:
-    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
-    distances = torch.cdist(x, x).fill_diagonal_(torch.inf)
-    assert torch.equal(nearest(x, 10), distances.argmin(1)[:10])
-    assert torch.equal(nearest(x[:2]), torch.tensor([1, 0]))
-
-
-def test_gradient_of_the_contrast() -> None:
-    """Against autograd, in float64."""
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(12, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    partners = torch.tensor([5, 0, 7, 11])
-    got = torch.autograd.grad(contrast(z, partners, scale), (z, scale))
-    y = (z - z.mean(0).detach()) * scale.exp() / (z - z.mean(0)).detach().std()
-    kernel = 1 / (1 + (y[:4, None] - y[None]).square().sum(2))
-    kernel = torch.where(torch.eye(4, 12, dtype=torch.bool), 0, kernel)
-    by_hand = (kernel.sum(1) / kernel[torch.arange(4), partners]).log().mean()
-    for value, expected in zip(got, torch.autograd.grad(by_hand, (z, scale)), strict=True):
-        torch.testing.assert_close(value, expected)
-
-
-@pytest.mark.parametrize("log_scale", [-50.0, 0.0, 20.0])
-def test_contrast_stays_finite(log_scale: float) -> None:
-    """Cells at one place, far away, and a kernel much too narrow or wide."""
-    z = torch.cat([torch.zeros(5, 2), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))])
-    z[9] = 1e4
-    z.requires_grad_()
-    scale = torch.tensor(log_scale, requires_grad=True)
-    value = contrast(z, torch.tensor([1, 9, 5]), scale)
-    value.backward()
-    assert all(torch.isfinite(each).all() for each in (value, z.grad, scale.grad))
-
-
-def test_neighbour_term_draws_neighbours_together() -> None:
-    """A graph that contradicts the distances: only with the term do its neighbours come closer."""
-    order = torch.randperm(400, generator=torch.Generator().manual_seed(5))
-    i = np.arange(400)
-    adjacency = sparse.csr_matrix((np.ones(400), (order[i].numpy(), order[(i + 1) % 400].numpy())), shape=(400, 400))
-    distance = {}
-    for weight in (0.0, 3.0):
-        run = trainer(replace(RECIPE, neighbors_weight=weight), adjacency=adjacency if weight else None)
-        run.run()
-        z = run.model.encode(run.rows.block(0, 400)).detach()
-        distance[weight] = ((z[order] - z[order.roll(-1)]).norm(dim=1).mean() / z.std()).item()
-    assert distance[3.0] < 0.8 * distance[0.0]

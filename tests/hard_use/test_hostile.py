@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import scanpy as sc
 import torch
 from hard_use.tools import cells, check_results, frozen, train
 from hypothesis import HealthCheck, given, settings
@@ -296,7 +295,7 @@ TENSORS = st.sampled_from(
 
 
 @functools.cache
-def checkpoint(neighbors_weight: float) -> bytes:
+def checkpoint(contrast_weight: float) -> bytes:
     """Of a training that was cut off in its middle."""
     write = Checkpoint.write
 
@@ -308,20 +307,8 @@ def checkpoint(neighbors_weight: float) -> bytes:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "write", dying)
         with pytest.raises(InterruptedError):
-            train(
-                with_neighbors().copy(),
-                checkpoint=Path(folder) / "state",
-                neighbors_weight=neighbors_weight,
-                n_steps=12,
-            )
+            train(cells(), checkpoint=Path(folder) / "state", contrast_weight=contrast_weight, n_steps=12)
         return (Path(folder) / "state").read_bytes()
-
-
-@functools.cache
-def with_neighbors() -> AnnData:
-    adata = cells()
-    sc.pp.neighbors(adata, use_rep="X", n_neighbors=5)
-    return adata
 
 
 def test_averages_of_other_parameters_are_refused(tmp_path: Path) -> None:
@@ -330,7 +317,7 @@ def test_averages_of_other_parameters_are_refused(tmp_path: Path) -> None:
     state["trainer"]["optimizer"][0]["param_groups"][0]["params"] = [1]
     torch.save(state, tmp_path / "state")
     with pytest.raises(ValueError, match="optimizer is not that of this training"):
-        train(with_neighbors().copy(), checkpoint=tmp_path / "state", resume=True, neighbors_weight=0, n_steps=12)
+        train(cells(), checkpoint=tmp_path / "state", resume=True, contrast_weight=0, n_steps=12)
 
 
 @settings(bounded, max_examples=N_EXAMPLES // 2)
@@ -338,17 +325,17 @@ def test_averages_of_other_parameters_are_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*sparse:UserWarning")
 def test_contents_of_a_checkpoint(data: st.DataObject) -> None:
     """Refused, or such as a training may come to."""
-    neighbors_weight = data.draw(st.sampled_from([0, 0.02]))
-    state = torch.load(BytesIO(checkpoint(neighbors_weight)), weights_only=True)
+    contrast_weight = data.draw(st.sampled_from([0, 0.05]))
+    state = torch.load(BytesIO(checkpoint(contrast_weight)), weights_only=True)
     damage(state, data, st.one_of(JSON, TENSORS, st.integers(-3, 70)))
-    adata = with_neighbors().copy()
+    adata = cells()
     before = frozen(adata)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "state"
         torch.save(state, file)
         content = file.read_bytes()
         try:
-            train(adata, checkpoint=file, resume=True, neighbors_weight=neighbors_weight, n_steps=12)
+            train(adata, checkpoint=file, resume=True, contrast_weight=contrast_weight, n_steps=12)
         except ValueError as error:
             assert str(file) in str(error)  # noqa: PT017
             assert file.read_bytes() == content

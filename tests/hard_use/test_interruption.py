@@ -23,8 +23,9 @@ from hard_use.tools import cells, check_results, frozen, train
 import scgeoae
 from scgeoae import tl
 from scgeoae.cli._files import whole
-from scgeoae.core.training import Trainer
-from scgeoae.tl import _store
+from scgeoae.core import state
+from scgeoae.core.training import Best, Trainer
+from scgeoae.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -235,7 +236,7 @@ def fit(adata: AnnData) -> None:
         (pd.DataFrame, "__setitem__", 1),
         (pd.DataFrame, "__setitem__", 2),
         (pd.DataFrame, "__setitem__", 3),
-        (_store, "to_state", 1),
+        (state, "to_state", 1),
     ],
     ids=["first column", "second column", "third column", "model"],
 )
@@ -247,25 +248,24 @@ def test_while_writing(call: Any, owner: Any, name: str, n_calls: int, again: in
         train(adata, rng=5)
         tl.map_cells(adata, train(cells(), copy=True))
     before = frozen(adata)
-    written = _store.write_distortion
+    written = Result.write
 
-    def write(*args: Any) -> None:
+    def write(*args: Any, **kwargs: Any) -> str:
         monkeypatch.setattr(owner, name, interrupting(getattr(owner, name), n_calls))
-        written(*args)
+        return written(*args, **kwargs)
 
-    monkeypatch.setattr(_store, "write_distortion", write)
-    monkeypatch.setattr("scgeoae.tl._fit_decoder.write_distortion", write)
+    monkeypatch.setattr(Result, "write", write)
     with pytest.raises(KeyboardInterrupt):
         call(adata)
     monkeypatch.undo()
     assert frozen(adata) == before
 
 
-@pytest.mark.parametrize("term", ["_weights", "_validation_loss"])
-def test_while_validating(term: str, monkeypatch) -> None:
+@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Trainer, "_validation_losses")])
+def test_while_validating(owner: type, name: str, monkeypatch) -> None:
     """The curves are of equal length, and the weights are those of a step that they hold."""
     adata = cells()
-    monkeypatch.setattr(Trainer, term, interrupting(getattr(Trainer, term), 4))
+    monkeypatch.setattr(owner, name, interrupting(getattr(owner, name), 4))
     train(adata)
     assert adata.uns["geoae"]["params"]["interrupted"]
     assert check_untouched_or_complete(adata, None)

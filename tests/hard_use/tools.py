@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 import scgeoae
-from scgeoae._keys import is_result
+from scgeoae.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,7 +89,7 @@ def _frozen_anndata(adata: AnnData) -> dict[str, Any]:
 
 def check_results(adata: AnnData) -> None:
     """Of each result the coordinates are finite and of the right shape, determinants positive, the model usable."""
-    keys = [key for key, value in adata.uns.items() if is_result(value)]
+    keys = Result.names(adata)
     assert keys
     for key in keys:
         model = scgeoae.get.model(adata, key=key)

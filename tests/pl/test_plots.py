@@ -16,6 +16,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import scgeoae
+from scgeoae.core.manifold import Manifold
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,16 +101,16 @@ def test_grid_of_swapped_dimensions(mapped: AnnData) -> None:
 
 @pytest.fixture
 def uneven(mapped: AnnData, monkeypatch) -> AnnData:
-    """A map that inflates its left a hundredfold, by what the getters say of it."""
+    """A map that inflates its left a hundredfold, by the metric of its manifold."""
     left = scgeoae.get.coordinates(mapped)[:, 0].min()
-    metric = scgeoae.get.metric
+    metric = Manifold.metric
 
-    def stretched(adata: AnnData, points: np.ndarray, **kwargs) -> np.ndarray:
-        scale = 1 - 0.99 * np.exp(-(points[:, 0] - left) / 10)
-        return np.eye(2) * scale[:, None, None] * np.sqrt(np.linalg.det(metric(adata, points, **kwargs)).mean())
+    def stretched(manifold: Manifold, z: np.ndarray) -> np.ndarray:
+        scale = 1 - 0.99 * np.exp(-(z[:, 0] - left) / 10)
+        return np.eye(2) * scale[:, None, None] * np.sqrt(np.linalg.det(metric(manifold, z)).mean())
 
-    monkeypatch.setattr("scgeoae.get.metric", stretched)
-    monkeypatch.setattr("scgeoae.get.nonlinearity", lambda _, points, **__: np.zeros(len(points)))
+    monkeypatch.setattr(Manifold, "metric", stretched)
+    monkeypatch.setattr(Manifold, "nonlinearity", lambda _, z, *__: np.zeros(len(z)))
     return mapped
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import scgeoae
+from scgeoae.core.manifold import Manifold
 from scgeoae.pl import _indicatrix
 
 if TYPE_CHECKING:
@@ -157,10 +158,11 @@ def dashed(ax: Axes) -> np.ndarray:
 def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None:
     points = np.asarray(drawn(scgeoae.pl.indicatrix(mapped, show=False)).get_offsets())
     limit = float(np.median(scgeoae.get.nonlinearity(mapped, points, radius=5)))
-    monkeypatch.setattr(scgeoae.get, "nonlinearity", lambda a, p, **_: _nonlinearity(a, p, radius=5))
+    nonlinearity = Manifold.nonlinearity
+    monkeypatch.setattr(Manifold, "nonlinearity", lambda self, z, *_: nonlinearity(self, z, 5))
     monkeypatch.setattr(_indicatrix, "BELIEVED", limit)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
-    np.testing.assert_array_equal(dashed(ax), _nonlinearity(mapped, points, radius=5) > limit)
+    np.testing.assert_array_equal(dashed(ax), scgeoae.get.nonlinearity(mapped, points, radius=5) > limit)
     assert 0.4 < dashed(ax).mean() < 0.6
     assert (drawn(ax).get_edgecolors() == [0, 0, 0, 1]).all()
     assert any("dashed" in text.get_text() for text in ax.texts)
@@ -184,6 +186,3 @@ def test_outlines_show_on_a_black_cluster(mapped: AnnData, monkeypatch) -> None:
 def pixels(ax: Axes) -> np.ndarray:
     ax.figure.canvas.draw()
     return np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
-
-
-_nonlinearity = scgeoae.get.nonlinearity

@@ -38,9 +38,9 @@ def cut_off(monkeypatch, after: int) -> None:
     monkeypatch.setattr(Checkpoint, "write", dying)
 
 
-@pytest.mark.parametrize("neighbors_weight", [0, 0.02])
-def test_goes_on_with_the_same_result(pbmc: AnnData, tmp_path: Path, monkeypatch, neighbors_weight: float) -> None:
-    arguments = {**QUICK, "neighbors_weight": neighbors_weight}
+@pytest.mark.parametrize("contrast_weight", [0, 0.05])
+def test_goes_on_with_the_same_result(pbmc: AnnData, tmp_path: Path, monkeypatch, contrast_weight: float) -> None:
+    arguments = {**QUICK, "contrast_weight": contrast_weight}
     expected = scgeoae.tl.geometric_ae(pbmc, **arguments, copy=True)
     arguments |= {"checkpoint": tmp_path / "state", "resume": True}
     with monkeypatch.context() as patch:

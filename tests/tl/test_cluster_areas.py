@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import scgeoae
+from scgeoae.core.manifold import Manifold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,12 +70,10 @@ def test_areas_of_bands_on_a_sphere(sphere: AnnData) -> None:
 
 
 def test_the_integral_of_an_exact_determinant(sphere: AnnData, monkeypatch) -> None:
-    def metric(_: AnnData, points: np.ndarray, *, key: str) -> np.ndarray:
-        g = np.zeros((len(points), 2, 2))
-        g[:, 0, 0], g[:, 1, 1] = np.cos(points[:, 1]) ** 2, 1
-        return g
+    def distortion(_: Manifold, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.log(np.cos(z[:, 1])), 1 / np.cos(z[:, 1])
 
-    monkeypatch.setattr(scgeoae.get, "metric", metric)
+    monkeypatch.setattr(Manifold, "distortion", distortion)
     table = measure(sphere)
     area = true_areas()["middle"]  # its border lies inside the region but for the two short sides
     assert table.loc["middle", "data_area"] / table.loc["middle", "map_area"] == pytest.approx(

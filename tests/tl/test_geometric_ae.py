@@ -248,21 +248,6 @@ def test_round_trips(mapped: AnnData, tmp_path: Path, suffix: str) -> None:
     scgeoae.pl.history(back, show=False)
 
 
-def test_neighbour_term_uses_the_graph_that_is_asked_for(small: AnnData, pbmc: AnnData) -> None:
-    plain = embedding(small)
-    sc.pp.neighbors(small, use_rep="X_pca", n_neighbors=5, key_added="five")
-    with_graph = embedding(small, neighbors_weight=0.1, neighbors_key="five")
-    assert not np.array_equal(with_graph, plain)
-    assert np.array_equal(with_graph, embedding(small, neighbors_weight=0.1, neighbors_key="five"))
-    with pytest.raises(KeyError, match="neighbors_weight=0"):
-        embedding(small, neighbors_weight=0.1)
-    small.obsp["five_connectivities"] = sparse.csr_matrix((100, 100))
-    with pytest.raises(ValueError, match="no edge"):
-        embedding(small, neighbors_weight=0.1, neighbors_key="five")
-    train(pbmc, neighbors_weight=0.02, n_steps=20)  # an older object: its uns["neighbors"] does not name the graph
-    assert pbmc.uns["geoae"]["params"]["neighbors_weight"] == 0.02
-
-
 def test_choices_of_the_data_are_kept_in_the_parameters(pbmc: AnnData) -> None:
     """What was chosen gives the same map when it is passed."""
     first = scgeoae.tl.geometric_ae(pbmc, hidden_dims=(16,), copy=True)

@@ -1,0 +1,196 @@
+"""The objective: a weighted sum of terms, each a function of one decoded batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .regularizers import weighted_sum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from .network import DenseNetwork
+    from .sharding import Part
+    from .spec import Spec
+
+N_ANCHORS = 256
+"""Cells of a batch whose nearest one is to be identified on the map."""
+LOG_SCALE = 2.0
+"""Initial logarithm of the kernel's scale; it ends between 2 and 4 on all sets that were tried."""
+MEASURED = ("reconstruction", "regularizer")
+"""Terms that the history holds and held-out cells are measured by; the contrast depends on the size of the batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the terms see of some cells. With several processes the rows are those that this one reads.
+
+    Attributes
+    ----------
+    x
+        Standardised cells (m, D).
+    z
+        Their map coordinates (m, d).
+    decoded
+        The decoder's values there (m, D).
+    tangents
+        Columns (d, k, D) of the decoder's Jacobian at the regularised points, up to an isometry of the data; `None`
+        without a regulariser.
+    part
+        Which cells these are.
+    """
+
+    x: Tensor
+    z: Tensor
+    decoded: Tensor
+    tangents: Tensor | None
+    part: Part
+
+    @classmethod
+    def with_tangents(
+        cls, decoder: DenseNetwork, x: Tensor, z: Tensor, part: Part, n_cells: int, between: Tensor | None = None
+    ) -> Batch:
+        """Decode cells, with tangents at the first ``n_cells`` of them and at further map points ``between`` (k, d)."""
+        points = z if between is None else torch.cat([between, z])
+        k = len(points) - len(z)
+        decoded, tangents = decoder.pushforward(points, k + part.n_among_first(n_cells), up_to_isometry=True)
+        return cls(x, z, decoded[k:], tangents, part)
+
+
+class Objective:
+    """``reconstruction + alpha * regularizer + contrast_weight * contrast``.
+
+    A term takes a :class:`Batch` and returns a scalar without unit: the summand of this process, so that the terms and
+    their gradients are added up over processes. To add one, write it below and enter it with its weight here.
+
+    Attributes
+    ----------
+    terms
+        Functions by name.
+    weights
+        Their weights; a term of weight 0 is not computed in training.
+    log_scale
+        Logarithm of the scale of the contrast's kernel, learned.
+    """
+
+    def __init__(self, spec: Spec, device: torch.device) -> None:
+        self.spec = spec
+        self.log_scale = torch.full((), LOG_SCALE, device=device, requires_grad=True)
+        self.terms: dict[str, Callable[[Batch], Tensor]] = {
+            "reconstruction": reconstruction,
+            "regularizer": partial(regularizer, weights=spec.regularizer),
+            "contrast": partial(contrast, log_scale=self.log_scale),
+        }
+        self.weights = {"reconstruction": 1.0, "regularizer": spec.alpha, "contrast": spec.contrast_weight}
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What is learned beside the model."""
+        return [self.log_scale] if self.weights["contrast"] else []
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a training batch, and its `MEASURED` terms, (2,), detached."""
+        values = {name: term(batch) for name, term in self.terms.items() if self.weights[name]}
+        loss = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+        nothing = loss.new_zeros(())
+        return loss, torch.stack([values.get(name, nothing) for name in MEASURED]).detach()
+
+    def measure(self, batch: Batch) -> Tensor:
+        """The `MEASURED` terms, (2,), of held-out cells."""
+        return torch.stack([self.terms[name](batch) for name in MEASURED])
+
+    def batch(self, decoder: DenseNetwork, x: Tensor, z: Tensor, part: Part, generator: torch.Generator) -> Batch:
+        """Decode a training batch, with tangents at its first cells and between cells if these are regularised."""
+        if not self.weights["regularizer"]:
+            return Batch(x, z, decoder(z), None, part)
+        n_points = min(self.spec.regularizer_batch, part.size)
+        n_between = int(self.spec.interpolation * n_points)
+        between = part.deal(interpolates(part.whole(z), n_between, generator)) if n_between else None
+        return Batch.with_tangents(decoder, x, z, part, n_points - n_between, between)
+
+
+def interpolates(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """``n`` points (n, d) on straight lines between unrelated cells of ``z`` (m, d)."""
+    share = torch.rand(n, 1, generator=generator).to(z)
+    return torch.lerp(z[:n], z.flip(0)[:n], share)
+
+
+def reconstruction(batch: Batch) -> Tensor:
+    """Mean squared residual over cells and features."""
+    return (batch.decoded - batch.x).square().sum() / (batch.part.size * batch.x.shape[1])
+
+
+def regularizer(batch: Batch, weights: Mapping[str, float]) -> Tensor:
+    """Weighted sum of the named regularisers: how unevenly the decoder stretches the map."""
+    if batch.tangents is None:
+        msg = "The batch was decoded without tangents."
+        raise ValueError(msg)
+    return batch.part.share(weighted_sum(weights, batch.tangents))
+
+
+def contrast(batch: Batch, log_scale: Tensor) -> Tensor:
+    """How hard it is to identify, by closeness on the map, the cell of the batch that is nearest in the data."""
+    z, x = batch.part.whole(batch.z), batch.part.whole(batch.x)
+    return batch.part.share(cross_entropy(z, nearest(x), log_scale))
+
+
+def nearest(x: Tensor, n_anchors: int = N_ANCHORS) -> Tensor:
+    """The cell of the batch ``x`` (n, D) that is nearest to each of its first ``n_anchors``, itself excluded: (h,)."""
+    anchors = x[:n_anchors]
+    distance = torch.addmm(x.square().sum(1), anchors, x.t(), alpha=-2)  # (h, n), squared, up to a constant by row
+    return distance.fill_diagonal_(torch.inf).argmin(1)
+
+
+def cross_entropy(z: Tensor, partners: Tensor, log_scale: Tensor) -> Tensor:
+    """Cross-entropy of identifying each anchor's partner among all other cells by closeness on the map.
+
+    With the Cauchy kernel ``1 / (1 + s^2 |z_i - z_j|^2)`` this is InfoNC-t-SNE (Damrich et al. 2023, section 5), of the
+    family to which UMAP's loss belongs. The scale ``s`` is learned and counts in units of the batch's own spread, so
+    that the term does not depend on the unit of the map.
+
+    Parameters
+    ----------
+    z
+        Latent coordinates (n, d) of a batch.
+    partners
+        Positions (h,) in the batch of the partner of each anchor, which are its first `h` cells.
+    log_scale
+        Scalar, the logarithm of the kernel's scale.
+    """
+    z = z - z.detach().mean(0)  # small numbers: their squares are subtracted from each other
+    return _Contrast.apply(z * (log_scale.exp() / z.detach().std().clamp_min(torch.finfo(z.dtype).eps)), partners)
+
+
+class _Contrast(torch.autograd.Function):
+    """The mean of ``ln(sum_j k_ij) - ln k_ip`` over anchors `i` with partners `p`, ``k = 1 / (1 + |z_i - z_j|^2)``.
+
+    With its closed-form gradient, because autograd, the oracle in the tests, would keep ten arrays of the size of `k`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, partners: Tensor) -> Tensor:
+        h = len(partners)
+        squares = z.square().sum(1)
+        distance = torch.addmm(squares + 1, z[:h], z.t(), alpha=-2).add_(squares[:h, None])  # (h, n), squared, plus 1
+        kernel = distance.clamp_(min=1).reciprocal_().fill_diagonal_(0)  # no cell is its own neighbour
+        chosen, total = kernel.gather(1, partners[:, None]), kernel.sum(1, keepdim=True)
+        ctx.save_for_backward(z, partners, kernel, chosen, total)
+        return (total / chosen).log().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        z, partners, kernel, chosen, total = ctx.saved_tensors
+        h = len(partners)
+        pull = (kernel * kernel).div_(-total)  # (h, n), derivative by each squared distance
+        pull.scatter_add_(1, partners[:, None], chosen)
+        gradient = z * pull.sum(0)[:, None] - pull.t() @ z[:h]  # (n, d)
+        gradient[:h] += z[:h] * pull.sum(1, keepdim=True) - pull @ z
+        return gradient * (2 * grad / h), None

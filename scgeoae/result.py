@@ -1,0 +1,374 @@
+"""A result in an AnnData: the names of its fields, how it is found and checked, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from ._masks import refuse_masked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from anndata import AnnData
+
+    from .core.autoencoder import GeometricAutoencoder
+    from .core.evaluation import Cells
+    from .core.manifold import Manifold
+    from .core.training import History
+
+DEFAULT_KEY = "geoae"
+SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
+
+TERMS = ("reconstruction", "regularizer")
+"""Terms of the loss, each with a curve in the history, and one more after ``validation_``."""
+
+
+class ResultKeys(NamedTuple):
+    """The names of the fields of one result.
+
+    `uns` holds parameters, model and history; `obsm` the coordinates; the others are columns of `obs`.
+    """
+
+    uns: str
+    obsm: str
+
+    @classmethod
+    def named(cls, key_added: str | None) -> ResultKeys:
+        """Name the fields of a new result: `"geoae"` and `"X_geoae"`, or ``key_added`` verbatim for both."""
+        if key_added is None:
+            return cls(DEFAULT_KEY, f"X_{DEFAULT_KEY}")
+        return cls(_check_key(key_added), key_added)
+
+    @classmethod
+    def decoding(cls, obsm: str, key_added: str | None) -> ResultKeys:
+        """Name the fields of a decoder of this `obsm`: `"geoae_umap"` for `"X_umap"`, or ``key_added`` verbatim."""
+        key = f"{DEFAULT_KEY}_{obsm.removeprefix('X_')}" if key_added is None else key_added
+        return cls(_check_key(key), obsm)
+
+    @property
+    def determinant(self) -> str:
+        """Column of the relative determinant."""
+        return f"{self.uns}_det"
+
+    @property
+    def anisotropy(self) -> str:
+        """Column of the anisotropy."""
+        return f"{self.uns}_anisotropy"
+
+    @property
+    def error(self) -> str:
+        """Column of the reconstruction error."""
+        return f"{self.uns}_reconstruction_error"
+
+    @property
+    def outside(self) -> str:
+        """Column that marks the mapped cells that the reference does not explain."""
+        return f"{self.uns}_outside"
+
+
+def areas_key(key: str) -> str:
+    """Name the entry of `uns` with the areas of groups of cells on the map of this result."""
+    return f"{key}_areas"
+
+
+def alpha_path_key(key_added: str | None) -> str:
+    """Name the entry of `uns` with the measures by alpha: `"geoae_alpha_path"`, or ``key_added`` verbatim."""
+    return f"{DEFAULT_KEY}_alpha_path" if key_added is None else _check_key(key_added)
+
+
+def _check_key(key_added: str) -> str:
+    if not isinstance(key_added, str):
+        msg = f"key_added must be a str, not {type(key_added).__name__}."
+        raise TypeError(msg)
+    if key_added in {"", ".", ".."} or not key_added.isprintable() or not {"/", "\\"}.isdisjoint(key_added):
+        msg = (
+            "key_added must be printable, not empty, not '.' or '..', and without '/' or '\\', which h5ad and zarr "
+            f"files take for a path: {key_added!r}."
+        )
+        raise ValueError(msg)
+    return key_added
+
+
+class Result:
+    """A stored result.
+
+    The model and the manifold are built at first use and kept as long as this object; coordinates and columns are read
+    from `adata` at each call.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix that holds the result.
+    key
+        Name of the result.
+
+    Attributes
+    ----------
+    adata
+        The same.
+    keys
+        Names of its fields.
+    stored
+        The entry of `uns`: parameters, model and history.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key.
+    """
+
+    def __init__(self, adata: AnnData, key: str = DEFAULT_KEY) -> None:
+        if key not in adata.uns or not _is_result(adata.uns[key]):
+            msg = (
+                f"Did not find a geometric autoencoder in .uns[{key!r}] (results there: "
+                f"{self.names(adata) or 'none'}). Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+            )
+            raise KeyError(msg)
+        self.adata = adata
+        self.stored: Mapping[str, Any] = adata.uns[key]
+        self.keys = ResultKeys(key, str(self.stored["params"]["basis"]))
+
+    @classmethod
+    def names(cls, adata: AnnData) -> list[str]:
+        """Names of all results that an AnnData holds."""
+        return [key for key, value in adata.uns.items() if _is_result(value)]
+
+    @classmethod
+    def of_map(cls, adata: AnnData, obsm: str) -> list[Result]:
+        """Find the results whose coordinates are this `obsm`: those under a default name first, then by name."""
+        usual = (DEFAULT_KEY, ResultKeys.decoding(obsm, None).uns)
+        results = [cls(adata, key) for key in sorted(cls.names(adata), key=lambda name: (name not in usual, name))]
+        return [result for result in results if result.keys.obsm == obsm]
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The arguments that shaped the result."""
+        return self.stored["params"]
+
+    @cached_property
+    def model(self) -> GeometricAutoencoder:
+        """The torch module, in evaluation mode on the host; raises a `ValueError` if it is damaged."""
+        from .core.state import from_state  # torch takes seconds to import, and what reads columns does not need it
+
+        return from_state(self.stored["model"])
+
+    @cached_property
+    def manifold(self) -> Manifold:
+        """The decoder as a surface."""
+        from .core.manifold import Manifold
+
+        return Manifold(self.model)
+
+    @property
+    def history(self) -> Mapping[str, np.ndarray]:
+        """The curves of the training; raises a `KeyError` if there are none, as with mapped cells."""
+        expected = {"step", *TERMS, *(f"validation_{term}" for term in TERMS)}
+        curves = self.stored.get("history")
+        if not isinstance(curves, Mapping) or not expected <= curves.keys():
+            msg = (
+                f"Did not find in .uns[{self.keys.uns!r}] a history with the curves {sorted(expected)}: it is written "
+                "by the training, not where cells are mapped."
+            )
+            raise KeyError(msg)
+        return curves
+
+    def coordinates(self, points: np.ndarray | None = None) -> np.ndarray:
+        """Read the cells' map coordinates (n, d), or check other points (m, d) of the map; both finite."""
+        name = self.keys.obsm
+        if name not in self.adata.obsm:
+            msg = (
+                f"Did not find .obsm[{name!r}], the coordinates of the result {self.keys.uns!r}; .obsm holds "
+                f"{list(self.adata.obsm)}."
+            )
+            raise KeyError(msg)
+        cells = self.adata.obsm[name]
+        cells = cells.toarray() if sparse.issparse(cells) else np.asanyarray(cells)  # keeps a mask
+        if cells.ndim != 2:
+            msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
+            raise ValueError(msg)
+        if points is None:
+            return check_points(cells, cells.shape[1], f"obsm[{name!r}]")
+        return check_points(points, cells.shape[1])
+
+    def decoder_points(self, points: np.ndarray | None = None) -> np.ndarray:
+        """Return the same, after checking that they have the dimension of the decoder's input."""
+        return check_points(self.coordinates(points), self.model.n_components)
+
+    def column(self, name: str) -> pd.Series:
+        """Read one of the columns of `obs` that belong to the result."""
+        return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
+
+    def distortion(self) -> dict[str, float]:
+        """Summarise the distortion at the cells; see :func:`distortion_summary`."""
+        determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)
+        return distortion_summary(np.log(determinant), anisotropy)
+
+    def reconstruction(self) -> float:
+        """Share of the variance of the cells that the map leaves unexplained."""
+        return float(self.column(self.keys.error).pow(2).mean() / self.model.scale.item() ** 2)
+
+    @staticmethod
+    def write(
+        adata: AnnData,
+        keys: ResultKeys,
+        model: GeometricAutoencoder,
+        cells: Cells,
+        *,
+        params: Mapping[str, Any],
+        history: History | None = None,
+        coordinates: bool = True,
+        columns: Mapping[str, Any] | None = None,
+        uns: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Write all fields of a result, or none if an exception occurs.
+
+        Parameters
+        ----------
+        adata
+            Annotated data matrix, changed in place.
+        keys
+            Names of the fields.
+        model
+            The calibrated model.
+        cells
+            Coordinates, reconstruction error and distortion of the cells.
+        params
+            The arguments that shaped the result; those that are `None` are left out.
+        history
+            Curves of the training, if there was one.
+        coordinates
+            Whether to write the coordinates. `False` for the decoder of a map that was made elsewhere.
+        columns, uns
+            Further columns of `obs` and entries of `uns`.
+
+        Returns
+        -------
+        The list of fields for the last line of the log.
+        """
+        from .core.manifold import relative_determinant
+        from .core.state import to_state
+
+        columns, uns = columns or {}, uns or {}
+        with _all_or_none(adata):
+            if coordinates:
+                adata.obsm[keys.obsm] = cells.z
+            adata.obs[keys.determinant] = relative_determinant(cells.log_det, model)
+            adata.obs[keys.anisotropy] = cells.anisotropy
+            adata.obs[keys.error] = cells.error
+            for name, values in columns.items():
+                adata.obs[name] = values
+            known = {name: value for name, value in params.items() if value is not None}
+            adata.uns[keys.uns] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
+            if history is not None:
+                adata.uns[keys.uns]["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
+                adata.uns[keys.uns]["history"] = _curves(history)
+            adata.uns.update(uns)
+        further = [f"{name!r} (adata.obs)" for name in columns]
+        lines = [
+            f"{keys.obsm!r}, map coordinates (adata.obsm)",
+            f"{keys.determinant!r}, relative determinant (adata.obs)",
+            f"{keys.anisotropy!r}, anisotropy (adata.obs)",
+            f"{keys.error!r}, reconstruction error (adata.obs)",
+            *further,
+            f"{keys.uns!r}, parameters{' and model' if history is None else ', model and history'} (adata.uns)",
+        ]
+        return "added" + "".join(f"\n    {line}" for line in lines[not coordinates :])
+
+
+def _is_result(value: object) -> bool:
+    params = value.get("params") if isinstance(value, dict) and "model" in value else None
+    return isinstance(params, dict) and "basis" in params
+
+
+def distortion_summary(log_det: np.ndarray | pd.Series, anisotropy: np.ndarray | pd.Series) -> dict[str, float]:
+    """Summarise how uneven a map is.
+
+    Parameters
+    ----------
+    log_det, anisotropy
+        Log determinant, up to a constant, and anisotropy of the cells, each (n,).
+
+    Returns
+    -------
+    `'log_det_variance'` : the variance of ln det over cells, 0 where all areas are true.
+    `'det_p95_p5'` : 95th over 5th percentile of det.
+    `'anisotropy'` : its median, at least 1.
+    """
+    low, high = np.percentile(log_det, [5, 95])
+    return {
+        "log_det_variance": float(pd.Series(log_det).var()),
+        "det_p95_p5": float(np.exp(high - low)),
+        "anisotropy": float(pd.Series(anisotropy).median()),
+    }
+
+
+def _curves(history: History) -> dict[str, np.ndarray]:
+    curves = {name: values for name, values in asdict(history).items() if isinstance(values, list)}
+    complete = min(len(values) for values in curves.values())  # an interruption may cut the last entry short
+    return {name: np.array(values[:complete]) for name, values in curves.items()}
+
+
+@contextmanager
+def _all_or_none(adata: AnnData) -> Iterator[None]:
+    """Restore the fields of `adata` if an exception, such as a KeyboardInterrupt, occurs within."""
+    obs, obsm, uns = adata.obs.copy(deep=False), dict(adata.obsm), dict(adata.uns)
+    try:
+        yield
+    except BaseException:
+        adata.obs, adata.obsm, adata.uns = obs, obsm, uns
+        raise
+
+
+def embedding_key(adata: AnnData, basis: str) -> str:
+    """Find the name in `obsm` of ``basis``, as it is or after ``X_``, as :func:`scanpy.pl.embedding` does.
+
+    Raises
+    ------
+    KeyError
+        If there is none; names what is there.
+    """
+    for name in (basis, f"X_{basis}"):
+        if name in adata.obsm:
+            return name
+    tool = basis.removeprefix("X_")
+    advice = f"Run `sc.tl.{tool}` first." if tool in SCANPY_TOOLS else "Choose one of them."
+    msg = f"Did not find .obsm[{basis!r}] or .obsm['X_{basis}']; .obsm holds {list(adata.obsm) or 'nothing'}. {advice}"
+    raise KeyError(msg)
+
+
+def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
+    """Read a column of `obs`, or raise a `KeyError` that names those that are there."""
+    if name not in adata.obs:
+        msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}. {advice}".rstrip()
+        raise KeyError(msg)
+    return adata.obs[name]
+
+
+def stored_table(adata: AnnData, name: str, columns: Collection[str], command: str) -> pd.DataFrame:
+    """Read the table ``uns[name]``, or raise a `KeyError` that says which command writes it."""
+    stored = adata.uns.get(name)
+    if not set(columns) <= set(getattr(stored, "columns", ())):
+        msg = f"Did not find in .uns[{name!r}] a table with the columns {sorted(columns)}. Run `{command}` first."
+        raise KeyError(msg)
+    return stored
+
+
+def check_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
+    """Check that points (m, d) are finite numbers and of the map's dimension, and return them as an array."""
+    refuse_masked(points, name)
+    points = np.asarray(points)
+    if points.dtype.kind not in "fiub":
+        msg = f"{name} must hold real numbers; the dtype is {points.dtype}."
+        raise TypeError(msg)
+    if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
+        msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
+        raise ValueError(msg)
+    return points

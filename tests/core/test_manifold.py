@@ -1,0 +1,165 @@
+"""The decoder as a surface: a paraboloid, whose curvature is known, and the decoder's own Jacobian."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from scgeoae.core import geometry
+from scgeoae.core.activations import ACTIVATIONS, Activation
+from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.manifold import Manifold
+
+A = 0.3
+SQUARE = Activation(torch.square, lambda v: (v.square(), 2 * v), lambda v, _: torch.full_like(v, 2))
+
+
+@pytest.fixture(params=[4, 30], ids=["narrow", "wide"])
+def paraboloid(request, monkeypatch) -> Surface:
+    """In a space of as many dimensions as it needs, and turned in one of more."""
+    monkeypatch.setitem(ACTIVATIONS, "square", SQUARE)
+    return Surface(request.param)
+
+
+@dataclass
+class Surface:
+    """``f(u, v[, w]) = (u, v, A (u^2 + v^2), w)`` by a network that squares: ``u = ((u + 1)^2 - (u - 1)^2) / 4``."""
+
+    n_features: int
+
+    def model(self, d: int = 2) -> GeometricAutoencoder:
+        model = GeometricAutoencoder(self.n_features, d, hidden_dims=(2 * d,), activation="square").double()
+        first, last = model.decoder.first, model.decoder.last
+        with torch.no_grad():
+            first.weight.copy_(torch.eye(d).repeat_interleave(2, 0))
+            first.bias.copy_(torch.tensor([1.0, -1.0]).repeat(d))
+            rows = torch.zeros(4, 2 * d, dtype=torch.float64)
+            for row, i in zip((0, 1, 3), range(d), strict=False):
+                rows[row, 2 * i : 2 * i + 2] = torch.tensor([0.25, -0.25])
+            rows[2, :4] = A / 2
+            last.weight.copy_(self.turn() @ rows)
+            last.bias.copy_(self.turn() @ torch.tensor([0, 0, -2 * A, 0], dtype=torch.float64))
+        return model
+
+    def turn(self) -> torch.Tensor:
+        """Orthonormal columns (D, 4)."""
+        generator = torch.Generator().manual_seed(0)
+        square = torch.randn(self.n_features, 4, dtype=torch.float64, generator=generator)
+        return torch.linalg.qr(square).Q
+
+    def data(self, z: np.ndarray) -> np.ndarray:
+        x = np.column_stack([z[:, 0], z[:, 1], A * (z[:, :2] ** 2).sum(1), np.zeros(len(z))])
+        return x @ self.turn().numpy().T
+
+
+Z = np.array([[0.0, 0.0], [1.0, 0.0], [-2.0, 3.0]])
+
+
+def test_the_geometry_of_a_paraboloid(paraboloid: Surface) -> None:
+    manifold = Manifold(paraboloid.model())
+    np.testing.assert_allclose(manifold.decode(Z), paraboloid.data(Z), atol=1e-12)
+    step = np.array([[1e-6, 0.0]])
+    slope = (paraboloid.data(Z + step) - paraboloid.data(Z - step)) / 2e-6
+    np.testing.assert_allclose(manifold.tangents(Z)[0], slope, atol=1e-8)
+    steepness = np.sqrt(1 + 4 * A**2 * (Z**2).sum(1))
+    np.testing.assert_allclose(manifold.metric(Z), np.eye(2) + 4 * A**2 * Z[:, :, None] * Z[:, None], atol=1e-12)
+    np.testing.assert_allclose(manifold.distortion(Z), [np.log(steepness), steepness], atol=1e-12)
+    lengths, directions = manifold.indicatrix(Z)
+    np.testing.assert_allclose(lengths, np.column_stack([np.ones(3), 1 / steepness]), atol=1e-12)
+    uphill = Z[1:] / np.linalg.norm(Z[1:], axis=1)[:, None]
+    np.testing.assert_allclose(np.abs((directions[1:, :, 1] * uphill).sum(1)), 1)
+
+
+@pytest.mark.parametrize("radius", [0.1, 1.0, 3.0])
+def test_nonlinearity(paraboloid: Surface, radius: float) -> None:
+    """`f(z + v) - f(z) - J v = A |v|^2`, where `v` is shorter uphill by sqrt(L), L = 1 + 4 A^2 |z|^2."""
+    steepness = 1 + 4 * A**2 * (Z**2).sum(1)
+    expected = A * radius * np.sqrt(3 / 8 + 1 / (4 * steepness) + 3 / (8 * steepness**2))
+    manifold = Manifold(paraboloid.model())
+    np.testing.assert_allclose(manifold.nonlinearity(Z, radius), expected, rtol=1e-9)
+    assert manifold.nonlinearity(Z[:1], radius)[0] == pytest.approx(radius / (2 * 1 / (2 * A)))  # r / 2R
+
+
+def test_two_of_three_dimensions(paraboloid: Surface) -> None:
+    manifold, z = Manifold(paraboloid.model(3)), np.zeros((1, 3))
+    curved = A * np.sqrt(3 / 8)  # the other direction is flat
+    assert manifold.nonlinearity(z, 1.0, (0, 1))[0] == pytest.approx(A)
+    assert manifold.nonlinearity(z, 1.0, (2, 0))[0] == pytest.approx(curved)
+    lengths, directions = manifold.indicatrix(np.array([[2.0, 0.0, 5.0]]), (2, 0))
+    np.testing.assert_allclose(lengths, [[1, 1 / np.sqrt(1 + 16 * A**2)]])
+    np.testing.assert_allclose(np.abs(directions[0]), np.eye(2), atol=1e-9)
+
+
+@pytest.fixture
+def network() -> GeometricAutoencoder:
+    model = GeometricAutoencoder(60, hidden_dims=(16, 12), generator=torch.Generator().manual_seed(0))
+    model.scale.fill_(3.0)
+    model.mean.normal_(generator=torch.Generator().manual_seed(1))
+    return model
+
+
+@pytest.fixture
+def z(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(50, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_features", [4, 60])
+def test_narrow_and_wide_outputs(n_features: int, z: np.ndarray) -> None:
+    """The metric of a wide output is computed in fewer dimensions, with the same result."""
+    model = GeometricAutoencoder(n_features, hidden_dims=(16, 12), generator=torch.Generator().manual_seed(0))
+    model.scale.fill_(3.0)
+    model.mean.normal_(generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        x, tangents = copy.deepcopy(model).double().pushforward(torch.from_numpy(z).double())
+    manifold = Manifold(model)
+    np.testing.assert_allclose(manifold.decode(z), x, atol=1e-12)
+    np.testing.assert_allclose(manifold.tangents(z), tangents, atol=1e-12)
+    log_det, anisotropy = manifold.distortion(z)
+    np.testing.assert_allclose(log_det, geometry.log_det(tangents), rtol=1e-10)
+    np.testing.assert_allclose(anisotropy, geometry.anisotropy(tangents), rtol=1e-10)
+    np.testing.assert_allclose(manifold.metric(z), geometry.metric(tangents), rtol=1e-10)
+
+
+def test_results_are_float64_and_blocks_do_not_matter(
+    network: GeometricAutoencoder, z: np.ndarray, monkeypatch
+) -> None:
+    manifold = Manifold(network)
+
+    def everything() -> list[np.ndarray]:
+        numbers = [manifold.decode(z), manifold.tangents(z), manifold.metric(z), manifold.relative_determinant(z)]
+        return [*numbers, *manifold.distortion(z), *manifold.indicatrix(z), manifold.nonlinearity(z, 5)]
+
+    whole = everything()
+    monkeypatch.setattr("scgeoae.core.manifold.BLOCK_ENTRIES", 400)
+    for got, expected in zip(everything(), whole, strict=True):
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+    log_det, g = manifold.distortion(z)[0], manifold.metric(z)
+    np.testing.assert_allclose(log_det, 0.5 * np.linalg.slogdet(g)[1], rtol=1e-9)
+    network.unit = 2.0
+    np.testing.assert_allclose(manifold.relative_determinant(z), np.exp(log_det) / 4)
+
+
+def test_no_points_and_no_finite_derivative(network: GeometricAutoencoder) -> None:
+    manifold, none = Manifold(network), np.zeros((0, 2))
+    assert manifold.decode(none).shape == (0, 60)
+    assert manifold.tangents(none).shape == (2, 0, 60)
+    assert manifold.metric(none).shape == (0, 2, 2)
+    assert manifold.nonlinearity(none, 1).shape == (0,)
+    network.decoder.first.bias.data.fill_(np.nan)
+    with pytest.raises(ValueError, match="no finite derivative"):
+        Manifold(network).distortion(np.zeros((1, 2)))
+
+
+def test_later_changes_of_the_model_do_not_show(network: GeometricAutoencoder, z: np.ndarray) -> None:
+    manifold = Manifold(network)
+    before = manifold.decode(z)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.zero_()
+    network.mean.zero_()
+    np.testing.assert_array_equal(manifold.decode(z), before)

@@ -1,0 +1,123 @@
+"""The terms of the objective."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scgeoae.core import geometry
+from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.objective import Batch, Objective, cross_entropy, interpolates, nearest
+from scgeoae.core.sharding import Part
+from scgeoae.core.spec import Spec
+
+SPEC = Spec(
+    n_components=2,
+    hidden_dims=(8, 8),
+    activation="elu",
+    alpha=0.1,
+    regularizer={"area": 1.0},
+    regularizer_batch=16,
+    noise=None,
+    n_steps=None,
+    batch_size=None,
+    learning_rate=0.03,
+    weight_decay=0.0,
+    validation_fraction=0.2,
+    patience=None,
+    contrast_weight=0.5,
+    interpolation=0.25,
+)
+
+
+def loss(spec: Spec) -> tuple[float, list[float], Batch, GeometricAutoencoder]:
+    """Of 40 cells that an untrained model places."""
+    generator = torch.Generator().manual_seed(0)
+    model = GeometricAutoencoder(5, hidden_dims=(8, 8), generator=generator)
+    x = torch.randn(40, 5, generator=generator)
+    objective, part = Objective(spec, x.device), Part(torch.arange(40), 40)
+    batch = objective.batch(model.decoder, x, model.encoder(x), part, generator)
+    total, measured = objective(batch)
+    return total.item(), measured.tolist(), batch, model
+
+
+def test_objective_is_the_weighted_sum_of_its_terms() -> None:
+    total, (reconstruction, regularizer), batch, model = loss(SPEC)
+    residual = model.decode(model.encode(batch.x)) - batch.x
+    assert reconstruction == pytest.approx(residual.square().mean().item())
+    _, tangents = model.pushforward(batch.z[:12])  # and 4 points between cells
+    assert batch.tangents.shape[1] == 16
+    torch.testing.assert_close(geometry.log_det(batch.tangents[:, 4:]), geometry.log_det(tangents))
+    assert regularizer == pytest.approx(geometry.log_det(batch.tangents).var().item())
+    contrast = cross_entropy(batch.z, nearest(batch.x), torch.tensor(2.0)).item()
+    assert total == pytest.approx(reconstruction + 0.1 * regularizer + 0.5 * contrast, rel=1e-6)
+
+
+def test_terms_without_weight_are_left_out() -> None:
+    total, (reconstruction, regularizer), batch, _ = loss(replace(SPEC, alpha=0, contrast_weight=0))
+    assert total == reconstruction
+    assert regularizer == 0
+    assert batch.tangents is None
+    with pytest.raises(ValueError, match="without tangents"):
+        Objective(SPEC, torch.device("cpu")).measure(batch)
+
+
+def test_interpolates_lie_between_cells() -> None:
+    z = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    points = interpolates(z, 15, torch.Generator().manual_seed(1))
+    a, b = z[:15], z.flip(0)[:15]
+    shares = ((points - a) * (b - a)).sum(1) / (b - a).square().sum(1)
+    torch.testing.assert_close(a + shares[:, None] * (b - a), points)
+    assert 0 <= shares.min() < 0.3 < 0.7 < shares.max() <= 1
+
+
+def test_contrast_does_not_depend_on_the_unit_and_prefers_neighbours() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(25, 2, generator=generator)
+    z = torch.cat([z, z + 0.01 * torch.randn(25, 2, generator=generator)])
+    scale, partners = torch.tensor(1.0), torch.arange(25, 50)
+    near, far = cross_entropy(z, partners, scale), cross_entropy(z, partners.roll(1), scale)
+    assert near < far
+    torch.testing.assert_close(cross_entropy(100 * z - 300, partners, scale), near)
+    # by hand: softmax of the Cauchy kernel over the other cells
+    spread = np.exp(1.0) / (z - z.mean(0)).std().item()
+    kernel = 1 / (1 + spread**2 * ((z[:25, None] - z[None]) ** 2).sum(2))
+    kernel[torch.arange(25), torch.arange(25)] = 0
+    torch.testing.assert_close(near, -(kernel[torch.arange(25), partners] / kernel.sum(1)).log().mean())
+
+
+def test_nearest_is_that_of_all_distances() -> None:
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    distances = torch.cdist(x, x).fill_diagonal_(torch.inf)
+    assert torch.equal(nearest(x, 10), distances.argmin(1)[:10])
+    assert torch.equal(nearest(x[:2]), torch.tensor([1, 0]))
+
+
+def test_gradient_of_the_contrast() -> None:
+    """Against autograd, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(12, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    partners = torch.tensor([5, 0, 7, 11])
+    got = torch.autograd.grad(cross_entropy(z, partners, scale), (z, scale))
+    y = (z - z.mean(0).detach()) * scale.exp() / (z - z.mean(0)).detach().std()
+    kernel = 1 / (1 + (y[:4, None] - y[None]).square().sum(2))
+    kernel = torch.where(torch.eye(4, 12, dtype=torch.bool), 0, kernel)
+    by_hand = (kernel.sum(1) / kernel[torch.arange(4), partners]).log().mean()
+    for value, expected in zip(got, torch.autograd.grad(by_hand, (z, scale)), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize("log_scale", [-50.0, 0.0, 20.0])
+def test_contrast_stays_finite(log_scale: float) -> None:
+    """Cells at one place, far away, and a kernel much too narrow or wide."""
+    z = torch.cat([torch.zeros(5, 2), torch.randn(5, 2, generator=torch.Generator().manual_seed(0))])
+    z[9] = 1e4
+    z.requires_grad_()
+    scale = torch.tensor(log_scale, requires_grad=True)
+    value = cross_entropy(z, torch.tensor([1, 9, 5]), scale)
+    value.backward()
+    assert all(torch.isfinite(each).all() for each in (value, z.grad, scale.grad))

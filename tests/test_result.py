@@ -1,0 +1,95 @@
+"""Finding, reading and writing a result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scgeoae
+from scgeoae.core import state
+from scgeoae.result import Result, distortion_summary
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@pytest.fixture
+def n_rebuilt(monkeypatch) -> list[int]:
+    """Grows by one entry with each model that is rebuilt."""
+    rebuilt, from_state = [], state.from_state
+    monkeypatch.setattr(state, "from_state", lambda stored: rebuilt.append(1) or from_state(stored))
+    return rebuilt
+
+
+def test_the_model_is_rebuilt_once(mapped: AnnData, n_rebuilt: list[int]) -> None:
+    result = Result(mapped)
+    assert not n_rebuilt
+    assert result.manifold.model is result.model is result.model
+    assert result.manifold is result.manifold
+    assert Result(mapped).model is not result.model
+    assert len(n_rebuilt) == 2
+
+
+@pytest.mark.parametrize(
+    ("draw", "n"),
+    [
+        (lambda adata: scgeoae.pl.indicatrix(adata, show=False), 1),
+        (lambda adata: scgeoae.pl.det_heatmap(adata, field=True, show=False), 1),
+        (lambda adata: scgeoae.pl.det_heatmap(adata, show=False), 0),
+        (lambda adata: scgeoae.tl.cluster_areas(adata, "bulk_labels"), 1),
+    ],
+)
+def test_a_plot_rebuilds_the_model_once(mapped: AnnData, n_rebuilt: list[int], draw, n: int) -> None:
+    draw(mapped)
+    assert len(n_rebuilt) == n
+
+
+def test_fields(mapped: AnnData) -> None:
+    result = Result(mapped, "geoae")
+    np.testing.assert_array_equal(result.coordinates(), mapped.obsm["X_geoae"])
+    assert result.column(result.keys.error) is mapped.obs["geoae_reconstruction_error"]
+    assert result.params is mapped.uns["geoae"]["params"]
+    assert result.history["step"] is mapped.uns["geoae"]["history"]["step"]
+    variance = np.square(mapped.obsm["X_pca"] - mapped.obsm["X_pca"].mean(0)).mean()
+    expected = np.square(mapped.obs["geoae_reconstruction_error"]).mean() / variance
+    assert result.reconstruction() == pytest.approx(expected, rel=1e-4)
+
+
+def test_missing_fields(mapped: AnnData) -> None:
+    result = Result(mapped)
+    del mapped.obs["geoae_det"], mapped.uns["geoae"]["history"], mapped.obsm["X_geoae"]
+    with pytest.raises(KeyError, match=r"Did not find \.obs\['geoae_det'\]; .*Run `scgeoae.tl.geometric_ae`"):
+        result.distortion()
+    with pytest.raises(KeyError, match="not where cells are mapped"):
+        _ = result.history
+    with pytest.raises(KeyError, match=r"Did not find \.obsm\['X_geoae'\], the coordinates of the result 'geoae'"):
+        result.coordinates()
+    with pytest.raises(KeyError, match=r"Did not find a geometric autoencoder in \.uns\['none'\] \(results there: \["):
+        Result(mapped, "none")
+
+
+def test_results_of_a_map(mapped: AnnData) -> None:
+    for key, basis in [("b", "X_umap"), ("geoae_umap", "X_umap"), ("a", "X_umap"), ("c", "X_pca")]:
+        mapped.uns[key] = {"params": {"basis": basis}, "model": {}}
+    mapped.uns["table"] = pd.DataFrame({"params": [1], "model": [2]})
+    assert Result.names(mapped) == ["geoae", "b", "geoae_umap", "a", "c"]
+    assert [result.keys.uns for result in Result.of_map(mapped, "X_umap")] == ["geoae_umap", "a", "b"]
+
+
+def test_summary() -> None:
+    det = np.exp(np.linspace(-1, 1, 101))
+    summary = distortion_summary(np.log(det), np.arange(1, 102))
+    assert summary["log_det_variance"] == pytest.approx(np.log(det).var(ddof=1))
+    assert summary["det_p95_p5"] == pytest.approx(np.exp(1.8))
+    assert summary["anisotropy"] == 51
+
+
+def test_reading_columns_does_not_import_torch() -> None:
+    code = "import sys, scgeoae.result, scgeoae.metrics; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
