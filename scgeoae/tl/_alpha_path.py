@@ -15,7 +15,7 @@ from scanpy import logging as logg
 
 from .._input import choose_representation, resolve_device
 from ..core.fit import fit
-from ..result import Result, alpha_path_key
+from ..result import Result, alpha_path_key, distortion_summary
 from . import _arguments
 from ._geometric_ae import geometric_ae
 from ._training import rank_0_logs, run
@@ -144,11 +144,8 @@ def _checked(alphas: Sequence[float]) -> list[float]:
 def _measure(fitted: Fitted) -> dict[str, float]:
     """Summarise reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
     model, cells, history, _ = fitted
-    low, high = np.percentile(cells.log_det, [5, 95])
     return {
         "reconstruction": float(np.square(cells.error).mean() / model.scale.item() ** 2),
         "validation_reconstruction": history.validation_reconstruction[history.step.index(history.kept_at)],
-        "log_det_variance": float(cells.log_det.var(ddof=1)),
-        "det_p95_p5": float(np.exp(high - low)),
-        "anisotropy": float(np.median(cells.anisotropy)),
+        **distortion_summary(cells.log_det, cells.anisotropy),
     }
