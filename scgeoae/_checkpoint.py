@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scanpy import logging as logg
 
-from .core import processes
+from .core import sharding
 from .core.resumption import check_state
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Checkpoint:
         OSError
             If it cannot be written: the disk is full or gone.
         """
-        if processes.rank() > 0:
+        if sharding.rank() > 0:
             return
         state = {"format": FORMAT, "made_with": self.made_with, "trainer": trainer.state_dict()}
         content = BytesIO()  # some megabytes; torch.save to a full disk does not report the reason
@@ -79,7 +79,7 @@ class Checkpoint:
             self._load(trainer)
         else:
             logg.info(f"    no checkpoint {self.file} yet: training begins at the beginning")
-        if not processes.same_everywhere(trainer.step):
+        if not sharding.same_everywhere(trainer.step):
             msg = f"The processes would not go on at the same step: not all of them see the checkpoint {self.file}."
             raise ValueError(msg)
 

@@ -4,8 +4,8 @@ Why safetensors and not npz: the format is a JSON header and plain numbers. Ther
 decompress, and the reader checks that all declared shapes and offsets are those of the file before it hands out a
 number. A zip archive could declare more than it holds, and an npy header may ask for any amount of memory.
 
-Layout: each array of :func:`scgeoae.core.state.to_state` is a tensor named by its path (``weights/mean``); the numbers
-and names that are not arrays are one JSON object, path to value, in the metadata under ``scgeoae``.
+Layout: each array of :func:`scgeoae.core.map_model.to_state` is a tensor named by its path (``weights/mean``). Numbers
+and names are one JSON object, path to value, in the metadata under ``scgeoae``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from anndata import AnnData
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .core.autoencoder import GeometricAutoencoder
-from .core.state import from_state, to_state
+from .core.map_model import MapModel, from_state, to_state
 from .result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ MAX_BYTES = 2**31
 """Larger files are no models of ours: an autoencoder of 30,000 genes takes 50 MB."""
 
 
-def write_model(
-    adata_or_model: AnnData | GeometricAutoencoder, path: str | os.PathLike[str], *, key: str = DEFAULT_KEY
-) -> None:
+def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str], *, key: str = DEFAULT_KEY) -> None:
     """Write a model, without the cells, into one file.
 
     The file appears whole or not at all; one that is there is replaced.
@@ -69,7 +66,7 @@ def write_model(
     """
     if isinstance(adata_or_model, AnnData):
         model = Result(adata_or_model, key).model
-    elif isinstance(adata_or_model, GeometricAutoencoder):
+    elif isinstance(adata_or_model, MapModel):
         model = adata_or_model
     else:
         msg = f"Pass an AnnData or a model, not {type(adata_or_model).__name__}."
@@ -83,7 +80,7 @@ def write_model(
     _write(Path(path), save(arrays, {ENTRY: json.dumps(others)}))
 
 
-def read_model(path: str | os.PathLike[str]) -> GeometricAutoencoder:
+def read_model(path: str | os.PathLike[str]) -> MapModel:
     """Read a model that :func:`write_model` wrote. Nothing in the file is ever run.
 
     Parameters

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from .core.autoencoder import GeometricAutoencoder
     from .core.evaluation import Cells
     from .core.manifold import Manifold
+    from .core.map_model import MapModel
     from .core.training import History
 
 DEFAULT_KEY = "geoae"
@@ -154,9 +154,9 @@ class Result:
         return self.stored["params"]
 
     @cached_property
-    def model(self) -> GeometricAutoencoder:
-        """The torch module, in evaluation mode on the host; raises a `ValueError` if it is damaged."""
-        from .core.state import from_state  # torch takes seconds to import, and what reads columns does not need it
+    def model(self) -> MapModel:
+        """The model, on the host; raises a `ValueError` if it is damaged."""
+        from .core.map_model import from_state  # torch takes seconds to import, and columns do not need it
 
         return from_state(self.stored["model"])
 
@@ -165,7 +165,7 @@ class Result:
         """The decoder as a surface."""
         from .core.manifold import Manifold
 
-        return Manifold(self.model)
+        return Manifold(self.model.autoencoder)
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -202,6 +202,10 @@ class Result:
         """Return the same, after checking that they have the dimension of the decoder's input."""
         return check_points(self.coordinates(points), self.model.n_components)
 
+    def relative_determinant(self, points: np.ndarray) -> np.ndarray:
+        """Determinant at map points (m, d) over its geometric mean over the training cells, (m,)."""
+        return self.model.relative_determinant(self.manifold.distortion(points)[0])
+
     def column(self, name: str) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
@@ -213,13 +217,13 @@ class Result:
 
     def reconstruction(self) -> float:
         """Share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(self.keys.error).pow(2).mean() / self.model.scale.item() ** 2)
+        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
 
     @staticmethod
     def write(
         adata: AnnData,
         keys: ResultKeys,
-        model: GeometricAutoencoder,
+        model: MapModel,
         cells: Cells,
         *,
         params: Mapping[str, Any],
@@ -253,14 +257,13 @@ class Result:
         -------
         The list of fields for the last line of the log.
         """
-        from .core.manifold import relative_determinant
-        from .core.state import to_state
+        from .core.map_model import to_state
 
         columns, uns = columns or {}, uns or {}
         with _all_or_none(adata):
             if coordinates:
                 adata.obsm[keys.obsm] = cells.z
-            adata.obs[keys.determinant] = relative_determinant(cells.log_det, model)
+            adata.obs[keys.determinant] = model.relative_determinant(cells.log_det)
             adata.obs[keys.anisotropy] = cells.anisotropy
             adata.obs[keys.error] = cells.error
             for name, values in columns.items():

@@ -142,7 +142,7 @@ def test_several_files(cells: AnnData, two_files: list[str], tmp_path: Path, cap
     assert result.X is None
     assert result.obs["file"].tolist() == ["a"] * 300 + ["b"] * 400
     assert [name.rsplit("-", 1)[0] for name in result.obs_names] == cells.obs_names.tolist()
-    features = scgeoae.get.model(result).features
+    features = scgeoae.get.model(result).input.features
     assert set(features) == set(cells.var_names[100:500])
     place = scgeoae.tl.map_cells(cells, result, copy=True)
     np.testing.assert_allclose(place.obsm["X_geoae"], result.obsm["X_geoae"], atol=1e-3)

@@ -51,12 +51,12 @@ def test_round_trip(mapped: AnnData, tmp_path: Path, convert) -> None:
         assert torch.equal(back(x), model(x))
     assert not back.training
     assert back.unit == model.unit
-    assert back.features.tolist() == model.features.tolist()
-    assert back.obsm_key == "X_pca"
+    assert back.input.features.tolist() == model.input.features.tolist()
+    assert back.input.obsm_key == "X_pca"
     assert back.region.extent == model.region.extent
     np.testing.assert_array_equal(back.region.mask, model.region.mask)
     np.testing.assert_array_equal(back.error_quantiles, model.error_quantiles)
-    assert back.value_range == model.value_range
+    assert back.input.value_range == model.input.value_range
 
 
 def test_an_anndata_and_its_model_give_one_file(mapped: AnnData, file: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_one_map_whatever_holds_the_matrix(kind: str, x: np.ndarray, tmp_path: P
         scgeoae.tl.geometric_ae(each, use_rep="X", mask_var=np.arange(12) > 0, **QUICK)
     np.testing.assert_allclose(adata.obsm["X_geoae"], oracle.obsm["X_geoae"], atol=1e-3)
     np.testing.assert_allclose(adata.obs["geoae_det"], oracle.obs["geoae_det"], rtol=1e-3)
-    np.testing.assert_array_equal(scgeoae.get.model(adata).features, adata.var_names[1:])
+    np.testing.assert_array_equal(scgeoae.get.model(adata).input.features, adata.var_names[1:])
 
 
 def test_sorted_cells_are_mapped_as_well_as_shuffled_ones(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from .. import metrics, tl
 from .._streams import Files
-from ..core import processes
+from ..core import sharding
 from ..demo import run_demo
 from ..result import Result, ResultKeys, embedding_key
 from ._files import TABLES, check_directory, check_output, read, whole, write
@@ -171,7 +171,7 @@ def demo(options: Namespace) -> dict[str, Any]:
 
 def _written(adata: AnnData, options: Namespace, key: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Write the cells and say where they are; of several processes the first alone."""
-    if processes.rank() > 0:
+    if sharding.rank() > 0:
         return {}
     if is_lazy(adata):
         add_to_copy(adata, options.inputs[0], options.output)

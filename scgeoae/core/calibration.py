@@ -1,4 +1,4 @@
-"""Give the map a unit, a centre and an orientation without changing the reconstruction."""
+"""Give the map a unit, a center and an orientation without changing the reconstruction."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .evaluation import describe
+from .map_model import MapModel
 from .region import occupied_region
 
 if TYPE_CHECKING:
@@ -16,50 +17,48 @@ if TYPE_CHECKING:
     from .rows import Rows
 
 
-def calibrate(model: GeometricAutoencoder, rows: Rows) -> Cells:
-    """Calibrate the trained model in place; return what it says of the training cells, in calibrated coordinates.
+def calibrate(network: GeometricAutoencoder, rows: Rows) -> tuple[MapModel, Cells]:
+    """Calibrate a trained autoencoder in place; return the model and its evaluation at the training cells.
 
-    The map is centred, multiplied such that the unit is 1, and rotated to its principal axes. `ln det` then changes by
-    a known constant and the anisotropy not at all, so that one pass over the data is enough.
+    The map is centered, multiplied such that the unit is 1, and rotated to its principal axes. `ln det` then changes by
+    a known constant and the anisotropy not at all, so one pass over the data is enough.
     """
-    cells = describe(model, rows)
-    centre, axes = principal_frame(cells.z)
-    unit = unit_of(cells.log_det, model.n_components)
-    substitute(model, unit * axes.T, centre)
-    z = ((cells.z - centre) @ (unit * axes)).astype(np.float32)
-    remember_cells(model, z, cells.error)
-    return cells._replace(z=z, log_det=cells.log_det - model.n_components * np.log(unit))
+    cells = describe(network, rows)
+    center, axes = principal_frame(cells.z)
+    unit = unit_of(cells.log_det, network.n_components)
+    substitute(network, unit * axes.T, center)
+    z = ((cells.z - center) @ (unit * axes)).astype(np.float32)
+    cells = cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
+    return framed(network, cells, unit=1.0), cells
 
 
-def restore_coordinates(
-    model: GeometricAutoencoder, rows: Rows, z: np.ndarray, centre: np.ndarray, scale: float
-) -> Cells:
-    """Absorb the standardisation ``(z - centre) / scale`` into the decoder; return what it says at ``z`` (n, d).
+def calibrate_decoder(
+    network: GeometricAutoencoder, rows: Rows, z: np.ndarray, center: np.ndarray, scale: float
+) -> tuple[MapModel, Cells]:
+    """Absorb the standardization ``(z - center) / scale`` into the decoder of a given map; return as `calibrate`.
 
-    The coordinates stay the user's; the unit says how much distance in the data one unit of them is worth on average.
+    The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
+    on average.
     """
-    substitute(model, scale * np.eye(len(centre)), -centre / scale)
-    cells = describe(model, rows, z)
-    model.unit = unit_of(cells.log_det, model.n_components)
-    remember_cells(model, z, cells.error)
-    return cells
+    substitute(network, scale * np.eye(len(center)), -center / scale)
+    cells = describe(network, rows, z)
+    return framed(network, cells, unit_of(cells.log_det, network.n_components)), cells
 
 
-def remember_cells(model: GeometricAutoencoder, z: np.ndarray, error: np.ndarray) -> None:
-    """Store with the model where its training cells lie and how well they are explained."""
-    if model.n_components == 2:
-        model.region = occupied_region(z)
-    model.error_quantiles = np.quantile(error, np.linspace(0, 1, 101))
+def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> MapModel:
+    """Add to the autoencoder where its training cells lie on the map and how well they are explained."""
+    region = occupied_region(cells.z) if network.n_components == 2 else None
+    return MapModel(network, unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
 
 
 def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the centre (d,) and the principal axes (d, d) of ``z``: columns, largest variance first, skewness >= 0."""
-    centre = z.mean(0, dtype=np.float64)
-    centred = z - centre
-    _, axes = np.linalg.eigh(centred.T @ centred)
+    """Return the center (d,) and the principal axes (d, d) of ``z``: columns, largest variance first, skewness >= 0."""
+    center = z.mean(0, dtype=np.float64)
+    centered = z - center
+    _, axes = np.linalg.eigh(centered.T @ centered)
     axes = axes[:, ::-1]
-    skewness = ((centred @ axes) ** 3).sum(0)
-    return centre, axes * np.where(skewness < 0, -1.0, 1.0)
+    skewness = ((centered @ axes) ** 3).sum(0)
+    return center, axes * np.where(skewness < 0, -1.0, 1.0)
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:
@@ -68,12 +67,12 @@ def unit_of(log_det: np.ndarray, n_components: int) -> float:
 
 
 @torch.no_grad()
-def substitute(model: GeometricAutoencoder, forward: np.ndarray, shift: np.ndarray) -> None:
+def substitute(network: GeometricAutoencoder, forward: np.ndarray, shift: np.ndarray) -> None:
     """Replace the map coordinate ``z`` by ``z' = forward (z - shift)``, absorbed exactly into the adjacent layers.
 
     Parameters
     ----------
-    model
+    network
         Changed in place; ``f(e(x))`` stays what it was.
     forward
         (d, d), invertible.
@@ -81,9 +80,9 @@ def substitute(model: GeometricAutoencoder, forward: np.ndarray, shift: np.ndarr
         (d,).
     """
     linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
-    if model.encoder is not None:
-        _compose(model.encoder.last, left=linear, offset=-linear @ origin)
-    first = model.decoder.first
+    if network.encoder is not None:
+        _compose(network.encoder.last, left=linear, offset=-linear @ origin)
+    first = network.decoder.first
     weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
     _assign(first.bias, _exact(first.bias) + weight @ origin)
     _assign(first.weight, torch.linalg.solve(linear, weight, left=False))

@@ -1,4 +1,4 @@
-"""What a trained model says of cells: place, reconstruction error and distortion, in one pass over the data."""
+"""Evaluate a trained autoencoder at cells: place, reconstruction error and distortion, in one pass over the data."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from . import manifold, processes
-from .rows import blocks
+from . import sharding
+from .manifold import Manifold
+from .rows import blocks, row_blocks
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from .autoencoder import GeometricAutoencoder
     from .rows import Rows
 
 
 class Cells(NamedTuple):
-    """Evaluation of a model at cells.
+    """Evaluation of an autoencoder at cells.
 
     Coordinates `z` (n, d) float32 and, each (n,) float64, the reconstruction `error` in input units, the `log_det` and
     the `anisotropy` of the decoder at ``z``.
@@ -32,52 +31,34 @@ class Cells(NamedTuple):
 
 
 @torch.no_grad()
-def describe(model: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
-    """Evaluate the decoder at all rows in one pass over the data, which all processes share.
+def describe(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
+    """Evaluate the autoencoder at all rows in one pass over the data, which all processes share.
 
     Parameters
     ----------
+    network
+        The autoencoder.
+    rows
+        Cells (n, D).
     z
-        Coordinates (n, d) that were made elsewhere; by default the encoder makes them.
+        Map coordinates (n, d) that were made elsewhere; the encoder makes them by default.
     """
-    with threads_for(rows.shape[0] * max(model.n_features, *model.hidden_dims, 1), LARGE_PASS):
-        if z is None:
-            placed, error = embed(model, rows)
-        else:
-            placed = z[processes.owned(len(z))]
-            error = np.concatenate([np.empty(0), *(_error_at(model, x, z[where]) for where, x in blocks(rows))])
-        mine = error, *manifold.Manifold(model).distortion(placed)
-    if z is None:
-        z = processes.gather_array(placed, rows.device)
-    return Cells(z, *(processes.gather_array(values, rows.device) for values in mine))
-
-
-def _error_at(model: GeometricAutoencoder, x: Tensor, z: np.ndarray) -> np.ndarray:
-    latent = torch.tensor(z, dtype=x.dtype, device=x.device)
-    return root_mean_square_error(model, x, latent).double().cpu().numpy()
-
-
-@torch.no_grad()
-def embed(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Place the rows that this process reads on the map.
-
-    Returns
-    -------
-    Coordinates (n, d) float32 and reconstruction errors (n,) float64: root mean squares over features, input units.
-    """
-    mine = processes.owned(rows.shape[0])
-    z = np.empty((mine.stop - mine.start, model.n_components), dtype=np.float32)
-    error = np.empty(len(z))
-    for where, block in blocks(rows):
-        for part in manifold.blocks(len(block), max(model.n_features, *model.hidden_dims, 1)):
-            x, start = block[part], where.start - mine.start + part.start
-            latent = model.encode(x)
-            z[start : start + len(x)] = latent.cpu().numpy()
-            error[start : start + len(x)] = root_mean_square_error(model, x, latent).cpu().numpy()
-    return z, error
-
-
-def root_mean_square_error(model: GeometricAutoencoder, x: Tensor, z: Tensor) -> Tensor:
-    """Return `|x - f(z)| / sqrt(D)`, (n,), input units."""
-    residual = model.decoder(z) - model.standardize(x)  # of order 1, so that squares are finite for any unit
-    return residual.square().mean(1).sqrt() * model.scale
+    mine = sharding.owned(rows.shape[0])
+    n = mine.stop - mine.start
+    placed, error = np.empty((n, network.n_components), dtype=np.float32), np.empty(n)
+    with threads_for(rows.shape[0] * network.widest, LARGE_PASS):
+        for where, block in row_blocks(rows):
+            for part in blocks(len(block), network.widest):
+                x = network.standardize(block[part])
+                start = where.start + part.start
+                here = slice(start - mine.start, start - mine.start + len(x))
+                if z is None:
+                    latent = network.encode(block[part])
+                    placed[here] = latent.cpu().numpy()
+                else:
+                    latent = torch.tensor(z[start : start + len(x)], dtype=x.dtype, device=x.device)
+                residual = network.decoder(latent) - x  # of order 1, so that squares are finite for any unit
+                error[here] = (residual.square().mean(1).sqrt() * network.scale).cpu().numpy()
+        log_det, anisotropy = Manifold(network).distortion(placed if z is None else z[mine])
+    everywhere = [sharding.gather_array(values, rows.device) for values in (error, log_det, anisotropy)]
+    return Cells(sharding.gather_array(placed, rows.device) if z is None else z, *everywhere)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from . import processes
+from . import sharding
 from .autoencoder import GeometricAutoencoder
 from .batches import MAX_VALIDATION_CELLS, n_held_out, split
-from .calibration import calibrate, restore_coordinates
-from .rows import block_size, check_finite, fit_scaling
+from .calibration import calibrate, calibrate_decoder
+from .rows import block_size, check_finite, fit_standardization
 from .sharding import Part
 from .threads import LARGE_STEP, threads_for
 from .training import HeldOut, Trainer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .evaluation import Cells
+    from .map_model import MapModel
     from .rows import Rows
     from .spec import Spec
     from .training import History
@@ -41,9 +42,9 @@ CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
 
 
 class Fitted(NamedTuple):
-    """A trained model, what it says of the training cells, how training went, and the spec with all choices made."""
+    """A calibrated model, its evaluation at the training cells, the training's history, and the completed spec."""
 
-    model: GeometricAutoencoder
+    model: MapModel
     cells: Cells
     history: History
     spec: Spec
@@ -85,13 +86,14 @@ def fit(
     if coordinates is None:
         trainer = prepare(rows, spec, seed, name=name)
         history = run(trainer)
-        return Fitted(trainer.model, calibrate(trainer.model, rows), history, trainer.spec)
-    centre = coordinates.mean(0)
-    scale = float(np.sqrt(np.square(coordinates - centre).mean()))
-    trainer = prepare(rows, spec, seed, standardized=(coordinates - centre) / scale, name=name)
-    history = run(trainer)
-    cells = restore_coordinates(trainer.model, rows, coordinates, centre, scale)
-    return Fitted(trainer.model, cells, history, trainer.spec)
+        model, cells = calibrate(trainer.model, rows)
+    else:
+        center = coordinates.mean(0)
+        scale = float(np.sqrt(np.square(coordinates - center).mean()))
+        trainer = prepare(rows, spec, seed, standardized=(coordinates - center) / scale, name=name)
+        history = run(trainer)
+        model, cells = calibrate_decoder(trainer.model, rows, coordinates, center, scale)
+    return Fitted(model, cells, history, trainer.spec)
 
 
 def prepare(
@@ -108,16 +110,15 @@ def prepare(
         n_features,
         spec.n_components,
         hidden_dims=spec.hidden_dims,
-        activation=spec.activation,
         with_encoder=standardized is None,
         generator=generator,
     ).to(rows.device)
     try:
-        fit_scaling(model, rows)
+        fit_standardization(model, rows)
     except ValueError:
         check_finite(rows, name)  # says where
         raise
-    limit = block_size(rows)
+    limit = block_size(n_features)
     cells, validating = split(n, n_held_out(rows, spec.validation_fraction, limit), generator)
     part = Part(validating, n)
     held_out = HeldOut(part, model.standardize(rows.take(part.index)))
@@ -134,7 +135,7 @@ def choose_by_data(spec: Spec, model: GeometricAutoencoder, rows: Rows, cells: T
     if n_steps is None or noise is None:
         more = Part(cells[: MAX_VALIDATION_CELLS - held_out.part.size], n)  # held-out cells are in memory: these first
         x = torch.cat([held_out.x, model.standardize(rows.take(more.index))])
-        apart = spacing(processes.gather(x))
+        apart = spacing(sharding.gather(x))
         if noise is None:
             noise = NOISE_SHARE * apart
         if n_steps is None:
@@ -160,10 +161,10 @@ def _clip(value: float, low: float, high: float) -> float:
 
 def _check_same_cells(rows: Rows, name: str) -> None:
     """Compare a few cells among processes, before these exchange sums of different lengths."""
-    if processes.world_size() == 1:
+    if sharding.world_size() == 1:
         return
     n = rows.shape[0]
     few = torch.cat([rows.block(i, i + 1) for i in sorted({0, n // 2, n - 1})])
-    if not processes.same_everywhere((name, rows.shape, sha256(few.cpu().numpy().tobytes()).hexdigest())):
+    if not sharding.same_everywhere((name, rows.shape, sha256(few.cpu().numpy().tobytes()).hexdigest())):
         msg = f"The processes do not train alike: {name} is not the same in all of them. Do they read the same file?"
         raise ValueError(msg)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from . import geometry
+from .rows import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,75 +19,53 @@ if TYPE_CHECKING:
 
     from .autoencoder import GeometricAutoencoder
 
-BLOCK_ENTRIES = 1_000_000
-"""Entries of the widest array that a block of points may need: 8 MB of float64."""
-
 N_DIRECTIONS = 16
 """Points of an indicatrix at which the decoder is compared with its linear approximation."""
 
 
-def blocks(n: int, width: int) -> Iterator[slice]:
-    """Split ``n`` rows into slices for which an array of this width has at most `BLOCK_ENTRIES` entries."""
-    size = max(1, BLOCK_ENTRIES // max(width, 1))
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def relative_determinant(log_det: np.ndarray, model: GeometricAutoencoder) -> np.ndarray:
-    """`det / unit^d`, (n,): times the geometric average over the training cells, of ``log_det`` (n,)."""
-    return np.exp(log_det - model.n_components * np.log(model.unit))
-
-
 class Manifold:
-    """The surface `f(z)` that the decoder of a model spans, and its geometry.
+    """The surface `f(z)` that the decoder of an autoencoder spans, and its geometry.
 
-    The weights are copied once, so later changes to the model's weights have no effect. Computation is on the model's
-    device (on the host if the device has no float64), in blocks of bounded memory. Points ``z`` (n, d) are in units of
-    the map, lengths in the data in input units; results are float64 on the host.
+    The weights are copied once, so later changes to the autoencoder have no effect. Computation is on its device (on
+    the host if the device has no float64), in blocks of bounded memory. Points ``z`` (n, d) are in units of the map,
+    lengths in the data in input units; results are float64 on the host.
 
     If the last layer has more outputs than inputs, for example genes, the surface lies in a subspace of as many
     dimensions as there are inputs. Lengths and angles are then computed in an orthonormal basis of that subspace.
 
     Parameters
     ----------
-    model
+    network
         The autoencoder.
-
-    Attributes
-    ----------
-    model
-        The same, with the unit, the occupied region and the names of the features.
     """
 
-    def __init__(self, model: GeometricAutoencoder) -> None:
-        self.model = model
-        self._device = torch.device("cpu") if model.mean.device.type == "mps" else model.mean.device
-        self._decoder = deepcopy(model.decoder).to(self._device).double().requires_grad_(requires_grad=False)
-        self._last = self._decoder.last
-        mean, scale = (statistic.to(self._device).double() for statistic in (model.mean, model.scale))
-        self._origin, self._basis = mean + scale * self._last.bias, None  # (D,); orthonormal columns (D, width)
-        weight = scale * self._last.weight  # (D, width)
-        if self._last.out_features > self._last.in_features:
+    def __init__(self, network: GeometricAutoencoder) -> None:
+        self.n_features, self.n_components = network.n_features, network.n_components
+        self._device = torch.device("cpu") if network.mean.device.type == "mps" else network.mean.device
+        self._decoder = deepcopy(network.decoder).to(self._device).double().requires_grad_(requires_grad=False)
+        last = self._decoder.last
+        mean, scale = (statistic.to(self._device).double() for statistic in (network.mean, network.scale))
+        self._origin, self._basis = mean + scale * last.bias, None  # (D,); orthonormal columns (D, width)
+        weight = scale * last.weight  # (D, width)
+        if last.out_features > last.in_features:
             self._basis, weight = torch.linalg.qr(weight)
-        self._last.weight = nn.Parameter(weight, requires_grad=False)
-        self._last.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
+        last.weight = nn.Parameter(weight, requires_grad=False)
+        last.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
+        self._widest = max(len(weight), *network.hidden_dims, 1)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Decode points: data (n, D) at ``z`` (n, d)."""
-        x = np.empty((len(z), self.model.n_features))
-        for where, points in self._points(z, self.model.n_features):
-            x[where] = (self._in_data(self._decoder(points)) + self._origin).cpu().numpy()
+        x = np.empty((len(z), self.n_features))
+        for where, points in self._points(z, self.n_features):
+            on_surface = self._decoder(points)
+            if self._basis is not None:
+                on_surface = on_surface @ self._basis.t()
+            x[where] = (on_surface + self._origin).cpu().numpy()
         return x
-
-    def tangents(self, z: np.ndarray) -> np.ndarray:
-        """Differentiate the decoder: the columns of the Jacobian at ``z`` (n, d), as an array (d, n, D)."""
-        tangents = np.empty((self.model.n_components, len(z), self.model.n_features))
-        for where, _, pushed in self._pushforward(z, self.model.n_features):
-            tangents[:, where] = self._in_data(pushed.to(self._device)).cpu().numpy()
-        return tangents
 
     def metric(self, z: np.ndarray) -> np.ndarray:
         """Pullback metric `G = J^T J`, (n, d, d), at ``z`` (n, d)."""
-        metric = np.empty((len(z), self.model.n_components, self.model.n_components))
+        metric = np.empty((len(z), self.n_components, self.n_components))
         for where, _, tangents in self._pushforward(z):
             metric[where] = geometry.metric(tangents).numpy()
         return metric
@@ -97,10 +76,6 @@ class Manifold:
         for where, _, tangents in self._pushforward(z):
             log_det[where], anisotropy[where] = (values.numpy() for values in geometry.distortion(tangents))
         return log_det, anisotropy
-
-    def relative_determinant(self, z: np.ndarray) -> np.ndarray:
-        """Determinant at ``z`` (n, d) over its geometric mean over the training cells, (n,)."""
-        return relative_determinant(self.distortion(z)[0], self.model)
 
     def indicatrix(self, z: np.ndarray, dimensions: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
         """Semi-axes of the ellipses that stand for circles of radius 1 in the data.
@@ -144,27 +119,26 @@ class Manifold:
         for where, points, tangents in self._pushforward(z):
             pair = tangents[list(dimensions)]  # (2, n, width)
             lengths, axes = geometry.indicatrix(geometry.metric(pair), radius)
-            centre = self._decoder(points).cpu()
+            center = self._decoder(points).cpu()
             squares = torch.zeros(len(points), dtype=torch.float64)
             for angle in 2 * np.pi * np.arange(N_DIRECTIONS) / N_DIRECTIONS:
                 on_circle = lengths * torch.tensor([np.cos(angle), np.sin(angle)])  # (n, 2)
                 v = (axes @ on_circle[:, :, None])[:, :, 0]  # (n, 2)
                 moved = points.clone()
                 moved[:, list(dimensions)] += v.to(points.device)
-                rest = self._decoder(moved).cpu() - centre - (v.t()[:, :, None] * pair).sum(0)
+                rest = self._decoder(moved).cpu() - center - (v.t()[:, :, None] * pair).sum(0)
                 squares += rest.square().sum(1)
             result[where] = (squares / N_DIRECTIONS).sqrt().numpy() / radius
         return result
 
     def _points(self, z: np.ndarray, width: int) -> Iterator[tuple[slice, Tensor]]:
-        """Blocks of points on the device, small enough for arrays of this width and those of the decoder."""
-        for where in blocks(len(z), max(width, len(self._last.weight), *self.model.hidden_dims)):
+        """Blocks of points on the device, small enough for arrays of this width."""
+        for where in blocks(len(z), max(width, self._widest)):
             yield where, torch.tensor(z[where], dtype=torch.float64, device=self._device)
 
-    def _pushforward(self, z: np.ndarray, width: int = 1) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    def _pushforward(self, z: np.ndarray) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Blocks of points on the device, with their tangents in the basis (d, n, width) on the host."""
-        d = self.model.n_components
-        for where, points in self._points(z, (1 + d) * max(width, len(self._last.weight), *self.model.hidden_dims, 1)):
+        for where, points in self._points(z, (1 + self.n_components) * self._widest):
             _, tangents = self._decoder.pushforward(points)
             if not torch.isfinite(tangents).all():
                 msg = (
@@ -172,7 +146,3 @@ class Manifold:
                 )
                 raise ValueError(msg)
             yield where, points, tangents.cpu()
-
-    def _in_data(self, vectors: Tensor) -> Tensor:
-        """Vectors (..., width) of the basis as vectors (..., D) in input units."""
-        return vectors if self._basis is None else vectors @ self._basis.t()

@@ -41,8 +41,7 @@ class Batch:
     decoded
         The decoder's values there (m, D).
     tangents
-        Columns (d, k, D) of the decoder's Jacobian at the regularised points, up to an isometry of the data; `None`
-        without a regulariser.
+        Columns (d, k, D) of the decoder's Jacobian at the regularized points; `None` without a regularizer.
     part
         Which cells these are.
     """
@@ -60,7 +59,7 @@ class Batch:
         """Decode cells, with tangents at the first ``n_cells`` of them and at further map points ``between`` (k, d)."""
         points = z if between is None else torch.cat([between, z])
         k = len(points) - len(z)
-        decoded, tangents = decoder.pushforward(points, k + part.n_among_first(n_cells), up_to_isometry=True)
+        decoded, tangents = decoder.pushforward(points, k + part.n_among_first(n_cells))
         return cls(x, z, decoded[k:], tangents, part)
 
 
@@ -112,7 +111,7 @@ class Objective:
             return Batch(x, z, decoder(z), None, part)
         n_points = min(self.spec.regularizer_batch, part.size)
         n_between = int(self.spec.interpolation * n_points)
-        between = part.deal(interpolates(part.whole(z), n_between, generator)) if n_between else None
+        between = part.deal(interpolates(part.gathered(z), n_between, generator)) if n_between else None
         return Batch.with_tangents(decoder, x, z, part, n_points - n_between, between)
 
 
@@ -137,7 +136,7 @@ def regularizer(batch: Batch, weights: Mapping[str, float]) -> Tensor:
 
 def contrast(batch: Batch, log_scale: Tensor) -> Tensor:
     """How hard it is to identify, by closeness on the map, the cell of the batch that is nearest in the data."""
-    z, x = batch.part.whole(batch.z), batch.part.whole(batch.x)
+    z, x = batch.part.gathered(batch.z), batch.part.gathered(batch.x)
     return batch.part.share(cross_entropy(z, nearest(x), log_scale))
 
 
@@ -165,30 +164,36 @@ def cross_entropy(z: Tensor, partners: Tensor, log_scale: Tensor) -> Tensor:
         Scalar, the logarithm of the kernel's scale.
     """
     z = z - z.detach().mean(0)  # small numbers: their squares are subtracted from each other
-    return _Contrast.apply(z * (log_scale.exp() / z.detach().std().clamp_min(torch.finfo(z.dtype).eps)), partners)
+    scaled = z * (log_scale.exp() / z.detach().std().clamp_min(torch.finfo(z.dtype).eps))
+    return _Contrast.apply(scaled, partners)[0]
 
 
 class _Contrast(torch.autograd.Function):
     """The mean of ``ln(sum_j k_ij) - ln k_ip`` over anchors `i` with partners `p`, ``k = 1 / (1 + |z_i - z_j|^2)``.
 
-    With its closed-form gradient, because autograd, the oracle in the tests, would keep ten arrays of the size of `k`.
+    With its closed-form gradient: autograd keeps several arrays of the size of `k`, which takes twice the time
+    (``tests/benchmarks/speed.py gradients``).
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, partners: Tensor) -> Tensor:
+    def forward(z: Tensor, partners: Tensor) -> tuple[Tensor, Tensor]:
         h = len(partners)
         squares = z.square().sum(1)
         distance = torch.addmm(squares + 1, z[:h], z.t(), alpha=-2).add_(squares[:h, None])  # (h, n), squared, plus 1
-        kernel = distance.clamp_(min=1).reciprocal_().fill_diagonal_(0)  # no cell is its own neighbour
-        chosen, total = kernel.gather(1, partners[:, None]), kernel.sum(1, keepdim=True)
-        ctx.save_for_backward(z, partners, kernel, chosen, total)
-        return (total / chosen).log().mean()
+        kernel = distance.clamp_(min=1).reciprocal_().fill_diagonal_(0)  # no cell is its own neighbor
+        return (kernel.sum(1, keepdim=True) / kernel.gather(1, partners[:, None])).log().mean(), kernel
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, output[1])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        z, partners, kernel, chosen, total = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, None]:
+        z, partners, kernel = ctx.saved_tensors
         h = len(partners)
+        chosen, total = kernel.gather(1, partners[:, None]), kernel.sum(1, keepdim=True)
         pull = (kernel * kernel).div_(-total)  # (h, n), derivative by each squared distance
         pull.scatter_add_(1, partners[:, None], chosen)
         gradient = z * pull.sum(0)[:, None] - pull.t() @ z[:h]  # (n, d)

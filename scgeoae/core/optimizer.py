@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from . import processes
+from . import sharding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class HybridOptimizer:
         self, model: GeometricAutoencoder, learning_rate: float, weight_decay: float, others: Sequence[Tensor] = ()
     ) -> None:
         networks = [network for network in (model.encoder, model.decoder) if network is not None]
-        hidden: list[Tensor] = [layer.weight for network in networks for layer in network.hidden]
+        hidden: list[Tensor] = [layer.weight for network in networks for layer in network.inner[1:]]
         chosen = {id(matrix) for matrix in hidden}
         biases = [*(parameter for parameter in model.parameters() if parameter.ndim < 2), *others]
         outer: list[Tensor] = [matrix for matrix in model.parameters() if matrix.ndim == 2 and id(matrix) not in chosen]
@@ -109,7 +109,7 @@ class HybridOptimizer:
     def step(self, share: float) -> None:
         """Update with ``share`` of the peak learning rates by the summed gradients of all processes; clear these."""
         gradient = torch.cat([cast("Tensor", parameter.grad).flatten() for parameter in self.parameters])
-        parts = processes.sum_(gradient).split([joined.numel() for joined in self.joined])
+        parts = sharding.sum_(gradient).split([joined.numel() for joined in self.joined])
         for joined, part in zip(self.joined, parts, strict=True):
             joined.grad = part.view_as(joined)
         for parameter in self.parameters:

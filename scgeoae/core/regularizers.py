@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import geometry
-from .processes import gather
+from .sharding import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

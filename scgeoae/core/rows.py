@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from . import processes
+from . import sharding
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Rows(Protocol):
-    """A matrix (n, D) of cells that hands out float32 rows in input units, on the device of the model."""
+    """A matrix (n, D) of cells that returns float32 rows in input units, on the device of the autoencoder."""
 
     shape: tuple[int, int]
     device: torch.device
@@ -33,13 +33,24 @@ class Rows(Protocol):
 
 
 BLOCK_ENTRIES = 4_000_000
-"""Entries of a block of rows: 16 MB of float32."""
+"""Entries of the largest array that work on a block of rows may need: 16 MB of float32."""
 
 
-def blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-    """Iterate over this process's rows in order, in blocks of bounded size or in the chunks of the storage."""
-    mine = processes.owned(rows.shape[0])
-    size = block_size(rows) if rows.chunk == 1 else rows.chunk
+def block_size(width: int) -> int:
+    """Return the number of rows of this width in a block of at most `BLOCK_ENTRIES`."""
+    return max(1, BLOCK_ENTRIES // max(width, 1))
+
+
+def blocks(n: int, width: int) -> Iterator[slice]:
+    """Split ``n`` rows of this width into blocks."""
+    size = block_size(width)
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def row_blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
+    """Read the rows of this process in order, in blocks or in the chunks of the storage."""
+    mine = sharding.owned(rows.shape[0])
+    size = block_size(rows.shape[1]) if rows.chunk == 1 else rows.chunk
     start = mine.start
     while start < mine.stop:
         stop = min((start // size + 1) * size, mine.stop)
@@ -47,13 +58,8 @@ def blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
         start = stop
 
 
-def block_size(rows: Rows) -> int:
-    """Return the number of rows in a block of bounded size."""
-    return max(1, BLOCK_ENTRIES // max(rows.shape[1], 1))
-
-
-def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
-    """Set the mean of each feature and the one scale ``s = sqrt(mean((x - mean)^2))`` of the model, in one pass.
+def fit_standardization(network: GeometricAutoencoder, rows: Rows) -> None:
+    """Set the mean of each feature and the one scale ``s = sqrt(mean((x - mean)^2))`` of the autoencoder, in one pass.
 
     Raises
     ------
@@ -63,10 +69,10 @@ def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
     n, n_features = rows.shape
     sums = torch.zeros(2, n_features, dtype=torch.float64)
     with threads_for(n * n_features, LARGE_PASS):
-        for _, x in blocks(rows):
+        for _, x in row_blocks(rows):
             wide = x.cpu().double()  # in this order: MPS has no float64
             sums += torch.stack([wide.sum(0), wide.square().sum(0)])
-    mean, mean_square = processes.sum_on(rows.device, sums) / n
+    mean, mean_square = sharding.sum_on(rows.device, sums) / n
     if not torch.isfinite(mean_square).all():
         msg = "The data hold missing or infinite values."
         raise ValueError(msg)
@@ -74,14 +80,14 @@ def fit_scaling(model: GeometricAutoencoder, rows: Rows) -> None:
     if not scale > 1e-6 * mean.abs().max().item():
         msg = "All cells are equal: a map needs cells that differ."
         raise ValueError(msg)
-    model.mean.copy_(mean)
-    model.scale.fill_(scale)
+    network.mean.copy_(mean)
+    network.scale.fill_(scale)
 
 
 def check_finite(rows: Rows, name: str) -> None:
     """Raise if any entry is missing or infinite as float32, saying how many and where the first one is."""
     n_bad, first = 0, ""
-    for where, x in blocks(rows):
+    for where, x in row_blocks(rows):
         bad = ~torch.isfinite(x)
         if bad.any():
             row, column = (int(i) for i in bad.nonzero()[0])

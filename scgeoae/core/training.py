@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
-from . import processes
+from . import sharding
 from .batches import Batches
 from .objective import Batch, Objective
 from .optimizer import HybridOptimizer
@@ -137,7 +137,7 @@ class Trainer:
             with threads_for(self.batches.size * widest, LARGE_STEP):
                 self._steps(after_validation)
         except KeyboardInterrupt:
-            if processes.world_size() > 1:  # the others would wait
+            if sharding.world_size() > 1:  # the others would wait
                 raise
             self.history.interrupted = True
         self.model.load_state_dict(self.best.weights)
@@ -181,7 +181,7 @@ class Trainer:
     @torch.no_grad()
     def _validate(self, step: int, share: float) -> None:
         history = self.history
-        reconstruction, regularizer = (processes.sum_(self._sums) / (step - self.step)).tolist()
+        reconstruction, regularizer = (sharding.sum_(self._sums) / (step - self.step)).tolist()
         self._sums.zero_()
         if not math.isfinite(reconstruction + regularizer):
             self._retry(step)
@@ -202,7 +202,7 @@ class Trainer:
         if not part.size:
             return math.nan, math.nan
         batch = Batch.with_tangents(self.model.decoder, x, self._place(x, part), part, part.size)
-        reconstruction, regularizer = processes.sum_(self.objective.measure(batch)).tolist()
+        reconstruction, regularizer = sharding.sum_(self.objective.measure(batch)).tolist()
         return reconstruction, regularizer
 
     def _retry(self, step: int) -> None:

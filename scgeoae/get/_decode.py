@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ..core.manifold import Manifold, blocks, relative_determinant
+from ..core.manifold import Manifold
+from ..core.rows import blocks
 from ..result import DEFAULT_KEY, Result, check_points
 
 if TYPE_CHECKING:
-    from ..core.autoencoder import GeometricAutoencoder
+    from ..core.map_model import MapModel
 
 SPACES = ("input", "genes")
 
 
-def decode(
-    adata: AnnData | GeometricAutoencoder, points: np.ndarray, *, key: str = DEFAULT_KEY, space: str = "input"
-) -> AnnData:
+def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_KEY, space: str = "input") -> AnnData:
     """Decode points of the map to profiles: those of a grid, a path between two cells, the centres of clusters.
 
     Parameters
@@ -67,36 +66,36 @@ def decode(
     >>> path.shape
     (20, 50)
     """
-    manifold = Result(adata, key).manifold if isinstance(adata, AnnData) else Manifold(adata)
-    points = check_points(points, manifold.model.n_components)
-    profiles, names = _profiles(manifold, points, space)
+    result = Result(adata, key) if isinstance(adata, AnnData) else None
+    model = adata if result is None else result.model
+    manifold = Manifold(model.autoencoder) if result is None else result.manifold
+    points = check_points(points, model.n_components)
+    names, projection = _names(model, space), model.input.projection
+    profiles = np.empty((len(points), len(names)), dtype=np.float32)
+    for where in blocks(len(points), max(len(names), model.n_features)):
+        x = manifold.decode(points[where])
+        profiles[where] = projection.undo(x) if projection is not None and space == "genes" else x
     log_det, anisotropy = manifold.distortion(points)
     obs = {f"map{i + 1}": column.astype(np.float64) for i, column in enumerate(points.T)}
-    obs |= {"det": relative_determinant(log_det, manifold.model), "anisotropy": anisotropy}
-    if manifold.model.region is not None:
-        obs["occupied"] = manifold.model.region.contains(points)
+    obs |= {"det": model.relative_determinant(log_det), "anisotropy": anisotropy}
+    if model.region is not None:
+        obs["occupied"] = model.region.contains(points)
     index = pd.Index([str(i) for i in range(len(points))])
     return AnnData(profiles, obs=pd.DataFrame(obs, index=index), var=pd.DataFrame(index=names))
 
 
-def _profiles(manifold: Manifold, points: np.ndarray, space: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decode points to profiles (m, D) or (m, g), float32, and name their columns."""
-    model = manifold.model
+def _names(model: MapModel, space: str) -> np.ndarray:
+    """Names (D,) or (g,) of what is decoded."""
     if space not in SPACES:
         msg = f"Unknown space {space!r}. Choose from {SPACES}."
         raise ValueError(msg)
+    features, projection = model.input.features, model.input.projection
     if space == "input":
-        names = np.arange(model.n_features).astype(str) if model.features is None else model.features
-    elif model.projection is not None:
-        names = model.projection.genes
-    else:
+        return np.arange(model.n_features).astype(str) if features is None else features
+    if projection is None:
         msg = (
             "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do "
             "not reproduce. Pass space='input'."
         )
         raise ValueError(msg)
-    profiles = np.empty((len(points), len(names)), dtype=np.float32)
-    for where in blocks(len(points), max(len(names), model.n_features)):
-        x = manifold.decode(points[where])
-        profiles[where] = x if space == "input" or model.projection is None else model.projection.undo(x)
-    return profiles, names
+    return projection.genes

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
-    from ..core.autoencoder import GeometricAutoencoder
+    from ..core.map_model import MapModel
 
 
-def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> GeometricAutoencoder:
+def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
     """Rebuild the torch module of a result.
 
     Parameters

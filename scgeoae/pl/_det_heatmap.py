@@ -154,7 +154,7 @@ def _draw_field(result: Result, ax: Axes, dimensions: tuple[int, int], norm: Log
         msg = "The field is drawn on maps of two dimensions only."
         raise ValueError(msg)
     values = np.full(region.mask.shape, np.nan)
-    values[region.mask] = result.manifold.relative_determinant(region.points())
+    values[region.mask] = result.relative_determinant(region.points())
     extent = region.extent
     if dimensions == (1, 0):
         values, extent = values.T, (*extent[2:], *extent[:2])

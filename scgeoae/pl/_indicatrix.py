@@ -138,8 +138,10 @@ def indicatrix(
     drawn = z[:, dimensions]
     spacing = _longer_side(drawn) / n_grid
     manifold = result.manifold
-    points = z[_positions(adata, cells)] if cells is not None else _grid_points(manifold, z, dimensions, spacing)
-    ellipses = _ellipses(manifold, result.decoder_points(points), dimensions, spacing)
+    points = (
+        z[_positions(adata, cells)] if cells is not None else _grid_points(result.model.region, z, dimensions, spacing)
+    )
+    ellipses = _ellipses(manifold, result.model.unit, result.decoder_points(points), dimensions, spacing)
     if cells is None:
         ellipses = _thinned(ellipses)
     framed = np.vstack([drawn, _corners(ellipses, ROOM * spacing)])
@@ -147,7 +149,7 @@ def indicatrix(
     axes = scatter(result, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs)
     for panel in axes:
         panel.add_collection(_collection(ellipses, panel))
-        draw_foot(panel, framed, radius=ellipses.radius, unit=manifold.model.unit, dashed=not ellipses.believed.all())
+        draw_foot(panel, framed, radius=ellipses.radius, unit=result.model.unit, dashed=not ellipses.believed.all())
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -171,7 +173,9 @@ def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
     return positions
 
 
-def _grid_points(manifold: Manifold, z: np.ndarray, dimensions: tuple[int, int], spacing: float) -> np.ndarray:
+def _grid_points(
+    region: OccupiedRegion | None, z: np.ndarray, dimensions: tuple[int, int], spacing: float
+) -> np.ndarray:
     """Where to draw: nodes of a square lattice in the occupied region and its islands, or cells nearest to nodes."""
     drawn = z[:, dimensions]
     low, high = _lattice_box(drawn)
@@ -179,8 +183,8 @@ def _grid_points(manifold: Manifold, z: np.ndarray, dimensions: tuple[int, int],
     margin = (counts * spacing - (high - low)) / 2
     lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
     lattice = np.column_stack([axis.ravel() for axis in np.meshgrid(*lines)])  # (m, 2)
-    if manifold.model.region is not None:
-        return _in_region(manifold.model.region, z, lattice[:, np.argsort(dimensions)], spacing)
+    if region is not None:
+        return _in_region(region, z, lattice[:, np.argsort(dimensions)], spacing)
     tile = np.round((drawn - lattice[0]) / spacing).astype(int)
     distance = np.abs(drawn - (lattice[0] + tile * spacing)).max(1)
     order = np.argsort(distance, kind="stable")
@@ -214,11 +218,13 @@ def _in_region(region: OccupiedRegion, z: np.ndarray, lattice: np.ndarray, spaci
     return points
 
 
-def _ellipses(manifold: Manifold, points: np.ndarray, dimensions: tuple[int, int], spacing: float) -> Ellipses:
+def _ellipses(
+    manifold: Manifold, unit: float, points: np.ndarray, dimensions: tuple[int, int], spacing: float
+) -> Ellipses:
     """Ellipses of one radius in the data, chosen from the spacing and the 90th percentile of the longest axes."""
     lengths, directions = manifold.indicatrix(points, dimensions)
     longest = np.quantile(lengths[:, 0], 0.9) if len(lengths) else 1.0
-    radius = min(FILL * manifold.model.unit, LONGEST / longest) * spacing
+    radius = min(FILL * unit, LONGEST / longest) * spacing
     angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
     believed = manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
     return Ellipses(points[:, dimensions], radius * lengths, angles, radius, believed)

@@ -19,7 +19,7 @@ from ..result import Result, alpha_path_key, distortion_summary
 from . import _arguments
 from ._geometric_ae import geometric_ae
 from ._training import rank_0_logs, run
-from ._warnings import warn_of_failure
+from ._warnings import check_map
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,7 +118,7 @@ def alpha_path(
         fitted = fit(rows, replace(spec, alpha=alpha), seed, name=source, run=train)
         if fitted.history.interrupted:
             raise KeyboardInterrupt
-        warn_of_failure(fitted.model, rows, fitted.cells, regularized=alpha > 0)
+        check_map(fitted.model.autoencoder, rows, fitted.cells, regularized=alpha > 0)
         measured.append({"alpha": alpha, **_measure(fitted)})
     table = pd.DataFrame(measured, index=pd.RangeIndex(len(values)).astype(str))
     table["default"] = (table["alpha"] == spec.alpha) & (arguments.get("regularizer") is None)
@@ -145,7 +145,7 @@ def _measure(fitted: Fitted) -> dict[str, float]:
     """Summarise reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
     model, cells, history, _ = fitted
     return {
-        "reconstruction": float(np.square(cells.error).mean() / model.scale.item() ** 2),
+        "reconstruction": float(np.square(cells.error).mean() / model.autoencoder.scale.item() ** 2),
         "validation_reconstruction": history.validation_reconstruction[history.step.index(history.kept_at)],
         **distortion_summary(cells.log_det, cells.anisotropy),
     }

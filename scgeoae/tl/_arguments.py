@@ -9,47 +9,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scanpy import logging as logg
 
-from ..core.activations import ACTIVATIONS
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
 
 MIN_CELLS = 3
 LARGEST = 2**63 - 1
 """The largest whole number that files and generators take."""
-BY_DATA = ("n_steps", "batch_size", "noise", "patience")
+WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
+"""Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
+OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
 """Arguments of a training that may be `None`."""
 
 
-def spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, activation: Any, **training: Any) -> Spec:
+def spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **training: Any) -> Spec:
     """Check all arguments of a training on a data matrix of this shape.
 
     Raises
     ------
     ValueError, TypeError
-        Naming the argument, what came and what is allowed.
+        Naming the argument, what was passed and what is allowed.
     """
-    architecture = _architecture(n_components, hidden_dims, activation, shape)
-    training["regularizer"] = regularizer_weights(training["regularizer"], architecture["n_components"])
-    for name, lowest in {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}.items():
-        if not (name in BY_DATA and training[name] is None):
-            training[name] = whole_number(training[name], name, lowest)
-    for name in ("alpha", "noise", "learning_rate", "weight_decay", "validation_fraction"):
-        if not (name in BY_DATA and training[name] is None):
-            training[name] = real_number(training[name], name, 0)
-    for name in ("contrast_weight", "interpolation"):  # of an encoder
-        training[name] = real_number(training.get(name, 0), name, 0)
-    if training["learning_rate"] == 0:
+    architecture = _architecture(n_components, hidden_dims, shape)
+    for name, value in training.items():
+        if name == "regularizer":
+            training[name] = regularizer_weights(value, architecture["n_components"])
+        elif value is not None or name not in OPTIONAL:
+            training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name, 0)
+    checked = Spec(**architecture, **training)
+    if checked.learning_rate == 0:
         msg = "learning_rate must be positive; it is 0."
         raise ValueError(msg)
-    if training["validation_fraction"] >= 1:
-        msg = f"validation_fraction must be below 1; it is {training['validation_fraction']}."
+    if checked.validation_fraction >= 1:
+        msg = f"validation_fraction must be below 1; it is {checked.validation_fraction}."
         raise ValueError(msg)
-    if training["interpolation"] > 1:
-        msg = f"interpolation must be at most 1; it is {training['interpolation']}."
+    if checked.interpolation > 1:
+        msg = f"interpolation must be at most 1; it is {checked.interpolation}."
         raise ValueError(msg)
-    return Spec(**architecture, **training)
+    return checked
 
 
 def whole_number(value: Any, name: str, lowest: int) -> int:
@@ -97,7 +94,7 @@ def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_compone
     return {name: real_number(weight, f"regularizer[{name!r}]", 0) for name, weight in weights.items()}
 
 
-def _architecture(n_components: Any, hidden_dims: Any, activation: Any, shape: tuple[int, int]) -> dict[str, Any]:
+def _architecture(n_components: Any, hidden_dims: Any, shape: tuple[int, int]) -> dict[str, Any]:
     """Arguments of the autoencoder for a data matrix of this shape."""
     n_cells, n_features = shape
     if n_cells < MIN_CELLS:
@@ -110,13 +107,8 @@ def _architecture(n_components: Any, hidden_dims: Any, activation: Any, shape: t
     if isinstance(hidden_dims, str) or not isinstance(hidden_dims, Sequence | np.ndarray):
         msg = f"hidden_dims must be a sequence of layer widths, not {hidden_dims!r}."
         raise TypeError(msg)
-    if activation not in ACTIVATIONS:
-        msg = f"Unknown activation {activation!r}. Choose from {list(ACTIVATIONS)}."
-        raise ValueError(msg)
-    if activation == "relu":
-        logg.warning("With activation='relu' the Jacobian is piecewise constant: the determinant jumps between cells.")
     widths = [whole_number(width, "each of hidden_dims", 1) for width in hidden_dims]
-    return {"n_components": n_components, "hidden_dims": widths, "activation": activation}
+    return {"n_components": n_components, "hidden_dims": widths}
 
 
 def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from .._masks import refuse_masked
 from ..core.fit import fit
 from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
-from ._projection import remember_input
+from ._projection import recipe_of
 from ._training import rank_0_logs, run
 from ._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -36,33 +36,27 @@ def fit_decoder(
     n_pcs: int | None = None,
     layer: str | None = None,
     mask_var: str | np.ndarray | None = None,
+    key_added: str | None = None,
+    rng: int | np.random.Generator | None = 0,
+    device: str | None = None,
+    copy: bool = False,
     weight_decay: float = 0.3,
-    alpha: float = 0.0,
-    regularizer: str | Mapping[str, float] = "area",
-    regularizer_batch: int = 128,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
-    activation: str = "elu",
     n_steps: int = 1500,
     batch_size: int = 512,
     learning_rate: float = 0.03,
     validation_fraction: float = 0.1,
     patience: int | None = 15,
-    rng: int | np.random.Generator | None = 0,
-    device: str | None = None,
-    key_added: str | None = None,
-    copy: bool = False,
 ) -> AnnData | None:
     """Fit a decoder to a UMAP, a t-SNE or any other map, to see how it distorts the data.
 
     Fits a function `f` from the map to the data by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the decoder and
-    the training of :func:`geometric_ae`; the weights that are kept are chosen by held-out cells. The map stays as it
-    is. All getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
+    the training of :func:`geometric_ae`; held-out cells decide which weights are kept. The map stays as it is. All
+    getters and plots then work with ``key="geoae_umap"``: the indicatrices of your own UMAP.
 
-    The determinant is a derivative: that of a decoder which follows the noise of single cells is meaningless.
-    `weight_decay` is the prior against this. It bounds how much one layer can stretch, and so how sharply `f` bends,
-    but does not pull the determinant towards any value. `alpha`, the area regulariser, also gives smooth determinants,
-    but by making them equal, which hides distortion. Noise on the coordinates is kernel smoothing, which shrinks the
-    determinant at the rim of clusters. ``tests/benchmarks/decoders.py`` compares them.
+    The determinant is a derivative, so it is meaningless for a decoder that follows the noise of single cells.
+    `weight_decay` is the prior against this: it bounds how much one layer can stretch, and so how sharply `f` bends,
+    without pulling the determinant towards any value. ``tests/benchmarks/decoders.py`` compares such priors.
 
     Parameters
     ----------
@@ -72,23 +66,26 @@ def fit_decoder(
         The map: a key of `obsm`, with or without ``X_``.
     use_rep, n_pcs, layer, mask_var
         The data, as in :func:`geometric_ae`. Use what the map was made from.
-    weight_decay
-        Strength of the smoothness prior: no hidden matrix stretches by much more than its inverse. With 0 the fit is
-        closest, with 1 the determinant is smoothest; both of a dense cluster and its surroundings then blur.
-    alpha
-        Weight of a regulariser that pulls the decoder towards equal areas. Not by default: it hides distortion.
-    regularizer, regularizer_batch, hidden_dims, activation, n_steps, batch_size, learning_rate, validation_fraction
-        As in :func:`geometric_ae`.
-    patience
-        Stop after this many validations without a new lowest loss; a full run has 50. `None`: never.
+    key_added
+        Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
     rng
         Seed or generator.
     device
         `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
-    key_added
-        Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
     copy
         Return a copy instead of writing to `adata`.
+
+    Other Parameters
+    ----------------
+    weight_decay
+        Strength of the smoothness prior: no hidden matrix stretches by much more than its inverse. With 0 the fit is
+        closest, with 1 the determinant is smoothest; the determinants of a dense cluster and of its surroundings then
+        blur.
+    hidden_dims, n_steps, batch_size, learning_rate, validation_fraction
+        As in :func:`geometric_ae`.
+    patience
+        Stop after this many validations without a new lowest loss; a full run has 50. With `None` training never stops
+        early.
 
     Returns
     -------
@@ -130,11 +127,6 @@ def fit_decoder(
         representation.shape,
         n_components=z.shape[1],
         hidden_dims=hidden_dims,
-        activation=activation,
-        alpha=alpha,
-        regularizer=regularizer,
-        regularizer_batch=regularizer_batch,
-        noise=0.0,
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -148,8 +140,8 @@ def fit_decoder(
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
     train = partial(run, source=source, seed=seed)
     model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
-    remember_input(model, adata, representation)
     warn_of_singular_decoder(cells)
+    model.input = recipe_of(adata, representation)
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)

@@ -13,9 +13,9 @@ from .._input import choose_representation, resolve_device
 from ..core.fit import fit
 from ..result import Result, ResultKeys
 from . import _arguments
-from ._projection import remember_input
+from ._projection import recipe_of
 from ._training import rank_0_logs, run
-from ._warnings import warn_of_failure
+from ._warnings import check_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,37 +36,36 @@ def geometric_ae(
     mask_var: str | np.ndarray | None = None,
     n_components: int = 2,
     alpha: float = 0.2,
+    key_added: str | None = None,
+    rng: int | np.random.Generator | None = 0,
+    device: str | None = None,
+    copy: bool = False,
     regularizer: str | Mapping[str, float] | None = None,
     regularizer_batch: int = 64,
     interpolation: float = 0.5,
     contrast_weight: float = 0.05,
     noise: float | None = None,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
-    activation: str = "elu",
     n_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 0.08,
     weight_decay: float = 0.0,
     validation_fraction: float = 0.1,
     patience: int | None = None,
-    rng: int | np.random.Generator | None = 0,
-    device: str | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    key_added: str | None = None,
-    copy: bool = False,
 ) -> AnnData | None:
     """Map cells by an autoencoder whose decoder preserves area :cite:p:`Nazari2023`.
 
-    Minimises ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
-    standard deviation of the input, and the regulariser `R` measures how unevenly the decoder stretches the map. A
-    contrast is added that keeps neighbours together. All terms are without unit, so one `alpha` means the same on every
-    data set. Afterwards the map is centred, rotated to its principal axes and scaled such that a length on it is, on
-    geometric average over the cells, a distance in the data.
+    Minimizes ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
+    standard deviation of the input, and the regularizer `R` measures how unevenly the decoder stretches the map. A
+    contrast term keeps neighbors together. All terms are without unit, so one `alpha` means the same on every data set.
+    Afterwards the map is centered, rotated to its principal axes and scaled such that a length on it is, on geometric
+    average over the cells, a distance in the data.
 
-    The data may lie on disk: a backed AnnData, zarr, dask, a memory map. They are then read in chunks, of which 17 are
-    kept in at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of them in random
-    order. Larger chunks of a dask array cause a warning.
+    The data may lie on disk: a backed AnnData, zarr, dask or a memory map. They are then read in chunks, of which 17
+    are kept in a buffer of at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of
+    them in random order. Larger chunks of a dask array cause a warning.
 
     Inside a process group of :mod:`torch.distributed` all processes train one model, each on its share of the cells,
     and all get the result.
@@ -86,33 +85,44 @@ def geometric_ae(
     n_components
         Dimension d of the map.
     alpha
-        Weight of the regulariser. Without it and without contrast (both 0) this is a plain, denoising autoencoder.
+        Weight of the regularizer: larger values give more even areas, smaller ones a closer reconstruction.
+    key_added
+        Store under this name instead of `'geoae'`.
+    rng
+        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine. Torch uses one thread unless a step
+        is large (256 cells of 2,000 features and more): the map then depends on the number of threads, by rounding
+        errors that training amplifies. Global random states and settings stay unchanged.
+    device
+        `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Other Parameters
+    ----------------
     regularizer
         `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
-        to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): area alone is often bought
-        by shearing, which the conformal part prevents.
+        to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): with area alone the
+        decoder often shears the map, which the conformal part prevents.
     regularizer_batch
-        Number of points per batch at which the regulariser is estimated.
+        Number of points per batch at which the regularizer is estimated.
     interpolation
         Share of these points that lie at random places on straight lines between two cells, so that determinants and
         decoding are meaningful between clusters too. The others are cells.
     contrast_weight
-        Weight of the contrast, a cross-entropy: for each of 256 anchor cells a step, identify by closeness on the map
-        which cell of the batch is nearest in the data. Keeps more neighbours and needs no neighbour graph.
+        Weight of the contrast, a cross-entropy: for each of 256 anchor cells per batch, identify by closeness on the
+        map which cell of the batch is nearest in the data.
     noise
         Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
-        standard deviation. The target of the reconstruction stays clean. Keeps the map of new cells as good as that of
-        training cells. By default 0.35 of the distance between neighbouring cells, see `n_steps`.
+        standard deviation. The target of the reconstruction has no noise. New cells are then mapped as well as training
+        cells. By default 0.35 times the distance between neighboring cells, see `n_steps`.
     hidden_dims
         Widths of the encoder's hidden layers; the decoder mirrors them.
-    activation
-        `'elu'`, `'gelu'`, `'silu'`, `'softplus'` or `'tanh'`; `'relu'` works but has a piecewise constant Jacobian.
     n_steps
-        Number of optimiser steps. By default the data decide: 150 divided by the square of the distance of a typical
+        Number of optimizer steps. By default the data decide: 150 divided by the square of the distance of a typical
         cell to its nearest among 2,000 cells (root mean square by feature, as a share of the input's overall standard
         deviation), at least a tenth of the number of cells, itself between 300 and 600, and at most 1,500. Where cells
-        differ from their neighbours by noise, more steps copy the noise; where they lie dense on a surface, more steps
-        find more of their neighbours. The choice is stored in `params`.
+        differ from their neighbors by noise, more steps copy the noise; where they lie dense on a surface, more steps
+        find more of their neighbors. The choice is stored in `params`.
     batch_size
         Cells per step. By default 2 % of the cells, at least 256 and at most 2,048.
     learning_rate
@@ -121,24 +131,15 @@ def geometric_ae(
     weight_decay
         Decoupled weight decay of the layers' weights, not of their biases.
     validation_fraction
-        Share of cells held out of training (at most 2,000). Of the weights whose loss on them is
-        within 5 % of the lowest, the latest are kept.
+        Share of cells held out of training, at most 2,000 cells. The latest weights whose loss on them is within 5 % of
+        the lowest are kept.
     patience
-        Stop after this many validations without a new lowest loss; a full run has 50. By default never.
-    rng
-        Seed or generator. Equal seeds give equal maps, bit for bit, on one machine. Torch uses one thread,
-        whatever its setting, unless a step is large (256 cells of 2,000 features and more): the map then depends on the
-        number of threads, by rounding that training amplifies. Global random states and settings stay unchanged.
-    device
-        `'cpu'`, `'cuda'`, `'mps'`; by default the first available of `'cuda'`, `'mps'`, `'cpu'`.
+        Stop after this many validations without a new lowest loss; a full run has 50. By default training never stops
+        early.
     checkpoint
-        File to which the state of the training is written after each validation, fifty times; replaced atomically.
+        File to which the state of the training is written after each validation; replaced atomically.
     resume
         Continue from `checkpoint`, if it exists; the result is that of an uninterrupted training.
-    key_added
-        Store under this name instead of `'geoae'`.
-    copy
-        Return a copy instead of writing to `adata`.
 
     Returns
     -------
@@ -164,7 +165,7 @@ def geometric_ae(
     ValueError, TypeError
         If an argument or the data are invalid. Nothing is written.
     FloatingPointError
-        If the training diverges, also after one retry from its best weights at a tenth of the learning rate.
+        If the training diverges, also after one retry from the best weights at a tenth of the learning rate.
     FileNotFoundError
         If the folder of `checkpoint` does not exist.
     OSError
@@ -184,7 +185,6 @@ def geometric_ae(
         representation.shape,
         n_components=n_components,
         hidden_dims=hidden_dims,
-        activation=activation,
         alpha=alpha,
         regularizer=regularizer,
         regularizer_batch=regularizer_batch,
@@ -205,8 +205,8 @@ def geometric_ae(
     start = logg.info(f"training a geometric autoencoder on {source}")
     train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
     model, cells, history, spec = fit(rows, spec, seed, name=source, run=train)
-    remember_input(model, adata, representation)
-    warn_of_failure(model, rows, cells, regularized=alpha > 0)
+    check_map(model.autoencoder, rows, cells, regularized=alpha > 0)
+    model.input = recipe_of(adata, representation)
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)

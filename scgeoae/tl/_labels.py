@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier
+
+from ..core.rows import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 
 N_NEIGHBORS = 15
 """Reference cells that vote on a label, as in `sc.tl.ingest`."""
-
-BLOCK = 100_000
-"""Cells whose neighbours are held at a time."""
 
 
 def label_columns(adata_ref: AnnData | None, obs: str | Sequence[str] | None) -> dict[str, pd.Categorical]:
@@ -66,7 +65,7 @@ def label_colors(adata_ref: AnnData | None, labels: Mapping[str, pd.Categorical]
 
 
 def vote(z: np.ndarray, z_ref: np.ndarray, labels: pd.Categorical) -> tuple[pd.Categorical, np.ndarray]:
-    """Label of most of the nearest reference cells on the map, and the share of them that have it.
+    """Label cells by a majority vote of the nearest reference cells on the map.
 
     Parameters
     ----------
@@ -80,20 +79,14 @@ def vote(z: np.ndarray, z_ref: np.ndarray, labels: pd.Categorical) -> tuple[pd.C
     Returns
     -------
     Labels (n,) with the reference's categories; the earlier category where votes are equal. Confidences (n,) float64
-    in (0, 1].
+    in (0, 1]: the share of the neighbors that have the label.
     """
     codes = np.asarray(labels.codes)
     known = codes >= 0
-    winners, shares = np.empty(len(z), dtype=np.int64), np.empty(len(z))
-    n_neighbors = min(N_NEIGHBORS, int(known.sum()))
-    tree = NearestNeighbors(n_neighbors=n_neighbors).fit(z_ref[known])
-    for start in range(0, len(z), BLOCK):
-        where = slice(start, start + BLOCK)
-        votes = codes[known][tree.kneighbors(z[where], return_distance=False)]  # (b, k)
-        rows = np.arange(len(votes))
-        counts = np.zeros((len(votes), len(labels.categories)), dtype=np.int32)
-        for column in votes.T:
-            counts[rows, column] += 1
-        winners[where] = counts.argmax(1)
-        shares[where] = counts.max(1) / n_neighbors
-    return pd.Categorical.from_codes(winners, dtype=labels.dtype), shares
+    classifier = KNeighborsClassifier(n_neighbors=min(N_NEIGHBORS, int(known.sum()))).fit(z_ref[known], codes[known])
+    winners, confidence = np.empty(len(z), dtype=np.int64), np.empty(len(z))
+    for where in blocks(len(z), max(N_NEIGHBORS, len(labels.categories))):
+        shares = classifier.predict_proba(z[where])  # (b, classes)
+        winners[where] = classifier.classes_[shares.argmax(1)]
+        confidence[where] = shares.max(1)
+    return pd.Categorical.from_codes(winners, dtype=labels.dtype), confidence

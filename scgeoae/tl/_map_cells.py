@@ -5,14 +5,13 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from anndata import AnnData
 from scanpy import logging as logg
 
 from .._input import resolve_device
 from .._model_file import read_model
-from ..core.autoencoder import GeometricAutoencoder
-from ..core.evaluation import Cells, describe
+from ..core.evaluation import describe
+from ..core.map_model import MapModel
 from ..result import DEFAULT_KEY, Result, ResultKeys
 from ._labels import label_colors, label_columns, vote
 from ._query import query_rows
@@ -20,13 +19,10 @@ from ._query import query_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OUTSIDE_PERCENTILE = 99
-"""A cell is outside beyond this percentile of the reference cells' reconstruction error."""
-
 
 def map_cells(
     adata: AnnData,
-    adata_ref: AnnData | GeometricAutoencoder | str | PathLike[str],
+    adata_ref: AnnData | MapModel | str | PathLike[str],
     *,
     key: str = DEFAULT_KEY,
     obs: str | Sequence[str] | None = None,
@@ -111,10 +107,12 @@ def map_cells(
     rows = query_rows(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
-    cells = describe(model, rows)
-    columns: dict[str, Any] = {keys.outside: outside(model, cells)}
-    for name, known in labels.items():
-        columns[name], columns[f"{name}_confidence"] = vote(cells.z, _coordinates(reference, key), known)
+    cells = describe(model.autoencoder, rows)
+    columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
+    if labels and reference is not None:
+        z_ref = Result(reference, key).coordinates()
+        for name, known in labels.items():
+            columns[name], columns[f"{name}_confidence"] = vote(cells.z, z_ref, known)
 
     adata = adata.copy() if copy else adata
     colors = label_colors(reference, labels)
@@ -123,19 +121,9 @@ def map_cells(
     return adata if copy else None
 
 
-def outside(model: GeometricAutoencoder, cells: Cells) -> np.ndarray:
-    """Whether the reference does not explain a cell, (n,) bool: by its reconstruction error or by its place."""
-    flag = np.zeros(len(cells.z), dtype=bool)
-    if model.error_quantiles is not None:
-        flag |= cells.error > model.error_quantiles[OUTSIDE_PERCENTILE]
-    if model.region is not None:
-        flag |= ~model.region.contains(cells.z)
-    return flag
-
-
-def _reference(adata_ref: Any, key: str) -> tuple[GeometricAutoencoder, AnnData | None]:
+def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:
     """The model, ready to map, and the cells of the reference if it has any."""
-    if isinstance(adata_ref, GeometricAutoencoder):
+    if isinstance(adata_ref, MapModel):
         model, cells = adata_ref, None
     elif isinstance(adata_ref, AnnData):
         model, cells = Result(adata_ref, key).model.to(resolve_device(None)), adata_ref
@@ -144,14 +132,7 @@ def _reference(adata_ref: Any, key: str) -> tuple[GeometricAutoencoder, AnnData 
     else:
         msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
         raise TypeError(msg)
-    if model.encoder is None:
+    if model.autoencoder.encoder is None:
         msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
         raise ValueError(msg)
     return model, cells
-
-
-def _coordinates(reference: AnnData | None, key: str) -> np.ndarray:
-    if reference is None:
-        msg = "A model without cells has no coordinates of cells."
-        raise ValueError(msg)
-    return Result(reference, key).coordinates()

@@ -8,13 +8,12 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._genes import Genes, dense, value_range
-from ..core.projection import Projection, Scaling, ValueRange
+from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from .._input import Representation
-    from ..core.autoencoder import GeometricAutoencoder
 
 TOLERANCE = 1e-4
 """Largest residual of ``X P - o = Z`` (root mean square over cells, of the worst component), as a share of the overall
@@ -56,35 +55,24 @@ class Sample(NamedTuple):
         return ValueRange(float(scaling.undo(self.low).min()), float(scaling.undo(self.high).max()), whole=False)
 
 
-def remember_input(model: GeometricAutoencoder, adata: AnnData, representation: Representation) -> None:
-    """Store with the model how its input was made: from genes, by a projection of genes, or an `obsm` by its name.
-
-    Parameters
-    ----------
-    model
-        Changed in place: `features`, `obsm_key`, `projection`, `value_range`.
-    adata
-        The reference.
-    representation
-        What the model was trained on.
-    """
-    model.features, model.obsm_key = representation.features, representation.obsm_key
+def recipe_of(adata: AnnData, representation: Representation) -> InputRecipe:
+    """Find how the input was made: from genes, by a projection of genes, or an `obsm` by its name."""
     if representation.obsm_key is None:
         genes = Genes(adata, representation.features, representation.layer)
         sample = read_sample(genes)
         scaling, _ = _scaling(adata, genes, sample)
-        model.projection = Projection(genes.names, scaling=scaling, layer=representation.layer)
-        model.value_range = sample.range_before(scaling)
-        return
+        projection = Projection(genes.names, scaling=scaling, layer=representation.layer)
+        return InputRecipe(representation.features, None, projection, sample.range_before(scaling))
     if representation.obsm_key == "X_pca":
         try:
-            model.projection, model.value_range = pca_projection(adata, representation)
+            projection, values = pca_projection(adata, representation)
         except (KeyError, ValueError, TypeError) as error:
             reason = error.args[0]
             logg.info(f"    new cells can be mapped only by an obsm['X_pca'] in the same components: {reason}")
         else:
-            return
-    model.value_range = value_range(representation, sampled=True)
+            return InputRecipe(representation.features, representation.obsm_key, projection, values)
+    values = value_range(representation, sampled=True)
+    return InputRecipe(representation.features, representation.obsm_key, None, values)
 
 
 def pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange]:

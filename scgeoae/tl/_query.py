@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
-    from ..core.autoencoder import GeometricAutoencoder
+    from ..core.map_model import MapModel
     from ..core.projection import Scaling, ValueRange
     from ..core.rows import Rows
 
@@ -31,7 +31,7 @@ RATIO = 10.0
 """A query whose values span less than this fraction of the reference's is suspicious."""
 
 
-def query_rows(adata: AnnData, model: GeometricAutoencoder) -> Rows:
+def query_rows(adata: AnnData, model: MapModel) -> Rows:
     """Rows of the query as input of the model, on the model's device.
 
     Raises
@@ -41,15 +41,15 @@ def query_rows(adata: AnnData, model: GeometricAutoencoder) -> Rows:
     ValueError
         If genes are missing, values are not finite, or the query was scaled by itself.
     """
-    device = model.mean.device
-    projection = model.projection
+    device = model.device
+    projection = model.input.projection
     if projection is None:
         return _obsm_rows(adata, model, device)
     genes = Genes(adata, projection.genes, projection.layer)
     values = genes.value_range()
     scaled = projection.scaling is not None and is_scaled(adata, genes, projection.scaling, values)
     if not scaled:
-        _warn_of_range(values, model.value_range, genes.source, signed=True)
+        _warn_of_range(values, model.input.value_range, genes.source, signed=True)
     return ProjectedRows(genes, projection, device, scaled=scaled)
 
 
@@ -85,8 +85,8 @@ def _zero_share(genes: Genes, scaling: Scaling) -> float:
     return sum(int(hit.sum()) for hit in hits) / max(1, sum(hit.size for hit in hits))
 
 
-def _obsm_rows(adata: AnnData, model: GeometricAutoencoder, device: torch.device) -> Rows:
-    key = model.obsm_key
+def _obsm_rows(adata: AnnData, model: MapModel, device: torch.device) -> Rows:
+    key = model.input.obsm_key
     if key is None:
         msg = "The model does not know what it was trained on: pass its features to `get.model(...).encode` yourself."
         raise ValueError(msg)
@@ -111,7 +111,7 @@ def _obsm_rows(adata: AnnData, model: GeometricAutoencoder, device: torch.device
             "components of the reference; a PCA of the query by itself is another space."
         )
     values = value_range(representation)
-    _warn_of_range(values, model.value_range, representation.source, signed=False)
+    _warn_of_range(values, model.input.value_range, representation.source, signed=False)
     return rows
 
 

@@ -13,7 +13,7 @@ from scanpy import settings
 from tqdm import tqdm
 
 from .._checkpoint import Checkpoint
-from ..core import processes
+from ..core import sharding
 from ..core.training import RETRY_SHARE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class rank_0_logs(ContextDecorator):
     def __enter__(self) -> None:
         """Silence the others."""
         self.before = settings.verbosity
-        if processes.rank() > 0:
+        if sharding.rank() > 0:
             settings.verbosity = 0
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +61,7 @@ def run(
         **asdict(trainer.spec),
         "rng": seed,
     }
-    if not processes.same_everywhere(made_with):
+    if not sharding.same_everywhere(made_with):
         msg = "The processes do not train alike: their data, arguments or versions of scgeoae and torch differ."
         raise ValueError(msg)
     file = None if checkpoint is None else Checkpoint(checkpoint, made_with)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
-from ..core import processes
+from ..core import sharding
 from ..core.rows import block_size
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SINGULAR = 1e6
 SAMPLE = 2_000
 
 
-def warn_of_failure(model: GeometricAutoencoder, rows: Rows, cells: Cells, *, regularized: bool) -> None:
+def check_map(model: GeometricAutoencoder, rows: Rows, cells: Cells, *, regularized: bool) -> None:
     """Log a warning for each signature: uneven or singular determinants, elongation, dead axes, poor reconstruction.
 
     Raises
@@ -34,7 +34,7 @@ def warn_of_failure(model: GeometricAutoencoder, rows: Rows, cells: Cells, *, re
         If there is no map at all: every cell lies at one place.
     """
     _refuse_collapse(model, cells.z)
-    if processes.rank() > 0:
+    if sharding.rank() > 0:
         return  # nobody hears it, and the sample is not of its rows
     sampled, sigma = _spectrum(model, rows)
     for message in (
@@ -84,7 +84,7 @@ def _distortion(cells: Cells, *, regularized: bool) -> str:
 
 def _spectrum(model: GeometricAutoencoder, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Positions (m,) of a sample of cells, and how far these spread along each principal axis, in units of `s`."""
-    n_sampled = min(SAMPLE, rows.shape[0], block_size(rows))
+    n_sampled = min(SAMPLE, rows.shape[0], block_size(rows.shape[1]))
     sample = np.linspace(0, rows.shape[0] - 1, n_sampled).astype(np.int64)
     x = model.standardize(rows.take(torch.from_numpy(sample))).cpu().double()
     return sample, torch.linalg.svdvals(x - x.mean(0)).numpy() / n_sampled**0.5

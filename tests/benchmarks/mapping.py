@@ -77,7 +77,7 @@ def products(model: GeometricAutoencoder, x: torch.Tensor, block: int = 4_000) -
 def mapping(repeats: int) -> None:
     generator = torch.Generator().manual_seed(0)
     model = GeometricAutoencoder(N_FEATURES, generator=generator).eval()
-    model.obsm_key = "X_pca"
+    model.input.obsm_key = "X_pca"
     x = torch.randn(N_CELLS, N_FEATURES, generator=generator)
     remember_cells(model, model.encode(x[:10_000]).detach().numpy(), np.ones(10_000))
     query = ad.AnnData(obsm={"X_pca": x.numpy()}, shape=(N_CELLS, 0))
@@ -157,7 +157,7 @@ def leave_one_out(z: np.ndarray, labels: np.ndarray) -> float:
 def correlations(adata: AnnData) -> str:
     """Decoded genes of the training cells against their PCA-reconstructed expression, both before scaling."""
     decoded = scgeoae.get.decode(adata, adata.obsm["X_geoae"], space="genes")
-    projection = scgeoae.get.model(adata).projection
+    projection = scgeoae.get.model(adata).input.projection
     reconstructed = projection.undo(adata.obsm["X_pca"])
     overall = np.corrcoef(decoded.X.ravel(), reconstructed.ravel())[0, 1]
     x, y = decoded.X - decoded.X.mean(0), reconstructed - reconstructed.mean(0)

@@ -115,14 +115,14 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
 
 def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
     model.unit = 1.5
-    model.features = np.array([f"gene {i}" for i in range(6)], dtype=object)
+    model.input.features = np.array([f"gene {i}" for i in range(6)], dtype=object)
     model.region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
     model.error_quantiles = np.linspace(0, 1, 101)
     back = from_state(copy.deepcopy(to_state(model)))
     assert not back.training
     assert back.unit == 1.5
     assert back.hidden_dims == (8, 8)
-    np.testing.assert_array_equal(back.features, model.features)
+    np.testing.assert_array_equal(back.input.features, model.input.features)
     np.testing.assert_array_equal(back.region.mask, model.region.mask)
     torch.testing.assert_close(back(torch.from_numpy(x)), model(torch.from_numpy(x)), rtol=0, atol=0)
 
@@ -160,7 +160,7 @@ def damage(path: str, value: object):
     ],
 )
 def test_damaged_states_are_refused(model: GeometricAutoencoder, change, message: str) -> None:
-    model.features = np.array(list("abcdef"), dtype=object)
+    model.input.features = np.array(list("abcdef"), dtype=object)
     state = to_state(model)
     change(state)
     with pytest.raises(ValueError, match=message):

@@ -75,19 +75,19 @@ def test_scaling_is_scanpys(x: np.ndarray) -> None:
 @pytest.mark.parametrize("max_value", [None, 2.0])
 def test_state_round_trip(x: np.ndarray, max_value: float | None) -> None:
     model = GeometricAutoencoder(3, hidden_dims=(4,))
-    model.projection = principal(x, 3, Scaling(x.mean(0), x.std(0), max_value))[0]
-    model.value_range = ValueRange(0.0, 7.5, whole=False)
-    model.obsm_key = "X_pca"
+    model.input.projection = principal(x, 3, Scaling(x.mean(0), x.std(0), max_value))[0]
+    model.input.value_range = ValueRange(0.0, 7.5, whole=False)
+    model.input.obsm_key = "X_pca"
     state = to_state(model)
     assert all("/" not in name for name in (*state, *state["projection"], *state["projection"]["scaling"]))
     back = from_state(copy.deepcopy(state))
-    np.testing.assert_array_equal(back.projection.apply(x), model.projection.apply(x))
-    assert back.projection.scaling.max_value == max_value
-    assert back.projection.layer is None
-    assert back.value_range == model.value_range
-    assert back.obsm_key == "X_pca"
+    np.testing.assert_array_equal(back.input.projection.apply(x), model.input.projection.apply(x))
+    assert back.input.projection.scaling.max_value == max_value
+    assert back.input.projection.layer is None
+    assert back.input.value_range == model.input.value_range
+    assert back.input.obsm_key == "X_pca"
     state["projection"]["offset"][:] = 99  # the state is a copy
-    np.testing.assert_array_equal(back.projection.apply(x), model.projection.apply(x))
+    np.testing.assert_array_equal(back.input.projection.apply(x), model.input.projection.apply(x))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_state_round_trip(x: np.ndarray, max_value: float | None) -> None:
 )
 def test_damaged_projections_are_refused(x: np.ndarray, path: str, value: object, message: str) -> None:
     model = GeometricAutoencoder(3, hidden_dims=(4,))
-    model.projection, _ = principal(x, 3)
+    model.input.projection, _ = principal(x, 3)
     state = to_state(model)
     if value is None:
         del state["projection"][path]

@@ -37,7 +37,7 @@ def test_input_space_is_the_decoder(mapped: AnnData) -> None:
     model = scgeoae.get.model(mapped)
     with torch.no_grad():
         np.testing.assert_allclose(profiles.X, model.double().decode(torch.tensor(points)), rtol=1e-6)
-    assert profiles.var_names.tolist() == model.features.tolist()
+    assert profiles.var_names.tolist() == model.input.features.tolist()
     np.testing.assert_array_equal(profiles.obs[["map1", "map2"]], points)
     assert profiles.obs["occupied"].tolist() == model.region.contains(points).tolist()
     assert not profiles.obs["occupied"].iloc[2]

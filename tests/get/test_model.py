@@ -16,7 +16,7 @@ def test_model_is_rebuilt_ready_to_use(mapped: AnnData) -> None:
     model = scgeoae.get.model(mapped)
     assert not model.training
     assert model.unit == 1
-    assert model.features[:2].tolist() == ["X_pca_1", "X_pca_2"]
+    assert model.input.features[:2].tolist() == ["X_pca_1", "X_pca_2"]
     assert model.error_quantiles[50] == pytest.approx(mapped.obs["geoae_reconstruction_error"].median())
     assert model.region.contains(mapped.obsm["X_geoae"]).mean() > 0.98
     model.decoder.first.weight.data.zero_()  # its own copy

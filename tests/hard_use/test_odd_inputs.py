@@ -763,7 +763,7 @@ def test_files_keep_strange_names(tmp_path: Path) -> None:
     adata.write_h5ad(tmp_path / "cells.h5ad")
     back = ad.read_h5ad(tmp_path / "cells.h5ad")
     scgeoae.write_model(back, tmp_path / "model")
-    assert scgeoae.read_model(tmp_path / "model").features.tolist() == adata.var_names.tolist()
+    assert scgeoae.read_model(tmp_path / "model").input.features.tolist() == adata.var_names.tolist()
     query = back[:5].copy()
     tl.map_cells(query, tmp_path / "model")
     np.testing.assert_allclose(query.obsm["X_geoae"], adata.obsm["X_geoae"][:5], atol=1e-5)

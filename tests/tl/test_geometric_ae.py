@@ -195,7 +195,7 @@ def test_explicit_zeros_and_empty_rows(small: AnnData) -> None:
 def test_mask_var(small: AnnData) -> None:
     small.var["highly_variable"] = np.arange(12) < 8
     train(small, use_rep="X", mask_var="highly_variable")
-    assert scgeoae.get.model(small).features.tolist() == [f"gene {i}" for i in range(8)]
+    assert scgeoae.get.model(small).input.features.tolist() == [f"gene {i}" for i in range(8)]
     first = small.obsm["X_geoae"].copy()
     assert np.array_equal(first, embedding(small, use_rep="X", mask_var=np.arange(12) < 8))
     assert np.array_equal(first, embedding(small[:, :8].copy(), use_rep="X"))
@@ -206,7 +206,7 @@ def test_n_pcs_and_data_frames(small: AnnData) -> None:
     small.obsm["frame"] = pd.DataFrame(small.obsm["X_pca"][:, :4], index=small.obs_names, columns=list("abcd"))
     train(small, use_rep="frame")
     assert np.array_equal(small.obsm["X_geoae"], expected)
-    assert scgeoae.get.model(small).features.tolist() == list("abcd")
+    assert scgeoae.get.model(small).input.features.tolist() == list("abcd")
 
 
 @pytest.mark.filterwarnings("ignore:.*of view, initializing view as actual")
@@ -242,7 +242,7 @@ def test_round_trips(mapped: AnnData, tmp_path: Path, suffix: str) -> None:
     points = torch.from_numpy(mapped.obsm["X_geoae"][:5])
     assert torch.equal(scgeoae.get.model(back).decode(points), scgeoae.get.model(mapped).decode(points))
     np.testing.assert_array_equal(scgeoae.get.metric(back), scgeoae.get.metric(mapped))
-    assert scgeoae.get.model(back).features.tolist() == scgeoae.get.model(mapped).features.tolist()
+    assert scgeoae.get.model(back).input.features.tolist() == scgeoae.get.model(mapped).input.features.tolist()
     scgeoae.pl.indicatrix(back, show=False)
     scgeoae.pl.det_heatmap(back, field=True, show=False)
     scgeoae.pl.history(back, show=False)

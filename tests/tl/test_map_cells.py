@@ -125,7 +125,7 @@ def test_log_normalised_cells_come_back(references: dict, cells: AnnData, kind: 
 
 def test_the_layer_of_the_pca_is_read(references: dict, cells: AnnData) -> None:
     reference = references[on_layer]
-    assert scgeoae.get.model(reference).projection.layer == "log"
+    assert scgeoae.get.model(reference).input.projection.layer == "log"
     with pytest.raises(KeyError, match=r"Did not find \.layers"):
         place(cells, reference)
     cells.layers["log"] = cells.X
@@ -133,7 +133,7 @@ def test_the_layer_of_the_pca_is_read(references: dict, cells: AnnData) -> None:
 
 
 def test_only_genes_with_a_loading_are_stored(references: dict, cells: AnnData) -> None:
-    projection = scgeoae.get.model(references[on_mask]).projection
+    projection = scgeoae.get.model(references[on_mask]).input.projection
     assert projection.genes.tolist() == cells.var_names[::3].tolist()
     assert projection.loadings.shape == (100, 10)
     assert_same_place(place(cells[:, ::3].copy(), references[on_mask]), references[on_mask].obsm["X_geoae"])
@@ -174,9 +174,9 @@ def test_the_scaled_trap_is_one(cells: AnnData) -> None:
     query = cells[1::2].copy()
     right = place(query, reference)
     model = scgeoae.get.model(reference)
-    assert model.projection.scaling.max_value is None
+    assert model.input.projection.scaling.max_value is None
     sc.pp.scale(query)
-    wrong = query.X @ reference.varm["PCs"] - model.projection.offset
+    wrong = query.X @ reference.varm["PCs"] - model.input.projection.offset
     with torch.no_grad():
         wrong = model.encode(torch.tensor(wrong, dtype=torch.float32)).numpy()
     assert np.abs(wrong - right).max() > 0.02 * np.ptp(right)
@@ -187,7 +187,7 @@ def test_both_scaled_together(cells: AnnData) -> None:
     reference, query = cells[::2].copy(), cells[1::2].copy()
     sc.pp.pca(reference, n_comps=N_PCS)
     trained(reference)
-    expected = query.X @ reference.varm["PCs"] - scgeoae.get.model(reference).projection.offset
+    expected = query.X @ reference.varm["PCs"] - scgeoae.get.model(reference).input.projection.offset
     with torch.no_grad():
         expected = scgeoae.get.model(reference).encode(torch.tensor(expected, dtype=torch.float32)).numpy()
     assert_same_place(place(query, reference), expected)
@@ -215,7 +215,7 @@ def test_numbers_of_another_layer_are_not_taken_for_the_scaling_of_x(cells: AnnD
     cells.layers["scaled"] = cells.X.copy()
     sc.pp.scale(cells, layer="scaled")
     on_log(cells)
-    projection = scgeoae.get.model(cells).projection
+    projection = scgeoae.get.model(cells).input.projection
     assert projection is not None
     assert projection.scaling is None
 
@@ -244,8 +244,8 @@ def test_range_before_scaling(cells: AnnData, max_value: float | None) -> None:
     reference = on_scaled(cells, max_value)
     model = scgeoae.get.model(reference)
     before = reference.X * reference.var["std"].to_numpy() + reference.var["mean"].to_numpy()
-    assert model.value_range == (before.min(), before.max(), False)
-    assert model.projection.scaling.max_value == max_value
+    assert model.input.value_range == (before.min(), before.max(), False)
+    assert model.input.projection.scaling.max_value == max_value
 
 
 def test_range_of_the_columns_in_use(cells: AnnData, rng: np.random.Generator, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_range_of_the_columns_in_use(cells: AnnData, rng: np.random.Generator, t
     np.save(tmp_path / "values.npy", values)
     cells.obsm["X_other"] = np.load(tmp_path / "values.npy", mmap_mode="r")
     model = scgeoae.get.model(trained(cells, use_rep="X_other", n_pcs=4))
-    assert model.value_range == (values[:, :4].min(), values[:, :4].max(), False)
+    assert model.input.value_range == (values[:, :4].min(), values[:, :4].max(), False)
 
 
 @pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes])
@@ -435,7 +435,7 @@ def test_other_spaces_need_the_same_obsm(cells: AnnData, rng: np.random.Generato
     sc.pp.pca(cells, n_comps=N_PCS)
     cells.obsm["X_pca_harmony"] = cells.obsm["X_pca"] + rng.normal(size=(cells.n_obs, 1))
     trained(cells, use_rep="X_pca_harmony")
-    assert scgeoae.get.model(cells).projection is None
+    assert scgeoae.get.model(cells).input.projection is None
     query = cells[:30].copy()
     assert_same_place(place(query, cells), cells.obsm["X_geoae"][:30])
     assert_same_place(place(query, scgeoae.get.model(cells)), cells.obsm["X_geoae"][:30])
@@ -464,7 +464,7 @@ def test_what_does_not_reproduce_is_not_stored(cells: AnnData, rng: np.random.Ge
 
 
 def test_shipped_components_do_not_belong_to_the_shipped_genes(mapped: AnnData, log: StringIO) -> None:
-    assert scgeoae.get.model(mapped).projection is None
+    assert scgeoae.get.model(mapped).input.projection is None
     assert_same_place(place(mapped[:9].copy(), mapped), mapped.obsm["X_geoae"][:9])
     assert "a PCA of the query by itself is another space" in log.getvalue()
 

@@ -1,0 +1,311 @@
+"""A trained map: the autoencoder, how its input is made, the frame of the map; to plain arrays and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .autoencoder import GeometricAutoencoder
+from .projection import InputRecipe, Projection, Scaling, ValueRange
+from .region import OccupiedRegion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+FORMAT = 1
+"""Version of the layout below; a reader refuses newer ones."""
+OUTSIDE_PERCENTILE = 99
+ACTIVATION = "elu"
+"""What the layout calls the activation of the networks."""
+
+
+@dataclass
+class MapModel:
+    """A trained map: what it takes to place new cells on it, to decode its points, and to say where it holds.
+
+    Attributes
+    ----------
+    autoencoder
+        The torch module. :meth:`encode`, :meth:`decode` and :meth:`pushforward` are its methods.
+    unit
+        Distance in the data per unit of the map, on geometric average over the training cells.
+    region
+        The part of the map (d = 2) that the training cells occupy.
+    error_quantiles
+        Quantiles 0, 0.01, …, 1 of the training cells' reconstruction error, input units, shape (101,).
+    input
+        How the input is made of a cell's genes or representation.
+    """
+
+    autoencoder: GeometricAutoencoder
+    unit: float = 1.0
+    region: OccupiedRegion | None = None
+    error_quantiles: np.ndarray | None = field(default=None, repr=False)
+    input: InputRecipe = field(default_factory=InputRecipe)
+
+    @property
+    def n_features(self) -> int:
+        """D, number of input features."""
+        return self.autoencoder.n_features
+
+    @property
+    def n_components(self) -> int:
+        """d, dimension of the map."""
+        return self.autoencoder.n_components
+
+    @property
+    def device(self) -> torch.device:
+        """Where the autoencoder is."""
+        return self.autoencoder.mean.device
+
+    def to(self, device: torch.device | str) -> MapModel:
+        """Move the autoencoder to a device; return the same object."""
+        self.autoencoder.to(device)
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Place cells ``x`` (n, D), input units, on the map (n, d)."""
+        return self.autoencoder.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Decode map points ``z`` (n, d) to data (n, D), input units."""
+        return self.autoencoder.decode(z)
+
+    def pushforward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode map points ``z`` (n, d) to data (n, D) and tangents (d, n, D), the columns of `J`."""
+        return self.autoencoder.pushforward(z)
+
+    def relative_determinant(self, log_det: np.ndarray) -> np.ndarray:
+        """`det / unit^d`, (n,), of ``log_det`` (n,): times the geometric average over the training cells."""
+        return np.exp(log_det - self.n_components * np.log(self.unit))
+
+    def outside(self, z: np.ndarray, error: np.ndarray) -> np.ndarray:
+        """Flag cells that the training cells do not explain.
+
+        Parameters
+        ----------
+        z
+            Map coordinates (n, d).
+        error
+            Reconstruction errors (n,), input units.
+
+        Returns
+        -------
+        (n,) bool: whether the error is above the 99th percentile of the training cells' errors, or the cell lies off
+        the occupied region (d = 2).
+        """
+        flag = np.zeros(len(z), dtype=bool)
+        if self.error_quantiles is not None:
+            flag |= error > self.error_quantiles[OUTSIDE_PERCENTILE]
+        if self.region is not None:
+            flag |= ~self.region.contains(z)
+        return flag
+
+
+def to_state(model: MapModel) -> dict[str, Any]:
+    """Return everything that the model is, as str keys with arrays, numbers, strings and dictionaries of these."""
+    network, recipe, region = model.autoencoder, model.input, model.region
+    return _stored(
+        {
+            "format": FORMAT,
+            "architecture": {
+                "n_features": network.n_features,
+                "n_components": network.n_components,
+                "hidden_dims": np.array(network.hidden_dims, dtype=np.int64),
+                "activation": ACTIVATION,
+                "with_encoder": network.encoder is not None,
+            },
+            "weights": {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()},
+            "unit": model.unit,
+            "features": None if recipe.features is None else np.array(recipe.features, dtype=object),
+            "region": None if region is None else {"mask": region.mask, "extent": np.array(region.extent)},
+            "error_quantiles": model.error_quantiles,
+            "obsm_key": recipe.obsm_key,
+            "projection": recipe.projection,
+            "value_range": None if recipe.value_range is None else np.array(recipe.value_range, dtype=np.float64),
+        }
+    )
+
+
+def _stored(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy arrays, turn projections and scalings into dictionaries, leave out what is `None`."""
+    state: dict[str, Any] = {}
+    for name, value in parts.items():
+        if isinstance(value, np.ndarray):
+            state[name] = value.copy()
+        elif isinstance(value, dict):
+            state[name] = _stored(value)
+        elif isinstance(value, Projection | Scaling):
+            state[name] = _stored({entry.name: getattr(value, entry.name) for entry in fields(value)})
+        elif value is not None:
+            state[name] = value
+    return state
+
+
+def from_state(state: Mapping[str, Any]) -> MapModel:
+    """Rebuild the model, its autoencoder in evaluation mode on the host.
+
+    Raises
+    ------
+    ValueError
+        If the state is of a newer format, incomplete, of inconsistent shapes or not finite.
+    """
+    try:
+        version = int(_scalar(state["format"], "format"))
+        if version <= FORMAT:
+            return _from_state(state)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        msg = f"The stored model is damaged: {reason}."
+        raise ValueError(msg) from error
+    msg = f"The stored model has format {version}; this version of scgeoae reads up to {FORMAT}."
+    raise ValueError(msg)
+
+
+def _from_state(state: Mapping[str, Any]) -> MapModel:
+    weights = {name: np.asarray(value) for name, value in state["weights"].items()}
+    architecture = _architecture(state["architecture"], len(weights))
+    _check_weights(weights, _expected_shapes(**architecture))
+    network = GeometricAutoencoder(**architecture, generator=torch.Generator())  # not the global one
+    network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    n_features, region, quantiles = network.n_features, state.get("region"), state.get("error_quantiles")
+    recipe = InputRecipe(
+        features=_names(state["features"], n_features, "features") if "features" in state else None,
+        obsm_key=str(state["obsm_key"]) if "obsm_key" in state else None,
+        projection=_projection(state["projection"], n_features) if "projection" in state else None,
+        value_range=_value_range(state["value_range"]) if "value_range" in state else None,
+    )
+    return MapModel(
+        network.eval(),
+        unit=_positive(state["unit"], "unit"),
+        region=None if region is None else _region(region),
+        error_quantiles=None if quantiles is None else _finite(quantiles, (101,), "error_quantiles"),
+        input=recipe,
+    )
+
+
+def _architecture(stored: Mapping[str, Any], n_weights: int) -> dict[str, Any]:
+    activation = str(stored["activation"])
+    if activation != ACTIVATION:
+        msg = f"the activation {activation!r} is unknown"
+        raise ValueError(msg)
+    sizes = {name: int(_scalar(stored[name], name)) for name in ("n_features", "n_components")}
+    widths = np.asarray(stored["hidden_dims"]).ravel()
+    if len(widths) > n_weights:
+        msg = f"there are {n_weights} weights for {len(widths)} layers"
+        raise ValueError(msg)
+    hidden_dims = tuple(int(width) for width in widths)
+    if min(*sizes.values(), *hidden_dims) < 1:
+        msg = "its layers have no width"
+        raise ValueError(msg)
+    return {**sizes, "hidden_dims": hidden_dims, "with_encoder": bool(stored["with_encoder"])}
+
+
+def _expected_shapes(
+    *, n_features: int, n_components: int, hidden_dims: tuple[int, ...], with_encoder: bool
+) -> dict[str, tuple[int, ...]]:
+    """Known before anything is allocated, so that a damaged number cannot ask for memory."""
+    shapes: dict[str, tuple[int, ...]] = {"mean": (n_features,), "scale": ()}
+    sizes = (n_features, *hidden_dims, n_components)
+    networks = {"decoder": sizes[::-1]} | ({"encoder": sizes} if with_encoder else {})
+    for network, widths in networks.items():
+        for i, (n_in, n_out) in enumerate(pairwise(widths)):
+            shapes[f"{network}.layers.{i}.weight"] = (n_out, n_in)
+            shapes[f"{network}.layers.{i}.bias"] = (n_out,)
+    return shapes
+
+
+def _check_weights(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if weights.keys() != shapes.keys():
+        differing = sorted(weights.keys() ^ shapes.keys())[:5]
+        msg = f"missing or unexpected weights {differing}"
+        raise ValueError(msg)
+    for name, shape in shapes.items():
+        _finite(weights[name], shape, name, np.float32)
+    _positive(weights["scale"], "scale")
+
+
+def _region(stored: Mapping[str, Any]) -> OccupiedRegion:
+    mask = np.asarray(stored["mask"], dtype=bool)
+    if mask.ndim != 2:
+        msg = f"region has {mask.ndim} dimensions, not 2"
+        raise ValueError(msg)
+    left, right, bottom, top = _finite(stored["extent"], (4,), "region").tolist()
+    if not (0 < right - left < np.inf and 0 < top - bottom < np.inf and mask.any()):
+        msg = "region is empty"
+        raise ValueError(msg)
+    return OccupiedRegion(mask, (left, right, bottom, top))
+
+
+def _projection(stored: Mapping[str, Any], n_features: int) -> Projection:
+    n_genes = n_features
+    arrays: dict[str, np.ndarray] = {}
+    if "loadings" in stored:
+        n_genes = len(stored["genes"])
+        shapes = {"loadings": (n_genes, n_features), "offset": (n_features,), "center": (n_genes,)}
+        arrays = {name: _finite(stored[name], shape, f"projection/{name}") for name, shape in shapes.items()}
+    return Projection(
+        genes=_names(stored["genes"], n_genes, "projection/genes"),
+        scaling=_scaling(stored["scaling"], n_genes) if "scaling" in stored else None,
+        layer=str(stored["layer"]) if "layer" in stored else None,
+        **arrays,
+    )
+
+
+def _value_range(stored: Any) -> ValueRange:
+    low, high, whole = _finite(stored, (3,), "value_range").tolist()
+    return ValueRange(low, high, bool(whole))
+
+
+def _scaling(stored: Mapping[str, Any], n_genes: int) -> Scaling:
+    mean, std = (_finite(stored[name], (n_genes,), f"projection/scaling/{name}") for name in ("mean", "std"))
+    if not (std > 0).all():
+        msg = "projection/scaling/std is not positive"
+        raise ValueError(msg)
+    return Scaling(mean, std, _positive(stored["max_value"], "max_value") if "max_value" in stored else None)
+
+
+def _names(value: Any, n: int, name: str) -> np.ndarray:
+    array = _of_shape(np.asarray(value, dtype=object), (n,), name)
+    if not all(isinstance(entry, str) for entry in array):
+        msg = f"{name} is not made of names"
+        raise ValueError(msg)
+    return array
+
+
+def _finite(value: Any, shape: tuple[int, ...], name: str, dtype: type[np.floating] = np.float64) -> np.ndarray:
+    """``value`` as an array, if it is of this shape and its numbers are finite as ``dtype``."""
+    array = _of_shape(np.asarray(value), shape, name)
+    with np.errstate(over="ignore"):
+        if array.dtype.kind != "f" or not np.isfinite(array.astype(dtype, copy=False)).all():
+            msg = f"{name} is not made of finite numbers"
+            raise ValueError(msg)
+    return array
+
+
+def _of_shape(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    if array.shape != shape:
+        msg = f"{name} has shape {array.shape}, not {shape}"
+        raise ValueError(msg)
+    return array
+
+
+def _positive(value: Any, name: str) -> float:
+    number = float(_scalar(value, name))
+    if not 0 < number < np.inf:
+        msg = f"{name} is {value}"
+        raise ValueError(msg)
+    return number
+
+
+def _scalar(value: Any, name: str) -> Any:
+    if np.ndim(value):
+        msg = f"{name} is not a single number"
+        raise ValueError(msg)
+    return value
