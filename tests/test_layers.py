@@ -54,7 +54,7 @@ def test_layer(path: Path) -> None:
         "tl": ("matplotlib", "scgeoae.pl"),
         "pl": ("scgeoae.tl", "scgeoae._input"),
         "pp": ("matplotlib", "torch", "scgeoae.tl", "scgeoae.pl", "scgeoae._input"),
-        "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl", "scgeoae.core.state"),
+        "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl", "scgeoae.core.training"),
     }.get(layer, ())
     assert not {name for name in names if within(name, *forbidden)}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -34,20 +35,20 @@ def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
     -------
     Orthonormal directions (d, n, D), zero where the Jacobian is singular, and the upper triangular factor (n, d, d).
     """
-    d, n, _ = tangents.shape
-    directions = torch.empty_like(tangents)
-    triangle = tangents.new_zeros(n, d, d)
-    tiny = torch.finfo(tangents.dtype).tiny
-    for i in range(d):
-        rest = tangents[i]  # (n, D)
-        for _ in range(2 if i else 0):
-            shares = (directions[:i] * rest).sum(2)  # (i, n)
-            triangle[:, :i, i] += shares.t()
-            rest = rest - (shares[:, :, None] * directions[:i]).sum(0)
+    directions: list[Tensor] = []
+    columns = []
+    for i, rest in enumerate(tangents):  # (n, D)
+        shares = tangents.new_zeros(len(tangents), len(rest))  # (d, n): one column of the triangular factor
+        if i:
+            before = torch.stack(directions)  # (i, n, D)
+            for _ in range(2):
+                projected = (before * rest).sum(2)  # (i, n)
+                rest = rest - (projected[:, :, None] * before).sum(0)
+                shares = shares + F.pad(projected, (0, 0, 0, len(tangents) - i))
         length = torch.linalg.vector_norm(rest, dim=1)  # (n,)
-        triangle[:, i, i] = length
-        directions[i] = rest / length.clamp_min(tiny)[:, None]
-    return directions, triangle
+        columns.append(torch.cat([shares[:i], length[None], shares[i + 1 :]]))
+        directions.append(rest / length.clamp_min(torch.finfo(rest.dtype).tiny)[:, None])
+    return torch.stack(directions), torch.stack(columns).permute(2, 1, 0)
 
 
 def log_det(tangents: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from scgeoae._input import CsrRows, DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import calibrate, principal_frame, substitute
 from scgeoae.core.evaluation import describe
+from scgeoae.core.map_model import MapModel, from_state, to_state
+from scgeoae.core.projection import InputRecipe
 from scgeoae.core.region import OccupiedRegion, occupied_region
-from scgeoae.core.rows import fit_scaling
-from scgeoae.core.state import from_state, to_state
+from scgeoae.core.rows import fit_standardization
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ def x(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_scaling_is_one_scalar(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    fit_scaling(model, DenseRows(x, CPU))
+    fit_standardization(model, DenseRows(x, CPU))
     np.testing.assert_allclose(model.mean, x.mean(0, dtype=float), rtol=1e-6)
     np.testing.assert_allclose(model.scale, np.sqrt(((x - x.mean(0, dtype=float)) ** 2).mean()), rtol=1e-6)
     standard = model.standardize(torch.from_numpy(x))
@@ -38,20 +39,22 @@ def test_scaling_is_one_scalar(model: GeometricAutoencoder, x: np.ndarray) -> No
 
 
 def test_scaling_survives_a_large_offset(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    fit_scaling(model, DenseRows(x + 1e4, CPU))
+    fit_standardization(model, DenseRows(x + 1e4, CPU))
     assert model.scale.item() == pytest.approx(x.astype(float).std(0).__pow__(2).mean() ** 0.5, rel=1e-3)
 
 
 def test_constant_matrix_is_refused(model: GeometricAutoencoder) -> None:
     with pytest.raises(ValueError, match="All cells are equal"):
-        fit_scaling(model, DenseRows(np.full((5, 6), 3.3, dtype=np.float32), CPU))
+        fit_standardization(model, DenseRows(np.full((5, 6), 3.3, dtype=np.float32), CPU))
 
 
 def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: np.ndarray) -> None:
     rows = DenseRows(x, CPU)
-    fit_scaling(model, rows)
+    fit_standardization(model, rows)
     before = model(torch.from_numpy(x)).detach()
-    cells = calibrate(model, rows)
+    calibrated, cells = calibrate(model, rows)
+    assert calibrated.autoencoder is model
+    assert calibrated.unit == 1
     torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
     # centred, principal axes, skewness, unit 1
     again = describe(model, rows)
@@ -114,17 +117,17 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
 
 
 def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    model.unit = 1.5
-    model.input.features = np.array([f"gene {i}" for i in range(6)], dtype=object)
-    model.region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
-    model.error_quantiles = np.linspace(0, 1, 101)
-    back = from_state(copy.deepcopy(to_state(model)))
-    assert not back.training
+    region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
+    names = np.array([f"gene {i}" for i in range(6)], dtype=object)
+    back = from_state(copy.deepcopy(to_state(MapModel(model, 1.5, region, np.linspace(0, 1, 101), InputRecipe(names)))))
+    assert not back.autoencoder.training
     assert back.unit == 1.5
-    assert back.hidden_dims == (8, 8)
-    np.testing.assert_array_equal(back.input.features, model.input.features)
-    np.testing.assert_array_equal(back.region.mask, model.region.mask)
-    torch.testing.assert_close(back(torch.from_numpy(x)), model(torch.from_numpy(x)), rtol=0, atol=0)
+    assert back.autoencoder.hidden_dims == (8, 8)
+    np.testing.assert_array_equal(back.input.features, names)
+    np.testing.assert_array_equal(back.region.mask, region.mask)
+    np.testing.assert_array_equal(back.error_quantiles, np.linspace(0, 1, 101))
+    cells = torch.from_numpy(x)
+    torch.testing.assert_close(back.decode(back.encode(cells)), model(cells), rtol=0, atol=0)
 
 
 def damage(path: str, value: object):
@@ -160,8 +163,7 @@ def damage(path: str, value: object):
     ],
 )
 def test_damaged_states_are_refused(model: GeometricAutoencoder, change, message: str) -> None:
-    model.input.features = np.array(list("abcdef"), dtype=object)
-    state = to_state(model)
+    state = to_state(MapModel(model, input=InputRecipe(np.array(list("abcdef"), dtype=object))))
     change(state)
     with pytest.raises(ValueError, match=message):
         from_state(state)

@@ -17,7 +17,6 @@ from scgeoae.core.spec import Spec
 SPEC = Spec(
     n_components=2,
     hidden_dims=(8, 8),
-    activation="elu",
     alpha=0.1,
     regularizer={"area": 1.0},
     regularizer_batch=16,

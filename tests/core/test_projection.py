@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.projection import Projection, Scaling, ValueRange
-from scgeoae.core.state import from_state, to_state
+from scgeoae.core.map_model import MapModel, from_state, to_state
+from scgeoae.core.projection import InputRecipe, Projection, Scaling, ValueRange
 
 
 @pytest.fixture
@@ -74,10 +74,9 @@ def test_scaling_is_scanpys(x: np.ndarray) -> None:
 
 @pytest.mark.parametrize("max_value", [None, 2.0])
 def test_state_round_trip(x: np.ndarray, max_value: float | None) -> None:
-    model = GeometricAutoencoder(3, hidden_dims=(4,))
-    model.input.projection = principal(x, 3, Scaling(x.mean(0), x.std(0), max_value))[0]
-    model.input.value_range = ValueRange(0.0, 7.5, whole=False)
-    model.input.obsm_key = "X_pca"
+    projection, _ = principal(x, 3, Scaling(x.mean(0), x.std(0), max_value))
+    recipe = InputRecipe(None, "X_pca", projection, ValueRange(0.0, 7.5, whole=False))
+    model = MapModel(GeometricAutoencoder(3, hidden_dims=(4,)), input=recipe)
     state = to_state(model)
     assert all("/" not in name for name in (*state, *state["projection"], *state["projection"]["scaling"]))
     back = from_state(copy.deepcopy(state))
@@ -108,9 +107,8 @@ def test_state_round_trip(x: np.ndarray, max_value: float | None) -> None:
     ],
 )
 def test_damaged_projections_are_refused(x: np.ndarray, path: str, value: object, message: str) -> None:
-    model = GeometricAutoencoder(3, hidden_dims=(4,))
-    model.input.projection, _ = principal(x, 3)
-    state = to_state(model)
+    recipe = InputRecipe(projection=principal(x, 3)[0])
+    state = to_state(MapModel(GeometricAutoencoder(3, hidden_dims=(4,)), input=recipe))
     if value is None:
         del state["projection"][path]
     else:

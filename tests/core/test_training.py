@@ -20,7 +20,6 @@ from scgeoae.core.training import Best, Trainer, schedule
 SPEC = Spec(
     n_components=2,
     hidden_dims=(24, 24, 24),
-    activation="elu",
     alpha=0.1,
     regularizer={"area": 1.0},
     regularizer_batch=32,

@@ -36,7 +36,7 @@ def test_input_space_is_the_decoder(mapped: AnnData) -> None:
     profiles = scgeoae.get.decode(mapped, points)
     model = scgeoae.get.model(mapped)
     with torch.no_grad():
-        np.testing.assert_allclose(profiles.X, model.double().decode(torch.tensor(points)), rtol=1e-6)
+        np.testing.assert_allclose(profiles.X, model.autoencoder.double().decode(torch.tensor(points)), rtol=1e-6)
     assert profiles.var_names.tolist() == model.input.features.tolist()
     np.testing.assert_array_equal(profiles.obs[["map1", "map2"]], points)
     assert profiles.obs["occupied"].tolist() == model.region.contains(points).tolist()
@@ -89,7 +89,7 @@ def test_scaling_is_undone(rng: np.random.Generator) -> None:
 def test_blocks_do_not_matter(projected: AnnData, monkeypatch) -> None:
     z = projected.obsm["X_geoae"]
     whole = scgeoae.get.decode(projected, z, space="genes").X
-    monkeypatch.setattr("scgeoae.core.manifold.BLOCK_ENTRIES", 7 * projected.n_vars)
+    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 7 * projected.n_vars)
     np.testing.assert_allclose(scgeoae.get.decode(projected, z, space="genes").X, whole, atol=1e-4)
 
 

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 def test_model_is_rebuilt_ready_to_use(mapped: AnnData) -> None:
     model = scgeoae.get.model(mapped)
-    assert not model.training
+    assert not model.autoencoder.training
     assert model.unit == 1
     assert model.input.features[:2].tolist() == ["X_pca_1", "X_pca_2"]
     assert model.error_quantiles[50] == pytest.approx(mapped.obs["geoae_reconstruction_error"].median())
     assert model.region.contains(mapped.obsm["X_geoae"]).mean() > 0.98
-    model.decoder.first.weight.data.zero_()  # its own copy
-    assert scgeoae.get.model(mapped).decoder.first.weight.abs().sum() > 0
+    model.autoencoder.decoder.first.weight.data.zero_()  # its own copy
+    assert scgeoae.get.model(mapped).autoencoder.decoder.first.weight.abs().sum() > 0
 
 
 def test_metric_at_points(mapped: AnnData) -> None:
     points = np.array([[0.0, 0.0], [1.0, -2.0]])
     g = scgeoae.get.metric(mapped, points)
-    model = scgeoae.get.model(mapped).double()
+    model = scgeoae.get.model(mapped).autoencoder.double()
     jacobian = torch.func.vmap(torch.func.jacfwd(lambda z: model.decode(z[None])[0]))(torch.from_numpy(points))
     np.testing.assert_allclose(g, (jacobian.mT @ jacobian).detach(), rtol=1e-9)
     assert scgeoae.get.metric(mapped, np.zeros((0, 2))).shape == (0, 2, 2)

@@ -19,7 +19,7 @@ from scgeoae._input import DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import Cells
 from scgeoae.tl import _training
-from scgeoae.tl._warnings import warn_of_failure
+from scgeoae.tl._warnings import check_map
 
 if TYPE_CHECKING:
     from io import StringIO
@@ -359,7 +359,7 @@ def test_signatures_of_failure(change: dict, message: str, log: StringIO, rng: n
     z = rng.normal(size=(50, 2)).astype(np.float32)
     cells = Cells(z, np.zeros(50), np.zeros(50), np.ones(50))._replace(**change)
     model = GeometricAutoencoder(2)
-    warn_of_failure(model, DenseRows(z, torch.device("cpu")), cells, regularized=True)
+    check_map(model, DenseRows(z, torch.device("cpu")), cells, regularized=True)
     assert message in log.getvalue()
     assert bool(message) == bool(log.getvalue())
 

@@ -511,11 +511,12 @@ def test_missing_values(reference: AnnData, cells: AnnData, value: float, *, as_
 
 def test_a_decoder_of_another_map_cannot_place_cells(cells: AnnData) -> None:
     from scgeoae.core.autoencoder import GeometricAutoencoder
+    from scgeoae.core.map_model import MapModel
 
     with pytest.raises(ValueError, match="no encoder"):
-        place(cells, GeometricAutoencoder(5, with_encoder=False))
+        place(cells, MapModel(GeometricAutoencoder(5, with_encoder=False)))
     with pytest.raises(ValueError, match="does not know what it was trained on"):
-        place(cells, GeometricAutoencoder(5))
+        place(cells, MapModel(GeometricAutoencoder(5)))
 
 
 def test_outside_is_what_it_says(references: dict, cells: AnnData) -> None:
