@@ -211,7 +211,7 @@ class Result:
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
 
     def distortion(self) -> dict[str, float]:
-        """Summarise the distortion at the cells; see :func:`distortion_summary`."""
+        """Summarize the distortion at the cells; see :func:`distortion_summary`."""
         determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)
         return distortion_summary(np.log(determinant), anisotropy)
 
@@ -292,7 +292,7 @@ def _is_result(value: object) -> bool:
 
 
 def distortion_summary(log_det: np.ndarray | pd.Series, anisotropy: np.ndarray | pd.Series) -> dict[str, float]:
-    """Summarise how uneven a map is.
+    """Summarize how uneven a map is.
 
     Parameters
     ----------

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from .training import History
 
 STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
-"""By default a training takes `STEPS` optimiser steps over the square of the spacing of cells, which counts the places
+"""By default a training takes `STEPS` optimizer steps over the square of the spacing of cells, which counts the places
 on a surface that can be told apart; at least a tenth of the number of cells, itself kept between the bounds of
 `MIN_STEPS`, and at most `MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py
---replicate``): where neighbours differ by noise, more steps copy the noise; where cells lie dense on a surface, more
-steps find more of their neighbours."""
+--replicate``): where neighbors differ by noise, more steps copy the noise; where cells lie dense on a surface, more
+steps find more of their neighbors."""
 NOISE_SHARE = 0.35
 """Default noise on the encoder's input as a share of the spacing of cells."""
 CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
@@ -147,8 +147,8 @@ def choose_by_data(spec: Spec, model: GeometricAutoencoder, rows: Rows, cells: T
 def spacing(x: Tensor) -> float:
     """Distance of a typical (median) cell of ``x`` (n, D) to its nearest, root mean square by feature.
 
-    For standardised cells it has no unit: near 0 where cells lie dense on a surface, near 1 and above where they
-    scatter at random, so that neighbours differ by noise as much as cells of different kinds do.
+    For standardized cells it has no unit: near 0 where cells lie dense on a surface, near 1 and above where they
+    scatter at random, so that neighbors differ by noise as much as cells of different kinds do.
     """
     with threads_for(x.numel(), LARGE_STEP):
         distance = torch.cdist(x, x).fill_diagonal_(torch.inf)  # (n, n)

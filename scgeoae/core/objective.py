@@ -35,7 +35,7 @@ class Batch:
     Attributes
     ----------
     x
-        Standardised cells (m, D).
+        Standardized cells (m, D).
     z
         Their map coordinates (m, d).
     decoded
@@ -106,7 +106,7 @@ class Objective:
         return torch.stack([self.terms[name](batch) for name in MEASURED])
 
     def batch(self, decoder: DenseNetwork, x: Tensor, z: Tensor, part: Part, generator: torch.Generator) -> Batch:
-        """Decode a training batch, with tangents at its first cells and between cells if these are regularised."""
+        """Decode a training batch, with tangents at its first cells and between cells if these are regularized."""
         if not self.weights["regularizer"]:
             return Batch(x, z, decoder(z), None, part)
         n_points = min(self.spec.regularizer_batch, part.size)
@@ -127,7 +127,7 @@ def reconstruction(batch: Batch) -> Tensor:
 
 
 def regularizer(batch: Batch, weights: Mapping[str, float]) -> Tensor:
-    """Weighted sum of the named regularisers: how unevenly the decoder stretches the map."""
+    """Weighted sum of the named regularizers: how unevenly the decoder stretches the map."""
     if batch.tangents is None:
         msg = "The batch was decoded without tangents."
         raise ValueError(msg)

@@ -120,7 +120,7 @@ class HybridOptimizer:
             optimizer.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return the state of both optimisers."""
+        """Return the state of both optimizers."""
         return [optimizer.state_dict() for optimizer in self.optimizers]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:

@@ -39,7 +39,7 @@ class OccupiedRegion:
         return (right - left) * (top - bottom) / self.mask.size
 
     def centers(self) -> tuple[np.ndarray, np.ndarray]:
-        """First coordinates (columns,) and second coordinates (rows,) of the tile centres."""
+        """First coordinates (columns,) and second coordinates (rows,) of the tile centers."""
         rows, columns = self.mask.shape
         left, right, bottom, top = self.extent
         x = left + (np.arange(columns) + 0.5) * (right - left) / columns
@@ -47,7 +47,7 @@ class OccupiedRegion:
         return x, y
 
     def points(self) -> np.ndarray:
-        """Centres (m, 2) of the occupied tiles, in the order of ``mask[mask]``."""
+        """Centers (m, 2) of the occupied tiles, in the order of ``mask[mask]``."""
         x, y = self.centers()
         row, column = np.nonzero(self.mask)
         return np.column_stack([x[column], y[row]])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Pullback:
-    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularisers.
+    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularizers.
 
     With several processes, at the points of all of them.
     """
@@ -64,6 +64,6 @@ REGULARIZERS: dict[str, Callable[[Pullback], Tensor]] = {"area": area, "isometry
 
 
 def weighted_sum(weights: Mapping[str, float], tangents: Tensor) -> Tensor:
-    """Sum of the named regularisers of ``tangents`` (d, n, D), each times its weight."""
+    """Sum of the named regularizers of ``tangents`` (d, n, D), each times its weight."""
     pullback = Pullback(tangents)
     return sum((weight * REGULARIZERS[name](pullback) for name, weight in weights.items()), tangents.new_zeros(()))

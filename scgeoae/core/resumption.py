@@ -71,7 +71,7 @@ def _check_batches(theirs: Any, own: Mapping[str, Any], batches: Batches) -> Non
 
 
 def _check_optimizer(theirs: Any, optimizer: HybridOptimizer) -> None:
-    """Require the state of an optimiser before its first step, or after a retry, or after a step; the same settings.
+    """Require the state of an optimizer before its first step, or after a retry, or after a step; the same settings.
 
     The settings include the positions of the parameters: a running average of another shape would be written beyond
     its end.

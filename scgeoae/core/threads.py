@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGE_STEP = 500_000
-"""Entries of the largest matrix of an optimiser step above which all threads are used: 256 cells of 2,000 features."""
+"""Entries of the largest matrix of an optimizer step above which all threads are used: 256 cells of 2,000 features."""
 LARGE_PASS = 50_000_000
 """The same for one pass over all cells: half a million cells through layers of 100."""
 

@@ -54,7 +54,7 @@ class History:
 
 
 class HeldOut(NamedTuple):
-    """Cells that validate the model: which ones, and those rows (m, D) that this process reads, standardised."""
+    """Cells that validate the model: which ones, and those rows (m, D) that this process reads, standardized."""
 
     part: Part
     x: Tensor
@@ -100,7 +100,7 @@ class Trainer:
     generator
         Host generator, the only source of randomness.
     coordinates
-        Standardised map coordinates (n, d) of all cells, for a model without encoder.
+        Standardized map coordinates (n, d) of all cells, for a model without encoder.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Trainer:
         return measured
 
     def _place(self, x: Tensor, part: Part, noise: float = 0) -> Tensor:
-        """Map coordinates (m, d) of standardised cells ``x`` (m, D)."""
+        """Map coordinates (m, d) of standardized cells ``x`` (m, D)."""
         if self.coordinates is not None:
             return self.coordinates[part.index.to(x.device)]
         if noise:  # drawn for all processes, so that it does not depend on their number
@@ -197,7 +197,7 @@ class Trainer:
             history.kept_at = step
 
     def _validation_losses(self) -> tuple[float, float]:
-        """Reconstruction and regulariser of the held-out cells; NaN without any."""
+        """Reconstruction and regularizer of the held-out cells; NaN without any."""
         part, x = self.held_out
         if not part.size:
             return math.nan, math.nan

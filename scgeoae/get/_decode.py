@@ -19,7 +19,7 @@ SPACES = ("input", "genes")
 
 
 def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_KEY, space: str = "input") -> AnnData:
-    """Decode points of the map to profiles: those of a grid, a path between two cells, the centres of clusters.
+    """Decode points of the map to profiles: those of a grid, a path between two cells, the centers of clusters.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     space
         `'input'`: the features that the model was trained on. `'genes'`: expression before scaling, if the model
         holds how its input was made from genes. Principal components are multiplied by the pseudo-inverse of the
-        loadings and the mean of the reference is added. Log-normalised expression can then be slightly below 0.
+        loadings and the mean of the reference is added. Log-normalized expression can then be slightly below 0.
 
     Returns
     -------

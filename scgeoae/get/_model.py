@@ -124,11 +124,11 @@ def nonlinearity(
 ) -> np.ndarray:
     """Measure how far the decoder departs from its linear approximation, which an indicatrix of this radius shows.
 
-    An indicatrix is the ellipse that the *linearised* decoder takes to a circle in the data. Here 16 points of the
+    An indicatrix is the ellipse that the *linearized* decoder takes to a circle in the data. Here 16 points of the
     ellipse are decoded and compared with their places on that circle: the result is the root mean square distance, as
     a share of the radius. It is 0 where the decoder is linear. On a surface with radius of curvature `R` in all
     directions it is about ``radius / (2 R)``, so it grows with the radius. At 1 the decoded points are as far from
-    their places on the circle as from its centre, and the ellipse says nothing about a circle of this size. The
+    their places on the circle as from its center, and the ellipse says nothing about a circle of this size. The
     determinant is a derivative and is unaffected.
 
     Parameters

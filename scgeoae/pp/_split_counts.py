@@ -24,7 +24,7 @@ def split_counts(
     Each counted molecule goes to the first data set with probability `share`, else to the second (binomial thinning).
     If counts are Poisson distributed around the expression of the cell, the two are independent of each other given
     that expression [1]_ [2]_. So what was made from the first, such as a map, can be judged by the second, which never
-    saw its noise: neighbours that are found again are neighbours in expression [3]_. With overdispersed counts
+    saw its noise: neighbors that are found again are neighbors in expression [3]_. With overdispersed counts
     (biological variation, amplification) the expression that both share includes that variation.
 
     Parameters
@@ -43,7 +43,7 @@ def split_counts(
     Two AnnData of the same cells and genes, in the same order, with copies of `obs` and `var`. Their `X` (n, g) hold
     the counts, which add up to those of `adata`, with its type (dense or sparse) and dtype. `obsm`, `varm`, `obsp`,
     `varp`, `layers`, `raw` and `uns` are left out, because they were computed from all counts; prepare both data sets
-    anew, from normalisation on. Columns of `obs` and `var` that were computed from all counts are kept as they are.
+    anew, from normalization on. Columns of `obs` and `var` that were computed from all counts are kept as they are.
     Cells that end without a count in one of the two are kept, with a warning: filter them out of both.
 
     Raises

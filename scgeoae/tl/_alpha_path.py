@@ -36,7 +36,7 @@ NOT_OF_A_TRAINING = ("adata", "checkpoint", "resume", "key_added", "copy")
 def alpha_path(
     adata: AnnData, alphas: Sequence[float], *, key_added: str | None = None, copy: bool = False, **arguments: Any
 ) -> AnnData | None:
-    """Train once for each weight of the regulariser to see how much reconstruction true areas cost.
+    """Train once for each weight of the regularizer to see how much reconstruction true areas cost.
 
     All trainings use the same seed and differ in `alpha` alone. Only a table is written: existing maps, columns of
     `obs` and results stay as they are. Choose an alpha from the curve and train with it.
@@ -46,7 +46,7 @@ def alpha_path(
     adata
         Annotated data matrix.
     alphas
-        Weights of the regulariser, different from each other; 0 trains without it.
+        Weights of the regularizer, different from each other; 0 trains without it.
     key_added
         Store under this name instead of `'geoae_alpha_path'`.
     copy
@@ -142,7 +142,7 @@ def _checked(alphas: Sequence[float]) -> list[float]:
 
 
 def _measure(fitted: Fitted) -> dict[str, float]:
-    """Summarise reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
+    """Summarize reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
     model, cells, history, _ = fitted
     return {
         "reconstruction": float(np.square(cells.error).mean() / model.autoencoder.scale.item() ** 2),

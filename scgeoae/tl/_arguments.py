@@ -77,7 +77,7 @@ def real_number(value: Any, name: str, lowest: float) -> float:
 
 
 def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:
-    """The regulariser as a mapping of names to weights."""
+    """The regularizer as a mapping of names to weights."""
     if regularizer is None:
         return {"area": 1.0, "conformal": 0.3} if n_components > 1 else {"area": 1.0}
     weights = {regularizer: 1.0} if isinstance(regularizer, str) else regularizer

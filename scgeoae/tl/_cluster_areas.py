@@ -19,7 +19,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     """Measure the area of each group of cells on the map and in the data.
 
     The occupied region of the map is divided into small tiles, and each tile is assigned to the group of the cell
-    nearest to its centre. The area of a group on the map is the area of its tiles. Its area in the data is the integral
+    nearest to its center. The area of a group on the map is the area of its tiles. Its area in the data is the integral
     of the decoder's determinant over these tiles, which is the area of the decoded surface. A cluster that looks three
     times as large as it is has ``ratio == 3``.
 
@@ -94,13 +94,13 @@ def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.nda
     tiles = region.points()
     _, nearest = cKDTree(result.coordinates()).query(tiles)
     owner = codes[nearest]  # (m,)
-    labelled = owner >= 0
-    if not labelled.any():
+    labeled = owner >= 0
+    if not labeled.any():
         msg = "No piece of the map belongs to a group: cells without a label are nearest everywhere."
         raise ValueError(msg)
-    determinant = np.exp(result.manifold.distortion(tiles[labelled])[0])
+    determinant = np.exp(result.manifold.distortion(tiles[labeled])[0])
     on_map, in_data = (
-        region.tile_area * np.bincount(owner[labelled], weights=weights, minlength=n_groups)
+        region.tile_area * np.bincount(owner[labeled], weights=weights, minlength=n_groups)
         for weights in (np.ones(len(determinant)), determinant)
     )
     shares = on_map / on_map.sum(), in_data / in_data.sum()

@@ -54,7 +54,7 @@ def _categorical(column: pd.Series) -> pd.Categorical:
 
 
 def label_colors(adata_ref: AnnData | None, labels: Mapping[str, pd.Categorical]) -> dict[str, np.ndarray]:
-    """Scanpy's colours of the labels, one a category, by key of `uns`; nothing where the reference has none."""
+    """Scanpy's colors of the labels, one a category, by key of `uns`; nothing where the reference has none."""
     colors: dict[str, np.ndarray] = {}
     for name, known in labels.items():
         palette = [] if adata_ref is None else list(adata_ref.uns.get(f"{name}_colors", []))

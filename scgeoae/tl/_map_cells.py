@@ -32,14 +32,14 @@ def map_cells(
 
     Genes are matched by name. A reference that was trained on principal components takes its PCA along, where `X`
     reproduced it at training; a reference that was scaled by :func:`scanpy.pp.scale` takes its means and standard
-    deviations along. The query then is log-normalised expression. Every cell is mapped by itself: its place does not
+    deviations along. The query then is log-normalized expression. Every cell is mapped by itself: its place does not
     depend on the other cells of the query.
 
     Parameters
     ----------
     adata
         The query. `X`, or the layer that the reference used, may be dense, sparse or, in a backed object, on disk. It
-        is log-normalised as the reference was, or already scaled with the reference's own mean and standard deviation
+        is log-normalized as the reference was, or already scaled with the reference's own mean and standard deviation
         (as the reference itself is). If the reference was trained on an `obsm` that is not a PCA of its `X` (Harmony,
         scVI), the query must hold an `obsm` of the same name, in the same space.
     adata_ref
@@ -70,9 +70,9 @@ def map_cells(
         region of the map that the reference occupies (maps of two dimensions). Of cells like the reference's up to 4 %
         are flagged.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
-        For each of `obs`: the label, in the reference's categories, and the share of the neighbours that have it.
+        For each of `obs`: the label, in the reference's categories, and the share of the neighbors that have it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
-        For each of `obs`: the reference's colours of the categories, if it has any.
+        For each of `obs`: the reference's colors of the categories, if it has any.
     `adata.uns['geoae']` : :class:`dict`
         `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """Largest residual of ``X P - o = Z`` (root mean square over cells, of the worst component), as a share of the overall
-standard deviation of Z. Measured: 2e-6 where X is what PCA saw, 4e-2 for a randomised PCA, more for anything else."""
+standard deviation of Z. Measured: 2e-6 where X is what PCA saw, 4e-2 for a randomized PCA, more for anything else."""
 
 SAMPLE = 20_000
 """About how many cells, in runs spread evenly over all, are read of the expression; if there are fewer, all are."""
@@ -92,7 +92,7 @@ def pca_projection(adata: AnnData, components: Representation) -> tuple[Projecti
         If the loadings or the layer are missing.
     ValueError
         If X, the loadings and Z do not belong together (another X, Harmony), names of genes are not unique, or X was
-        scaled without centring: in a query, such values look like unscaled ones.
+        scaled without centering: in a query, such values look like unscaled ones.
     """
     n_components = components.shape[1]
     if "PCs" not in adata.varm or adata.varm["PCs"].shape[1] < n_components:
@@ -112,7 +112,7 @@ def pca_projection(adata: AnnData, components: Representation) -> tuple[Projecti
         raise ValueError(msg)
     scaling, certain = _scaling(adata, genes, sample)
     if not certain:
-        msg = f"{genes.source} was scaled without centring."
+        msg = f"{genes.source} was scaled without centering."
         raise ValueError(msg)
     projection = Projection(genes.names, loadings[used], difference.mean(0), sample.mean, scaling, layer)
     return projection, sample.range_before(scaling)
@@ -141,7 +141,7 @@ def read_sample(genes: Genes, loadings: np.ndarray | None = None) -> Sample:
 def _scaling(adata: AnnData, genes: Genes, sample: Sample) -> tuple[Scaling | None, bool]:
     """How the genes were scaled, by ``var['mean']`` and ``var['std']``; and whether that is certain.
 
-    Scaled values are negative in part. If none is, X was either scaled without centring or not scaled, and `var`
+    Scaled values are negative in part. If none is, X was either scaled without centering or not scaled, and `var`
     describes another matrix: the means of the genes show which.
     """
     stored = scaling_columns(adata, genes)

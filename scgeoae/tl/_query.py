@@ -74,7 +74,7 @@ def is_scaled(adata: AnnData, genes: Genes, scaling: Scaling, values: ValueRange
         return True
     msg = (
         f"{genes.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
-        "cells would land in the wrong place. Pass log-normalised values; they are scaled as the reference was."
+        "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
     )
     raise ValueError(msg)
 
@@ -116,7 +116,7 @@ def _obsm_rows(adata: AnnData, model: MapModel, device: torch.device) -> Rows:
 
 
 def _warn_of_range(query: ValueRange, reference: ValueRange | None, source: str, *, signed: bool) -> None:
-    """Tell of values that differ from the reference's as raw counts differ from log-normalised or scaled values.
+    """Tell of values that differ from the reference's as raw counts differ from log-normalized or scaled values.
 
     One kind is of whole numbers and the other is not; the values reach twice as far, or less than a tenth as far;
     or, where ``signed`` values mean something, one has negative values and the other has none.
