@@ -48,8 +48,8 @@ def test_round_trip(mapped: AnnData, tmp_path: Path, convert) -> None:
     back = scgeoae.read_model(path)
     x = torch.from_numpy(mapped.obsm["X_pca"].astype(np.float32))
     with torch.no_grad():
-        assert torch.equal(back(x), model(x))
-    assert not back.training
+        assert torch.equal(back.autoencoder(x), model.autoencoder(x))
+    assert not back.autoencoder.training
     assert back.unit == model.unit
     assert back.input.features.tolist() == model.input.features.tolist()
     assert back.input.obsm_key == "X_pca"

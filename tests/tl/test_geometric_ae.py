@@ -72,7 +72,7 @@ def test_stored_numbers_are_those_of_the_model(mapped: AnnData) -> None:
     x = torch.from_numpy(mapped.obsm["X_pca"].astype(np.float32))
     with torch.no_grad():
         z = model.encode(x)
-        error = (model(x) - x).square().mean(1).sqrt()
+        error = (model.decode(z) - x).square().mean(1).sqrt()
     spread = np.ptp(mapped.obsm["X_geoae"])
     np.testing.assert_allclose(z, mapped.obsm["X_geoae"], atol=1e-5 * spread)
     np.testing.assert_allclose(error, mapped.obs["geoae_reconstruction_error"], rtol=1e-4)
@@ -279,10 +279,9 @@ def test_dimensions_and_regularizers(small: AnnData, d: int, regularizer: object
 
 
 @pytest.mark.parametrize("hidden_dims", [(), (16,), np.array([8, 16, 8])])
-@pytest.mark.parametrize("activation", ["gelu", "softplus"])
-def test_architectures(small: AnnData, hidden_dims: object, activation: str) -> None:
-    train(small, hidden_dims=hidden_dims, activation=activation, n_steps=50)
-    assert scgeoae.get.model(small).hidden_dims == tuple(hidden_dims)
+def test_architectures(small: AnnData, hidden_dims: object) -> None:
+    train(small, hidden_dims=hidden_dims, n_steps=50)
+    assert scgeoae.get.model(small).autoencoder.hidden_dims == tuple(hidden_dims)
 
 
 @pytest.mark.parametrize("n", [3, 4, 20])
@@ -341,7 +340,6 @@ def test_failures_are_told(small: AnnData, log: StringIO) -> None:
         return log.getvalue()
 
     assert "a linear map of the same dimension" in told(n_steps=1)
-    assert "piecewise constant" in told(activation="relu")
     assert told() == ""
 
 
@@ -404,7 +402,6 @@ def nothing(adata: AnnData) -> None: ...
         (nothing, {"alpha": -1}, ValueError, "alpha"),
         (nothing, {"alpha": np.nan}, ValueError, "alpha"),
         (nothing, {"alpha": "much"}, TypeError, "alpha"),
-        (nothing, {"activation": "swish"}, ValueError, "swish"),
         (nothing, {"regularizer": "volume"}, ValueError, "volume"),
         (nothing, {"regularizer": {}}, ValueError, "regularizer"),
         (nothing, {"regularizer": 3}, TypeError, "regularizer"),

@@ -142,7 +142,7 @@ def test_only_genes_with_a_loading_are_stored(references: dict, cells: AnnData) 
 def test_missing_loadings_count_as_zero(cells: AnnData, references: dict) -> None:
     reference = references[on_mask].copy()
     reference.varm["PCs"][~reference.var["chosen"]] = np.nan
-    assert len(scgeoae.get.model(trained(reference, n_pcs=10)).projection.genes) == 100
+    assert len(scgeoae.get.model(trained(reference, n_pcs=10)).input.projection.genes) == 100
 
 
 @pytest.mark.parametrize("kind", [on_scaled, on_scaled_genes])
@@ -208,7 +208,7 @@ def test_scaled_data_without_zeros_go_by_the_stored_numbers(rng: np.random.Gener
 def test_scaling_without_centring_stores_no_projection(cells: AnnData) -> None:
     sc.pp.scale(cells, zero_center=False)
     sc.pp.pca(cells, n_comps=N_PCS)
-    assert scgeoae.get.model(trained(cells)).projection is None
+    assert scgeoae.get.model(trained(cells)).input.projection is None
 
 
 def test_numbers_of_another_layer_are_not_taken_for_the_scaling_of_x(cells: AnnData) -> None:
@@ -379,9 +379,9 @@ def test_the_reference_is_never_modified(reference: AnnData, cells: AnnData) -> 
 
 def test_a_given_model_is_never_modified(reference: AnnData, cells: AnnData) -> None:
     model = scgeoae.get.model(reference)
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(model.autoencoder.state_dict())
     place(cells, model)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in model.autoencoder.state_dict().items())
 
 
 def test_three_kinds_of_reference(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
@@ -460,7 +460,7 @@ def test_what_does_not_reproduce_is_not_stored(cells: AnnData, rng: np.random.Ge
         cells.uns["pca"]["params"]["layer"] = "gone"
     else:
         del cells.varm["PCs"]
-    assert scgeoae.get.model(trained(cells)).projection is None
+    assert scgeoae.get.model(trained(cells)).input.projection is None
 
 
 def test_shipped_components_do_not_belong_to_the_shipped_genes(mapped: AnnData, log: StringIO) -> None:
