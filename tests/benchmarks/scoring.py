@@ -31,7 +31,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours: 1500 steps": {"n_steps": 1500},
     "ours: batch 128": {"batch_size": 128},
     "ours: batch 512": {"batch_size": 512},
-    "ours: rate .02": {"learning_rate": 0.02},
     "ours: no contrast": {"contrast_weight": 0},
     "ours: more contrast": {"contrast_weight": 0.1},
     "ours: no noise": {"noise": 0},
