@@ -2,7 +2,7 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/decoders.py --data DIR``
 
-Compares the strengths of the smoothness prior of `tl.fit_decoder` (`weight_decay`) with kernel regression. One line for
+Compares the strengths of the smoothness prior of `tl.fit_decoder` (`weight_decay`) with kernel regression of three widths. One line for
 each map and prior: the Spearman correlation over cells of ln det between two seeds, and between decoders of two halves
 of the cells, which do not share their noise; the ratio p95/p5 of det; and, on maps whose Jacobian is known, the error
 of ln det.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 N_KNOWN = 2000
-BANDWIDTH, N_NEIGHBORS = 0.5, 15
+N_NEIGHBORS = 15
 
 
 def fitted_log_det(x: np.ndarray, z: np.ndarray, at: np.ndarray, *, seed: int, weight_decay: float) -> np.ndarray:
@@ -41,18 +41,18 @@ def fitted_log_det(x: np.ndarray, z: np.ndarray, at: np.ndarray, *, seed: int, w
     return 0.5 * np.linalg.slogdet(scgeoae.get.metric(adata, at, key="geoae_map"))[1]
 
 
-def kernel_log_det(x: np.ndarray, z: np.ndarray, at: np.ndarray, *, seed: int) -> np.ndarray:
-    """Return the same for the mean of the cells under Gaussian kernels, which is the best fit to jittered coordinates.
+def kernel_log_det(x: np.ndarray, z: np.ndarray, at: np.ndarray, *, seed: int, width: float) -> np.ndarray:
+    """Return ln det (m,) of kernel regression: the best fit to coordinates with Gaussian noise; `seed` has no effect.
 
-    The kernel of a cell is as wide as half the distance to its 15th neighbor on the map.
+    The kernel of a cell has the standard deviation `width` times the distance to its 15th neighbor on the map.
     """
-    width = BANDWIDTH * cKDTree(z).query(z, k=N_NEIGHBORS + 1)[0][:, -1]  # (n,)
+    scale = width * cKDTree(z).query(z, k=N_NEIGHBORS + 1)[0][:, -1]  # (n,)
     log_det = []
     for points in np.array_split(at, max(1, len(at) // 500)):
-        exponent = -0.5 * cdist(points, z, "sqeuclidean") / width**2 - 2 * np.log(width)  # (m, n)
+        exponent = -0.5 * cdist(points, z, "sqeuclidean") / scale**2 - 2 * np.log(scale)  # (m, n)
         weight = np.exp(exponent - exponent.max(1, keepdims=True))
         weight /= weight.sum(1, keepdims=True)
-        slope = (z - points[:, None]) / np.square(width)[:, None]  # (m, n, 2), gradients of the exponents
+        slope = (z - points[:, None]) / np.square(scale)[:, None]  # (m, n, 2), gradients of the exponents
         slope -= np.einsum("mn,mnd->md", weight, slope)[:, None]
         jacobian = np.einsum("mn,mnd,nD->mDd", weight, slope, x, optimize=True)
         log_det.append(0.5 * np.linalg.slogdet(jacobian.mT @ jacobian)[1])
@@ -64,7 +64,7 @@ PRIORS: dict[str, Callable[..., np.ndarray]] = {
     "weight_decay 0": partial(fitted_log_det, weight_decay=0),
     "weight_decay 0.1": partial(fitted_log_det, weight_decay=0.1),
     "weight_decay 1": partial(fitted_log_det, weight_decay=1),
-    "kernel": kernel_log_det,
+    **{f"kernel {width}": partial(kernel_log_det, width=width) for width in (0.5, 1, 2)},
 }
 
 
