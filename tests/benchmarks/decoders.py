@@ -2,10 +2,10 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/decoders.py --data DIR``
 
-Compares the strengths of the smoothness prior of `tl.fit_decoder` (`weight_decay`) with kernel regression of three widths. One line for
-each map and prior: the Spearman correlation over cells of ln det between two seeds, and between decoders of two halves
-of the cells, which do not share their noise; the ratio p95/p5 of det; and, on maps whose Jacobian is known, the error
-of ln det.
+Compares strengths of the smoothness prior of `tl.fit_decoder` (`weight_decay`) with kernel regression of three widths.
+Prints one line for each map and prior: the Spearman correlation over cells of ln det between two seeds, and between
+decoders of two halves of the cells, which do not share their noise; the ratio p95/p5 of det; and, on maps whose
+Jacobian is known, the error of ln det.
 """
 
 from __future__ import annotations
