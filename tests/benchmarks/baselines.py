@@ -1,6 +1,6 @@
-"""What scgeoae is measured against: ``METHODS[name](X_train, X_test, seed=0)`` returns an :class:`Embedding`.
+"""Other methods, to compare with: ``METHODS[name](X_train, X_test, seed=0)`` returns an :class:`Embedding`.
 
-The paper's recipe is its algorithm written anew (Nazari, Damrich, Hamprecht 2023, arXiv 2306.17638), at its settings.
+The paper's recipe (Nazari, Damrich, Hamprecht 2023, arXiv 2306.17638) is implemented anew, at the paper's settings.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ BATCH_SIZE = 125
 N_EPOCHS = 100
 N_NEIGHBORS = 15
 REFERENCE = "components"
-"""The name of `components`, which is no map and none of `METHODS`."""
+"""Name of `components`, which is not a map and therefore not in `METHODS`."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A map of the training cells and, where the method gives them, of the held-out cells and of its distortion.
+    """A map of the training cells and, where the method has them, the held-out cells and the distortion.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ def share_left(X: np.ndarray, reconstructed: np.ndarray, mean: np.ndarray) -> fl
 
 
 def pca(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
-    """Two principal components: a flat map, so every determinant and anisotropy is 1."""
+    """Two principal components; the map is linear, so every determinant and anisotropy is 1."""
     from sklearn.decomposition import PCA
 
     start = time.perf_counter()
@@ -86,12 +86,12 @@ def pca(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
 
 
 def components(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
-    """The data themselves, as a map of as many dimensions: how much of them other data of the cells confirm."""
+    """The data themselves, to measure how much of them other data of the same cells confirm."""
     return Embedding(X_train, X_test, 0.0)
 
 
 def umap(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
-    """Scanpy's UMAP and the neighbour graph that it needs, both timed."""
+    """Scanpy's UMAP with the neighbor graph that it needs; the time is that of both."""
     adata = ad.AnnData(X_train)
     start = time.perf_counter()
     sc.pp.neighbors(adata, n_neighbors=N_NEIGHBORS, use_rep="X", random_state=seed)
@@ -108,17 +108,17 @@ def tsne(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
 
 
 def densmap(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
-    """Density-preserving UMAP (Narayan, Berger, Cho 2021), umap-learn's settings."""
+    """Density-preserving UMAP (Narayan, Berger, Cho 2021), umap-learn's defaults."""
     from umap import UMAP
 
     start = time.perf_counter()
-    # A seed forces one thread; saying so keeps umap-learn from warning.
+    # With a seed umap-learn uses one thread, and warns unless n_jobs is 1.
     train = UMAP(n_neighbors=N_NEIGHBORS, densmap=True, random_state=seed, n_jobs=1).fit_transform(X_train)
     return Embedding(train, None, time.perf_counter() - start)
 
 
 def parametric_umap(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
-    """Parametric UMAP with a decoder (Sainburg, McInnes, Gentner 2021), umap-learn's settings but the loss."""
+    """Parametric UMAP with a decoder (Sainburg, McInnes, Gentner 2021), umap-learn's defaults but for the loss."""
     import keras
     from umap.parametric_umap import ParametricUMAP
 
@@ -171,8 +171,8 @@ def paper_recipe(alpha: float = 0.1) -> Callable[..., Embedding]:
 
 
 def warm_up() -> None:
-    """Compile what numba compiles at UMAP's first call, to time the later ones without it."""
-    # Above 8,192 cells scanpy searches neighbours with pynndescent, below by brute force.
+    """Let numba compile what the first call of UMAP compiles, so that later calls are timed without it."""
+    # Above 8,192 cells scanpy searches neighbors with pynndescent, below by brute force.
     for n_cells in (500, 8500):
         adata = ad.AnnData(np.random.default_rng(0).normal(size=(n_cells, 5)).astype(np.float32))
         sc.pp.neighbors(adata, n_neighbors=N_NEIGHBORS, use_rep="X")
@@ -180,7 +180,7 @@ def warm_up() -> None:
 
 
 def _train(X: torch.Tensor, *, alpha: float, seed: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Minimise ``MSE + alpha Var(ln det J^T J)`` on (n, D) unscaled cells; return the encoder and the decoder."""
+    """Minimize ``MSE + alpha Var(ln det J^T J)`` on (n, D) unscaled cells; return the encoder and the decoder."""
     generator = torch.Generator().manual_seed(seed)
     encoder = _network((X.shape[1], *HIDDEN_DIMS, 2), generator)
     decoder = _network((2, *HIDDEN_DIMS[::-1], X.shape[1]), generator)
@@ -204,11 +204,11 @@ def _train(X: torch.Tensor, *, alpha: float, seed: int) -> tuple[nn.Sequential, 
 
 
 def _network(dims: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
-    """Return linear layers, an ELU before each of them: also before the first, as in the paper's code."""
+    """Return linear layers with an ELU before each, also before the first, as in the paper's code."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(dims):
         linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
-        for parameter in (linear.weight, linear.bias):  # torch's default, but from our generator
+        for parameter in (linear.weight, linear.bias):  # torch's default, drawn from the generator
             nn.init.uniform_(parameter, -(n_in**-0.5), n_in**-0.5, generator=generator)
         layers += [nn.ELU(), linear]
     return nn.Sequential(*layers)

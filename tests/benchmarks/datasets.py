@@ -1,7 +1,7 @@
-"""The data sets of the benchmark, all prepared alike.
+"""The data sets of the benchmarks, all prepared alike.
 
-``load(name)`` takes digits, pbmc68k_reduced and two structures that are made up, swiss_roll and tree, from anywhere;
-``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``. ``load_halves`` splits the counts of a set that has them and
+``load(name)`` returns one of the bundled sets: digits, pbmc68k_reduced, and two synthetic structures, swiss_roll and
+tree. ``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``. ``load_halves`` splits the counts of a set that has them and
 prepares each half by itself.
 """
 
@@ -23,7 +23,7 @@ MIN_COUNTS = {"xenium_breast": 10}  # cells with fewer counts are dropped
 MAX_PIXEL = 16  # of the digits: each pixel counts the black ones of 4 x 4
 N_GENES = 2000
 N_PCS = 50
-N_MADE = 3000  # points of each structure that is made up
+N_MADE = 3000  # points of each synthetic structure
 ROLL_NOISE = 0.1  # the roll is about 25 wide
 N_BRANCHES, BRANCH_LENGTH, TREE_NOISE, TREE_DIMENSIONS = 10, 10.0, 0.2, 50
 
@@ -75,9 +75,9 @@ def load(
         return X[chosen], labels[chosen]
     h5ad = Path(data_dir) / f"{name}.h5ad"
     if h5ad.exists():
-        adata = _read_counts(h5ad)
+        adata = read_counts(h5ad)
         adata = adata[_choose(adata.n_obs, max_cells, seed)].copy()
-        return _components(adata), _labels(adata.obs)
+        return _components(adata), labels_of(adata.obs)
     return _read_points(h5ad.with_suffix(".npz"), max_cells, seed)
 
 
@@ -107,13 +107,13 @@ def load_halves(
     if name not in names_with_counts(data_dir):
         msg = f"No data set with counts {name!r}. There are: {', '.join(names_with_counts(data_dir))}."
         raise ValueError(msg)
-    adata = _digit_counts() if name == "digits" else _read_counts(Path(data_dir) / f"{name}.h5ad")
+    adata = _digit_counts() if name == "digits" else read_counts(Path(data_dir) / f"{name}.h5ad")
     adata = adata[_choose(adata.n_obs, max_cells, 0)].copy()
     halves = scgeoae.pp.split_counts(adata, rng=seed)
     kept = np.all([np.asarray(half.X.sum(axis=1)).ravel() > 0 for half in halves], axis=0)
     prepare = _half_pixels if name == "digits" else _components
     first, second = (prepare(half[kept].copy()) for half in halves)
-    return first, second, _labels(adata.obs[kept])
+    return first, second, labels_of(adata.obs[kept])
 
 
 def split(n_cells: int, *, test_fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -121,6 +121,37 @@ def split(n_cells: int, *, test_fraction: float = 0.2, seed: int = 0) -> tuple[n
     shuffled = np.random.default_rng(seed).permutation(n_cells)
     n_test = round(test_fraction * n_cells)
     return np.sort(shuffled[n_test:]), np.sort(shuffled[:n_test])
+
+
+def read_counts(file: Path) -> AnnData:
+    """Read raw counts of the cells that have enough of them."""
+    import scanpy as sc
+
+    adata = sc.read_h5ad(file)
+    sc.pp.filter_cells(adata, min_counts=MIN_COUNTS.get(file.stem, 0))
+    return adata
+
+
+def log_normalized(adata: AnnData) -> AnnData:
+    """Log-normalize raw counts and return those of 2,000 highly variable genes; `adata` is changed."""
+    import scanpy as sc
+
+    sc.pp.filter_genes(adata, min_cells=3)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    if adata.n_vars > N_GENES:
+        sc.pp.highly_variable_genes(adata, n_top_genes=N_GENES)
+        adata = adata[:, adata.var["highly_variable"]].copy()
+    return adata
+
+
+def labels_of(obs: pd.DataFrame) -> np.ndarray | None:
+    """Return the column of cell types, missing ones as `None`."""
+    column = next((obs[name] for name in LABEL_COLUMNS if name in obs), None)
+    if column is None:
+        return None
+    labels = column.astype(object)
+    return labels.where(labels.notna(), None).to_numpy()
 
 
 def _is_supported(file: Path) -> bool:
@@ -160,11 +191,11 @@ def _pbmc68k_reduced(seed: int) -> tuple[np.ndarray, np.ndarray]:
     import scanpy as sc
 
     adata = sc.datasets.pbmc68k_reduced()
-    return adata.obsm["X_pca"].astype(np.float32), _labels(adata.obs)
+    return adata.obsm["X_pca"].astype(np.float32), labels_of(adata.obs)
 
 
 def _swiss_roll(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A rolled-up sheet in three dimensions; the labels are eighths of the way along the spiral's angle."""
+    """Return a rolled-up sheet in three dimensions; labels divide the angle of the spiral into eighths."""
     from sklearn.datasets import make_swiss_roll
 
     X, angle = make_swiss_roll(N_MADE, noise=ROLL_NOISE, random_state=seed)
@@ -173,7 +204,7 @@ def _swiss_roll(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tree(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Straight branches of equal length and random direction, each begun on an earlier one; the label is the branch."""
+    """Return straight branches of equal length and random direction, each starting on an earlier one, its label."""
     rng = np.random.default_rng(seed)
     starts, directions = np.zeros((N_BRANCHES, TREE_DIMENSIONS)), rng.normal(size=(N_BRANCHES, TREE_DIMENSIONS))
     directions *= BRANCH_LENGTH / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -194,37 +225,14 @@ def _read_points(file: Path, max_cells: int | None, seed: int) -> tuple[np.ndarr
     return X[chosen].astype(np.float32) / np.float32(scale), None if labels is None else labels[chosen]
 
 
-def _read_counts(file: Path) -> AnnData:
-    """Read raw counts of the cells that have enough of them."""
-    import scanpy as sc
-
-    adata = sc.read_h5ad(file)
-    sc.pp.filter_cells(adata, min_counts=MIN_COUNTS.get(file.stem, 0))
-    return adata
-
-
 def _components(adata: AnnData) -> np.ndarray:
     """Prepare raw counts in the usual way, up to principal components; `adata` is changed."""
     import scanpy as sc
 
-    sc.pp.filter_genes(adata, min_cells=3)
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
-    if adata.n_vars > N_GENES:
-        sc.pp.highly_variable_genes(adata, n_top_genes=N_GENES)
-        adata = adata[:, adata.var["highly_variable"]].copy()
+    adata = log_normalized(adata)
     sc.pp.scale(adata, max_value=10)
     sc.pp.pca(adata, n_comps=min(N_PCS, *(size - 1 for size in adata.shape)))
     return adata.obsm["X_pca"].astype(np.float32)
-
-
-def _labels(obs: pd.DataFrame) -> np.ndarray | None:
-    """Return the column of cell types, missing ones as `None`."""
-    column = next((obs[name] for name in LABEL_COLUMNS if name in obs), None)
-    if column is None:
-        return None
-    labels = column.astype(object)
-    return labels.where(labels.notna(), None).to_numpy()
 
 
 BUNDLED = {"digits": _digits, "pbmc68k_reduced": _pbmc68k_reduced, "swiss_roll": _swiss_roll, "tree": _tree}

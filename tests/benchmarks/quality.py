@@ -1,8 +1,9 @@
-"""Every method on every data set, with several seeds, into one table: run by hand.
+"""How do maps by scgeoae compare with those of other methods, and which of their neighbors replicate?
 
-``python tests/benchmarks/quality.py --data DIR --output results``
+``OMP_NUM_THREADS=1 python tests/benchmarks/quality.py --data DIR --output results``
 
-With ``--replicate`` the counts are split into halves: maps are made from one and judged by the other.
+Runs each method on each data set with several seeds and writes all measures to one table. With ``--replicate`` the
+counts are split into halves: maps are made from one and measured against the other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
+import baselines
 import datasets
 import numpy as np
 import pandas as pd
@@ -43,29 +45,29 @@ def main() -> None:
             table = updated(table, row)
             table.to_csv(table_file, index=False)
             table_file.with_suffix(".md").write_text(report.markdown(table, replicated=arguments.replicate))
-            told = row.get("error") or f"{row['seconds']:.1f} s"
-            print(f"{name}, seed {seed}, {method}: {told}", flush=True)
+            outcome = row.get("error") or f"{row['seconds']:.1f} s"
+            print(f"{name}, seed {seed}, {method}: {outcome}", flush=True)
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of further data sets")
     parser.add_argument("--sets", help="names with commas between; by default all")
-    parser.add_argument("--methods", help=f"by default all: {','.join(scoring.METHODS)}")
+    parser.add_argument("--methods", help=f"by default all but the variants of ours: {','.join(scoring.METHODS)}")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, each with its own split")
     parser.add_argument("--max-cells", type=int, help="draw at most so many cells of each set")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     parser.add_argument("--threads", type=int, default=cores, help="threads of each method (default: %(default)s)")
-    parser.add_argument("--resume", action="store_true", help="leave out what the table holds without an error")
-    parser.add_argument("--replicate", action="store_true", help="judge maps of half the counts by the other half")
+    parser.add_argument("--resume", action="store_true", help="skip runs that the table holds without an error")
+    parser.add_argument("--replicate", action="store_true", help="measure maps of half the counts against the other")
     arguments = parser.parse_args()
     sets, methods = datasets.names(arguments.data), scoring.METHODS
     if arguments.replicate:
         sets, methods = datasets.names_with_counts(arguments.data), [*scoring.METHODS, report.REFERENCE]
-    for option, known in (("sets", sets), ("methods", methods)):
+    for option, known, default in (("sets", sets, sets), ("methods", methods, [*baselines.METHODS, "ours"])):
         given = getattr(arguments, option)
-        chosen = known if given is None else given.split(",")
+        chosen = default if given is None else given.split(",")
         unknown = [name for name in chosen if name not in known]
         if unknown:
             parser.error(f"unknown {option}: {unknown}; there are {known}")
@@ -77,7 +79,7 @@ def parsed() -> argparse.Namespace:
 def cells(
     name: str, data: Path | None, max_cells: int | None, split_seed: int | None
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return the features of a set, with a seed those of half its counts and of the other half, and its labels."""
+    """Return the features of a set, or with a seed those of half its counts and of the other half, and its labels."""
     if split_seed is not None:
         return datasets.load_halves(name, data, max_cells=max_cells, seed=split_seed)
     X, labels = datasets.load(name, data, max_cells=max_cells)
@@ -96,18 +98,18 @@ def run(
         np.savez(data, X=X, labels=names, train=train, test=test, **further)
         job.write_text(json.dumps({"method": method, "data": str(data), "seed": seed}))
         command = [sys.executable, "-W", "ignore", __file__, "--worker", str(job), str(row)]
-        # Both, as numba's parallel loops set the number of OpenMP's threads, and so of torch's, to its own.
+        # Both, because numba's parallel loops set the number of threads of OpenMP, and so of torch, to its own.
         limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | limits)
         sizes = {"n_cells": len(train), "n_features": X.shape[1]}
         if row.exists():
             return sizes | json.loads(row.read_text()) | {"error": None}
-    said = done.stderr.strip().splitlines()
-    return sizes | {"error": said[-1] if said else f"exit status {done.returncode}"}
+    messages = done.stderr.strip().splitlines()
+    return sizes | {"error": messages[-1] if messages else f"exit status {done.returncode}"}
 
 
 def is_rna(name: str, data: Path | None) -> bool:
-    """Whether the set holds expression: for those the targets are meant."""
+    """Return whether the set holds expression, for which the targets are meant."""
     return name == "pbmc68k_reduced" or (data is not None and (data / f"{name}.h5ad").exists())
 
 
@@ -117,7 +119,7 @@ def is_done(table: pd.DataFrame, name: str, seed: int, method: str) -> bool:
 
 
 def updated(table: pd.DataFrame, row: dict[str, object]) -> pd.DataFrame:
-    """Put the row in place of the one with its set, method and seed."""
+    """Add a row, in place of the one with the same set, method and seed."""
     same = (table[KEY] == [row[name] for name in KEY]).all(axis=1)
     rows = table.to_dict("records")
     place = int(np.argmax(same)) if same.any() else len(rows)

@@ -1,4 +1,4 @@
-"""The table of results as Markdown: means over seeds, the best marked, and the targets as pass or miss."""
+"""Write the table of results as Markdown: means over seeds, the best in bold, and the targets as pass or miss."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ MEASURES = {
 }
 NOTE = (
     "Mean ± standard deviation over seeds, each with its own split; the best of a line is bold. 80 % of the cells are "
-    "the training cells, on which all is measured but what is called held-out. Reconstruction is the share of variance "
-    "left; PCA, being linear, is true to area by construction. Seconds are those of the whole call after a first one, "
-    "memory what it held at most beyond what was there before. A dash: the method has no such number."
+    "the training cells, on which everything is measured except 'held-out'. Reconstruction is the share of variance "
+    "left. PCA is linear and therefore keeps areas. Seconds are those of the whole call after a first small one, "
+    "memory is the peak beyond what was held before. A dash: the method has no such number."
 )
 REPLICATED_NOTE = (
     "Mean ± standard deviation over seeds; the best map of a line is bold. Each seed splits the counts of every cell "
-    "into two halves. Maps are made from the first half, of 80 % of the cells, and measured against the second; only "
-    "'same half', reconstruction, determinants and anisotropy are those of the first. 'components' are the features of "
-    "the first half themselves, as a map of as many dimensions: no map, and not counted for the best. Reconstruction "
-    "is the share of variance left. A dash: the method has no such number."
+    "into two halves. Maps are made from the first half of 80 % of the cells and measured against the second; only "
+    "'same half', reconstruction, determinants and anisotropy refer to the first. 'components' are the features of "
+    "the first half themselves; they are not a map and never the best. Reconstruction is the share of variance left. "
+    "A dash: the method has no such number."
 )
 
 
 class Target(NamedTuple):
-    """A target: the measure, the worst value that passes given those of the other methods, and in words."""
+    """A target: its measure, its description, and the worst value that passes, given the means of all methods."""
 
     measure: str
     heading: str
@@ -67,7 +67,7 @@ class Target(NamedTuple):
 
 
 def best_of_two(measure: str) -> Target:
-    """Return the target to be better than both UMAP and t-SNE."""
+    """Return the target of being better than both UMAP and t-SNE."""
     sign = MEASURES[measure].sign
 
     def bound(means: pd.DataFrame) -> float:
@@ -77,7 +77,7 @@ def best_of_two(measure: str) -> Target:
 
 
 def against(method: str, measure: str, heading: str, factor: float = 1, *, strict: bool = False) -> Target:
-    """Return the target to be at least as good as a factor times the value of another method."""
+    """Return the target of being at least as good as a factor times the value of another method."""
     return Target(measure, heading, lambda means: factor * float(means.loc[method, measure]), strict)
 
 
@@ -96,7 +96,7 @@ TARGETS = [
 
 
 def replication_targets(name: str) -> list[Target]:
-    """Return what is asked for on the other half of the counts of this data set."""
+    """Return the targets for measures against the other half of the counts."""
     factor = 1.3 if name == "xenium_breast" else 1.05
     return [
         against("t-SNE", "knn_recall", "at least t-SNE"),
@@ -108,7 +108,7 @@ def replication_targets(name: str) -> list[Target]:
 
 
 def markdown(table: pd.DataFrame, *, replicated: bool = False) -> str:
-    """Return one section a data set: sizes, measures, targets, failures."""
+    """Return a section for each data set: sizes, measures, targets, failures."""
     parts = ["# What replicates", REPLICATED_NOTE] if replicated else ["# Quality of maps", NOTE]
     for name, rows in table.groupby("set", sort=False):
         ok = rows[rows["error"].isna()]
@@ -123,13 +123,13 @@ def markdown(table: pd.DataFrame, *, replicated: bool = False) -> str:
 
 def _sizes(rows: pd.DataFrame) -> str:
     seeds = rows.groupby("method")["seed"].nunique()
-    told = {
+    sizes = {
         "training cells": rows["n_cells"],
         "features": rows["n_features"],
         "seeds": seeds,
         "threads": rows["threads"].dropna(),
     }
-    return "; ".join(f"{name}: {_span(values)}" for name, values in told.items() if len(values)) + "."
+    return "; ".join(f"{name}: {_span(values)}" for name, values in sizes.items() if len(values)) + "."
 
 
 def _span(values: pd.Series) -> str:
@@ -164,7 +164,7 @@ def _line(means: pd.Series, deviations: pd.Series, sign: int) -> list[str]:
 
 
 def _targets(rows: pd.DataFrame, targets: list[Target]) -> str:
-    """Our variants against the targets; a target whose rival is missing is left open."""
+    """Compare our variants with the targets; a target that needs a method which was not run stays open."""
     means = _means(rows)
     variants = [name for name in means.index if name.startswith("ours")]
     if not variants:
@@ -173,9 +173,9 @@ def _targets(rows: pd.DataFrame, targets: list[Target]) -> str:
         f"{MEASURES[target.measure].heading} {target.heading}": [_verdict(target, means, name) for name in variants]
         for target in targets
     }
-    meant = "" if rows["rna"].all() else " (reported only: they are meant for RNA)"
+    scope = "" if rows["rna"].all() else " (meant for RNA, here for information)"
     table = _table(lines, ["target", *variants])
-    return f"Targets{meant}, each with the value and, in parentheses, its bound:\n\n{table}"
+    return f"Targets{scope}, each with the value and, in parentheses, its bound:\n\n{table}"
 
 
 def _verdict(target: Target, means: pd.DataFrame, name: str) -> str:

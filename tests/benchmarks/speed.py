@@ -1,11 +1,15 @@
-"""How long a step, a whole call and an import take, each as a ratio within one run: run by hand.
+"""How long do a training step, whole calls, results, the table of measures and the import take?
 
-``python tests/benchmarks/speed.py steps | calls | busy | describe | imports``
+``python tests/benchmarks/speed.py steps | calls | busy | describe | table | imports``
+
+`steps` and `describe` compare with the least work that the task needs, `calls` with UMAP and t-SNE, `busy` with the
+same call on a quiet machine, all within one run.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -26,28 +30,27 @@ import torch
 import scgeoae
 from scgeoae._input import DenseRows
 from scgeoae.core import evaluation, rows, training
-from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.evaluation import describe
 from scgeoae.core.fit import prepare
-from scgeoae.core.rows import fit_scaling
 from scgeoae.core.spec import Spec
 from scgeoae.tl import _arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scgeoae.core.autoencoder import GeometricAutoencoder
+
 N_ROUNDS = 30
 ALL_THREADS = "ours, on all threads"
 BUSY = "while True: sum(range(10**6))"
 RESAMPLING_NOISE = 0.7
-"""Standard deviation of the noise on resampled cells, as a share of that of each component: so much that copies of a
-cell lie hardly closer than other cells do. With less the neighbour graph falls into a piece for each cell, and UMAP is
-held up, or ended, by placing the pieces."""
+"""Standard deviation of the noise on resampled cells, as a share of that of each component. Copies of a cell then are
+hardly closer than other cells. With less noise the neighbor graph has one connected component for each cell, and UMAP
+takes long, or fails, to place these."""
+DEFAULTS = {name: argument.default for name, argument in inspect.signature(scgeoae.tl.geometric_ae).parameters.items()}
 SPEC = _arguments.spec(
-    (100, 50),
-    **{field.name: scoring.DEFAULTS[field.name] for field in fields(Spec)} | {"n_steps": 1, "validation_fraction": 0.0},
+    (100, 50), **{field.name: DEFAULTS[field.name] for field in fields(Spec)} | {"n_steps": 1, "validation_fraction": 0}
 )
-"""The default training, one step of it."""
+"""The default training, of one step."""
 
 
 def main() -> None:
@@ -55,33 +58,34 @@ def main() -> None:
         return worker(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    steps_of = commands.add_parser("steps", help="one optimiser step, with and without regulariser, and the paper's")
+    steps_of = commands.add_parser("steps", help="one optimizer step, with and without regularizer, and the paper's")
     calls_of = commands.add_parser("calls", help="whole calls against neighbors + UMAP and t-SNE")
-    describe_of = commands.add_parser("describe", help="coordinates, determinants, anisotropy, errors of trained cells")
     busy_of = commands.add_parser("busy", help="a whole call beside other programs, against a quiet machine")
+    describe_of = commands.add_parser("describe", help="map many cells: coordinates, determinants, anisotropy, errors")
+    table_of = commands.add_parser("table", help="metrics.embedding_quality of five maps")
+    commands.add_parser("imports", help="import scgeoae after import scanpy, and the first call's overhead")
     busy_of.add_argument("--cells", type=int, default=3000)
-    busy_of.add_argument("--others", type=int, default=2, help="number of processes beside")
+    busy_of.add_argument("--others", type=int, default=2, help="number of other processes")
     for command in (calls_of, busy_of):
         command.add_argument("--data", type=Path, help="folder of data sets")
         command.add_argument("--set", default="pbmc68k_reduced", help="set whose cells are resampled")
-    commands.add_parser("imports", help="import scgeoae after import scanpy, and the first call's overhead")
-    for command in (steps_of, describe_of):
-        command.add_argument("--device", default="cpu")
+    steps_of.add_argument("--device", default="cpu")
     steps_of.add_argument("--features", default="50,2000", help="widths of the input with commas between")
     steps_of.add_argument("--batches", default="125,512,1024,4096")
     calls_of.add_argument("--sizes", default="3000,68000", help="numbers of cells with commas between")
     calls_of.add_argument("--methods", default="ours,UMAP,t-SNE")
     calls_of.add_argument("--limit", type=float, help="seconds after which a call is ended")
     describe_of.add_argument("--cells", type=int, default=1_000_000)
+    table_of.add_argument("--cells", type=int, default=10_000)
     arguments = vars(parser.parse_args())
-    functions = {"steps": steps, "calls": calls, "busy": busy, "describe": describe_cells, "imports": imports}
+    functions = {f.__name__: f for f in (steps, calls, busy, describe, table, imports)}
     functions[arguments.pop("command")](**arguments)
     return None
 
 
 def steps(device: str, features: str, batches: str) -> None:
-    """Milliseconds a step, loss, gradients and optimiser, and their ratios to the plain autoencoder's."""
-    print("| features | batch | plain, ms | default | without contrast | regulariser on all cells | the paper's way |")
+    """Print milliseconds of a step (loss, gradients, optimizer) as multiples of the plain autoencoder's."""
+    print("| features | batch | plain, ms | default | without contrast | regularizer on all cells | the paper's way |")
     print("|---|---|---|---|---|---|---|")
     for n_features in map(int, features.split(",")):
         for batch in map(int, batches.split(",")):
@@ -130,7 +134,7 @@ def paper_step(n_features: int, batch: int, device: str) -> Callable[[], None]:
 
 
 def interleaved(kinds: dict[str, Callable[[], None]], device: str) -> dict[str, float]:
-    """Lower quartile of the seconds of each kind, taken in turn so that noise meets all alike."""
+    """Return the lower quartile of the seconds of each kind, run in turn so that other load affects all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for i in range(N_ROUNDS + 3):
         for name, step in kinds.items():
@@ -144,45 +148,44 @@ def interleaved(kinds: dict[str, Callable[[], None]], device: str) -> dict[str, 
 
 
 def calls(sizes: str, methods: str, data: Path | None, set: str, limit: float | None) -> None:
-    """Seconds and memory of whole calls, each in a process of its own after a small first call."""
+    """Print seconds and memory of whole calls."""
     X, _ = datasets.load(set, data)
     print("| cells | method | seconds | memory, MB |\n|---|---|---|---|")
     for size in map(int, sizes.split(",")):
-        with tempfile.TemporaryDirectory() as folder:
-            file, answer = Path(folder) / "data.npy", Path(folder) / "answer.json"
-            np.save(file, resampled(X, size))
-            for method in methods.split(","):
-                threads = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))
-                command = [sys.executable, "-W", "ignore", __file__, "--worker", method, str(file), str(answer)]
-                try:
-                    environment = os.environ | {"NUMBA_NUM_THREADS": threads}
-                    subprocess.run(command, check=True, env=environment, timeout=limit)
-                except subprocess.TimeoutExpired:
-                    print(f"| {size:,} | {method} | more than {limit:.0f} | |", flush=True)
-                else:
-                    seconds, memory = json.loads(answer.read_text())
-                    print(f"| {size:,} | {method} | {seconds:.1f} | {memory:.0f} |", flush=True)
+        for method in methods.split(","):
+            try:
+                seconds, memory = in_process(method, resampled(X, size), limit)
+            except subprocess.TimeoutExpired:
+                print(f"| {size:,} | {method} | more than {limit:.0f} | |", flush=True)
+            else:
+                print(f"| {size:,} | {method} | {seconds:.1f} | {memory:.0f} |", flush=True)
 
 
 def busy(cells: int, others: int, data: Path | None, set: str) -> None:
-    """Seconds of the default call on a quiet machine and beside processes that compute, by one thread and by all."""
-    X, _ = datasets.load(set, data)
+    """Print seconds of the default call on a quiet machine and beside other processes, on one thread and on all."""
+    X = resampled(datasets.load(set, data)[0], cells)
     print("| threads | quiet, s | beside others, s | ratio |\n|---|---|---|---|")
+    for method in ("ours", ALL_THREADS):
+        seconds = []
+        for n_others in (0, others):
+            beside = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_others)]
+            try:
+                seconds.append(in_process(method, X)[0])
+            finally:
+                for process in beside:
+                    process.kill()
+        print(f"| {method} | {seconds[0]:.1f} | {seconds[1]:.1f} | {seconds[1] / seconds[0]:.1f} |", flush=True)
+
+
+def in_process(method: str, X: np.ndarray, limit: float | None = None) -> tuple[float, float]:
+    """Return seconds and memory of a call in a process of its own, after a small first call."""
+    threads = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))
     with tempfile.TemporaryDirectory() as folder:
         file, answer = Path(folder) / "data.npy", Path(folder) / "answer.json"
-        np.save(file, resampled(X, cells))
-        for method in ("ours", ALL_THREADS):
-            seconds = []
-            for n_others in (0, others):
-                beside = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_others)]
-                try:
-                    command = [sys.executable, "-W", "ignore", __file__, "--worker", method, str(file), str(answer)]
-                    subprocess.run(command, check=True)
-                finally:
-                    for process in beside:
-                        process.kill()
-                seconds.append(json.loads(answer.read_text())[0])
-            print(f"| {method} | {seconds[0]:.1f} | {seconds[1]:.1f} | {seconds[1] / seconds[0]:.1f} |", flush=True)
+        np.save(file, X)
+        command = [sys.executable, "-W", "ignore", __file__, "--worker", method, str(file), str(answer)]
+        subprocess.run(command, check=True, env=os.environ | {"NUMBA_NUM_THREADS": threads}, timeout=limit)
+        return tuple(json.loads(answer.read_text()))
 
 
 def worker(method: str, file: str, answer: str) -> None:
@@ -191,46 +194,60 @@ def worker(method: str, file: str, answer: str) -> None:
     if method == ALL_THREADS:
         training.LARGE_STEP = evaluation.LARGE_PASS = rows.LARGE_PASS = 0
         method = "ours"
-    if method == "t-SNE":
-        baselines.tsne(X[:500], X[:5], seed=0)
-    elif method == "UMAP":
+    if method == "UMAP":
         baselines.warm_up()
+    if method in baselines.METHODS:
+        call = baselines.METHODS[method]
+        call(X[:500], X[:5], seed=0)
+        found, _, memory = scoring.with_cost(lambda: call(X, X[:5], seed=0))
+        seconds = found.seconds
     else:
-        scoring.ours({"n_steps": 10})(X[:500], X[:5], seed=0)
-    call = {"UMAP": baselines.umap, "t-SNE": baselines.tsne}.get(method) or geometric_ae(scoring.VARIANTS[method])
-    scoring.reset_peak_memory()
-    before = scoring.peak_memory()
-    seconds = call(X, X[:5], seed=0).seconds
-    Path(answer).write_text(json.dumps([seconds, scoring.peak_memory() - before]))
+        scoring.trained(X[:500], {"n_steps": 10}, seed=0)
+        (_, seconds), _, memory = scoring.with_cost(lambda: scoring.trained(X, scoring.VARIANTS[method], seed=0))
+    Path(answer).write_text(json.dumps([seconds, memory]))
 
 
-def geometric_ae(arguments: dict[str, Any]) -> Callable[..., baselines.Embedding]:
-    """The call and nothing else."""
+def describe(cells: int) -> None:
+    """Print seconds and memory of `tl.map_cells`, and the seconds of the matrix products that it needs at least."""
+    X = gaussian(cells, 50)
+    reference, _ = scoring.trained(X[:10_000], {"n_steps": 10}, seed=0)
+    model = scgeoae.get.model(reference)
+    query = ad.AnnData(obsm={"X_pca": X}, shape=(cells, 0))
+    products(model, X[:10_000])
+    _, least, _ = scoring.with_cost(lambda: products(model, X))
+    _, seconds, memory = scoring.with_cost(lambda: scgeoae.tl.map_cells(query, model))
+    print(f"describe {cells:,} x 50: {seconds:.1f} s, {seconds / least:.2f} times its matrix products, {memory:.0f} MB")
 
-    def call(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> baselines.Embedding:
-        adata = ad.AnnData(obsm={"X_pca": X_train})
-        start = time.perf_counter()
-        scgeoae.tl.geometric_ae(adata, rng=seed, **arguments)
-        return baselines.Embedding(adata.obsm["X_geoae"], None, time.perf_counter() - start)
 
-    return call
+@torch.no_grad()
+def products(model: GeometricAutoencoder, X: np.ndarray, block: int = 4_000) -> None:
+    """Multiply by the weights: encode, decode, and push d tangents through the decoder in float64."""
+    exact = [layer.weight.double().t() for layer in model.decoder.layers]
+    for value in torch.from_numpy(X).split(block):
+        rows = value
+        for network in (model.encoder, model.decoder):
+            for layer in network.layers:
+                rows = rows @ layer.weight.t()
+        place = torch.zeros(len(value), model.n_components, dtype=torch.float64)
+        tangents = torch.zeros(model.n_components, len(value), exact[0].shape[1], dtype=torch.float64)
+        place = place @ exact[0]
+        for weight in exact[1:]:
+            place, tangents = place @ weight, tangents @ weight
 
 
-def describe_cells(cells: int, device: str) -> None:
-    """One pass over trained cells: coordinates, determinants, anisotropy and errors."""
-    data = DenseRows(gaussian(cells, 50), torch.device(device))
-    model = GeometricAutoencoder(50, generator=torch.Generator().manual_seed(0)).to(device)
-    fit_scaling(model, data)
-    scoring.reset_peak_memory()
-    before = scoring.peak_memory()
-    start = time.perf_counter()
-    describe(model, data)
-    seconds = time.perf_counter() - start
-    print(f"describe {cells:,} x 50: {seconds:.1f} s, {scoring.peak_memory() - before:.0f} MB")
+def table(cells: int) -> None:
+    """Print seconds and memory of `metrics.embedding_quality` of five maps of cells with 50 features and labels."""
+    group = np.random.default_rng(1).integers(10, size=cells)
+    X = gaussian(cells, 50) + 3 * gaussian(10, 50)[group]
+    adata = ad.AnnData(obsm={"X_pca": X} | {f"X_map{i}": X[:, 2 * i : 2 * i + 2].copy() for i in range(5)})
+    adata.obs["group"] = group.astype(str)
+    maps = [f"map{i}" for i in range(5)]
+    _, seconds, memory = scoring.with_cost(lambda: scgeoae.metrics.embedding_quality(adata, maps, labels="group"))
+    print(f"table of {cells:,} x 50, 5 maps: {seconds:.1f} s, {memory:.0f} MB")
 
 
 def imports() -> None:
-    """Seconds that `import scgeoae` adds to `import scanpy`, and that a first small call takes above a second one."""
+    """Print the seconds that the import adds to `import scanpy`, and those of a first small call above a second one."""
     program = (
         "import time, scanpy as sc; a = time.perf_counter(); import scgeoae; b = time.perf_counter();"
         "scgeoae.tl.geometric_ae;"  # imports torch
@@ -248,7 +265,7 @@ def gaussian(n: int, n_features: int) -> np.ndarray:
 
 
 def resampled(X: np.ndarray, size: int) -> np.ndarray:
-    """Cells drawn with replacement, with noise, or without where there are enough."""
+    """Draw cells without replacement where there are enough, otherwise with replacement and noise."""
     rng = np.random.default_rng(0)
     if size <= len(X):
         return X[rng.choice(len(X), size, replace=False)]

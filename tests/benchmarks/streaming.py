@@ -1,6 +1,8 @@
-"""Training from disk: memory against the number of cells, time spent waiting, and quality on a sorted file.
+"""What do data on disk cost: memory, time spent waiting for rows, and quality on a file that is sorted by type?
 
-``python tests/benchmarks/streaming.py memory --folder DIR`` and ``… sorted --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/streaming.py memory --folder DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/streaming.py sorted --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/streaming.py map --folder DIR``
 """
 
 from __future__ import annotations
@@ -54,9 +56,9 @@ def main() -> None:
 
 
 def memory_of(folder: Path, cells: str, density: float, steps: int) -> None:
-    """One process a size: seconds of the whole call and of the steps alone, and peak memory of the process.
+    """Print seconds of the whole call and of its steps, and peak memory of the process, each size in its own process.
 
-    Waiting is the time until rows are at hand as dense float32: read, decoded, made dense, gathered.
+    Waiting is the time until rows are in memory as dense float32: read, decoded, made dense, gathered.
     """
     print("| cells | file, GB | peak memory, MB | seconds | waiting | seconds of the steps | waiting |")
     print("|---|---|---|---|---|---|---|", flush=True)
@@ -74,16 +76,17 @@ def memory_of(folder: Path, cells: str, density: float, steps: int) -> None:
 
 
 def make(file: Path, n: int, density: float) -> None:
-    """Counts of ten kinds of cell, log-normalised, sorted by kind: CSR, float32, not compressed."""
+    """Write log1p counts of ten cell types, sorted by type: CSR, float32, not compressed."""
     rng = np.random.default_rng(0)
     rates = rng.gamma(0.3, 1, size=(10, N_GENES)) * density / 0.3
-    ad.AnnData(obs=pd.DataFrame(index=np.arange(n).astype(str)), var=_genes()).write_h5ad(file)
+    genes = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
+    ad.AnnData(obs=pd.DataFrame(index=np.arange(n).astype(str)), var=genes).write_h5ad(file)
     with h5py.File(file, "a") as group:
         if "X" in group:
             del group["X"]
         for start in range(0, n, BLOCK):
-            kinds = (np.arange(start, min(start + BLOCK, n)) * 10) // n
-            counts = rng.poisson(rates[kinds]).astype(np.float32)
+            types = (np.arange(start, min(start + BLOCK, n)) * 10) // n
+            counts = rng.poisson(rates[types]).astype(np.float32)
             block = sparse.csr_matrix(np.log1p(counts))
             if start == 0:
                 ad.io.write_elem(group, "X", block)
@@ -91,13 +94,9 @@ def make(file: Path, n: int, density: float) -> None:
                 ad.io.sparse_dataset(group["X"]).append(block)
 
 
-def _genes() -> pd.DataFrame:
-    return pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
-
-
 def train(file: Path, steps: int) -> None:
-    """The default call on a backed file, which is read once before: the cache of files is warm."""
-    scgeoae.tl.geometric_ae(ad.AnnData(obsm={"X_pca": np.random.default_rng(0).normal(size=(300, 5))}), n_steps=5)
+    """Train on a backed file, which is read once before so that it is in the file cache."""
+    scoring.trained(np.random.default_rng(0).normal(size=(300, 5)), {"n_steps": 5}, seed=0)
     trainers: list[tuple[Trainer, float, float]] = []
     run = Trainer.run
 
@@ -112,55 +111,47 @@ def train(file: Path, steps: int) -> None:
         while stream.read(2**24):
             pass
     adata = ad.read_h5ad(file, backed="r")
-    scoring.reset_peak_memory()
-    start = time.perf_counter()
-    scgeoae.tl.geometric_ae(adata, use_rep="X", n_steps=steps)
-    seconds = time.perf_counter() - start
+    _, seconds, _ = scoring.with_cost(lambda: scgeoae.tl.geometric_ae(adata, use_rep="X", n_steps=steps))
     trainer, training, waited = trainers[0]
     whole = f"{scoring.peak_memory():.0f} | {seconds:.0f} | {trainer.rows.seconds_waited / seconds:.0%}"
     print(f"{whole} | {training:.0f} | {waited / training:.0%}")
 
 
 def map_query(folder: Path, cells: int) -> None:
-    """Seconds and peak memory of `tl.map_cells` on 50 components in an HDF5 file."""
+    """Print seconds and peak memory of `tl.map_cells` on 50 components in an HDF5 file."""
     rng = np.random.default_rng(0)
-    reference = ad.AnnData(obsm={"X_pca": rng.standard_normal((3000, 50), dtype=np.float32)})
-    scgeoae.tl.geometric_ae(reference, n_steps=50)
+    reference, _ = scoring.trained(rng.standard_normal((3000, 50), dtype=np.float32), {"n_steps": 50}, seed=0)
     file = h5py.File(folder / "query.h5", "w")
     query = file.create_dataset("X_pca", shape=(cells, 50), dtype=np.float32)
     for start in range(0, cells, BLOCK):
         query[start : start + BLOCK] = rng.standard_normal((min(BLOCK, cells - start), 50), dtype=np.float32)
     file.flush()
     adata = ad.AnnData(obsm={"X_pca": query})
-    scoring.reset_peak_memory()
-    before, start = scoring.peak_memory(), time.perf_counter()
-    scgeoae.tl.map_cells(adata, reference)
-    seconds = time.perf_counter() - start
-    peak = scoring.peak_memory()
-    print(f"map {cells:,} x 50 from disk: {seconds:.0f} s, {peak:.0f} MB, {peak - before:.0f} MB beyond the names")
+    _, seconds, memory = scoring.with_cost(lambda: scgeoae.tl.map_cells(adata, reference))
+    total = scoring.peak_memory()
+    print(f"map {cells:,} x 50 from disk: {seconds:.0f} s, {total:.0f} MB, {memory:.0f} MB beyond the names")
 
 
 def sorted_file(data: Path | None, set: str, chunk: int) -> None:
-    """Each seed from memory and from a memory map sorted by type, in chunks that hold one type."""
+    """Print quality from memory and from a memory map that is sorted by type, in chunks that hold one type each."""
     _streams.MAX_CHUNK = chunk
     X, labels = datasets.load(set, data)
     X = X[np.argsort(labels.astype(str), kind="stable")]
-    file = Path(tempfile.mkdtemp()) / "sorted.npy"
-    np.save(file, X)
-    on_disk = np.load(file, mmap_mode="r")
     print("| source | unexplained | kNN recall | trust | Spearman | p95/p5 of det |\n|---|---|---|---|---|---|")
-    for name, source in {"memory, shuffled": X, "disk, sorted": on_disk}.items():
-        rows = []
-        for seed in range(N_SEEDS):
-            adata = ad.AnnData(obsm={"X_pca": source})
-            scgeoae.tl.geometric_ae(adata, rng=seed)
-            unexplained = float(adata.obs["geoae_reconstruction_error"].pow(2).mean() / X.var(0).mean())
-            quality = scoring.quality(X, adata.obsm["X_geoae"], None, seed)
-            low, high = np.percentile(np.log(adata.obs["geoae_det"]), [5, 95])
-            measures = [quality[measure] for measure in ("knn_recall", "trustworthiness", "spearman")]
-            rows.append([unexplained, *measures, np.exp(high - low)])
-        shown = [f"{m:.3f} ± {s:.3f}" for m, s in zip(np.mean(rows, 0), np.std(rows, 0, ddof=1), strict=True)]
-        print(f"| {name} | {' | '.join(shown)} |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sorted.npy"
+        np.save(file, X)
+        for name, source in {"memory, shuffled": X, "disk, sorted": np.load(file, mmap_mode="r")}.items():
+            rows = []
+            for seed in range(N_SEEDS):
+                adata, _ = scoring.trained(source, {}, seed=seed)
+                unexplained = float(adata.obs["geoae_reconstruction_error"].pow(2).mean() / X.var(0).mean())
+                quality = scoring.quality(X, adata.obsm["X_geoae"], None, seed)
+                low, high = np.percentile(np.log(adata.obs["geoae_det"]), [5, 95])
+                measures = [quality[measure] for measure in ("knn_recall", "trustworthiness", "spearman")]
+                rows.append([unexplained, *measures, np.exp(high - low)])
+            shown = [f"{m:.3f} ± {s:.3f}" for m, s in zip(np.mean(rows, 0), np.std(rows, 0, ddof=1), strict=True)]
+            print(f"| {name} | {' | '.join(shown)} |", flush=True)
 
 
 if __name__ == "__main__":
