@@ -1,8 +1,7 @@
-"""A model in one file, without the cells: safetensors with JSON metadata.
+"""Write and read a model without the cells, in one file: safetensors with JSON metadata.
 
-Why safetensors and not npz: the format is a JSON header and plain numbers. There is nothing to unpickle and nothing to
-decompress, and the reader checks that all declared shapes and offsets are those of the file before it hands out a
-number. A zip archive could declare more than it holds, and an npy header may ask for any amount of memory.
+The format is a JSON header and plain numbers: nothing is unpickled or decompressed, and the reader checks all declared
+shapes and offsets against the file before it returns a number.
 
 Layout: each array of :func:`scgeoae.core.map_model.to_state` is a tensor named by its path (``weights/mean``). Numbers
 and names are one JSON object, path to value, in the metadata under ``scgeoae``.
@@ -31,20 +30,20 @@ ENTRY = "scgeoae"
 """Name of the metadata."""
 
 MAX_BYTES = 2**31
-"""Larger files are no models of ours: an autoencoder of 30,000 genes takes 50 MB."""
+"""Larger files are refused: an autoencoder of 30,000 genes takes 50 MB."""
 
 
 def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str], *, key: str = DEFAULT_KEY) -> None:
-    """Write a model, without the cells, into one file.
+    """Write a model, without the cells, to one file.
 
-    The file appears whole or not at all; one that is there is replaced.
+    The file is written whole or not at all; an existing one is replaced.
 
     Parameters
     ----------
     adata_or_model
         An AnnData with a result, or a model.
     path
-        Where to; ``.safetensors`` is the customary suffix.
+        The file; its suffix is usually ``.safetensors``.
     key
         Name of the result.
 
@@ -53,7 +52,7 @@ def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str]
     KeyError
         If there is no result under this key.
     TypeError
-        If it is neither.
+        If it is neither an AnnData nor a model.
     ValueError
         If the stored model is damaged.
 
@@ -81,7 +80,7 @@ def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str]
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:
-    """Read a model that :func:`write_model` wrote. Nothing in the file is ever run.
+    """Read a model that :func:`write_model` wrote. No code in the file is run.
 
     Parameters
     ----------
@@ -90,12 +89,12 @@ def read_model(path: str | os.PathLike[str]) -> MapModel:
 
     Returns
     -------
-    The module in evaluation mode, on the host; see :func:`scgeoae.get.model`.
+    The model, on the host; see :func:`scgeoae.get.model`.
 
     Raises
     ------
     FileNotFoundError
-        If it is not there.
+        If it does not exist.
     ValueError
         If it is not such a file, truncated, damaged, inconsistent, not finite, or of a newer format.
 

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from .spec import Spec
 
 N_ANCHORS = 256
-"""Cells of a batch whose nearest one is to be identified on the map."""
+"""Anchor cells per batch."""
 LOG_SCALE = 2.0
 """Initial logarithm of the kernel's scale; it ends between 2 and 4 on all sets that were tried."""
 MEASURED = ("reconstruction", "regularizer")
-"""Terms that the history holds and held-out cells are measured by; the contrast depends on the size of the batch."""
+"""Terms in the history, also of held-out cells. The contrast is left out: it depends on the size of the batch."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the terms see of some cells. With several processes the rows are those that this one reads.
+    """Cells, their place on the map and what the decoder makes of it: the input of the terms.
+
+    With several processes the rows are those that this process reads.
 
     Attributes
     ----------
@@ -66,8 +68,9 @@ class Batch:
 class Objective:
     """``reconstruction + alpha * regularizer + contrast_weight * contrast``.
 
-    A term takes a :class:`Batch` and returns a scalar without unit: the summand of this process, so that the terms and
-    their gradients are added up over processes. To add one, write it below and enter it with its weight here.
+    A term is a function of a :class:`Batch` that returns a scalar without unit. With several processes it returns the
+    summand of this process, and the trainer adds up values and gradients. To add a term, write the function below and
+    list it with its weight here.
 
     Attributes
     ----------
@@ -91,7 +94,7 @@ class Objective:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """What is learned beside the model."""
+        """Learned parameters apart from the autoencoder's."""
         return [self.log_scale] if self.weights["contrast"] else []
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -135,13 +138,13 @@ def regularizer(batch: Batch, weights: Mapping[str, float]) -> Tensor:
 
 
 def contrast(batch: Batch, log_scale: Tensor) -> Tensor:
-    """How hard it is to identify, by closeness on the map, the cell of the batch that is nearest in the data."""
+    """Cross-entropy of identifying each anchor's nearest cell of the batch by closeness on the map."""
     z, x = batch.part.gathered(batch.z), batch.part.gathered(batch.x)
     return batch.part.share(cross_entropy(z, nearest(x), log_scale))
 
 
 def nearest(x: Tensor, n_anchors: int = N_ANCHORS) -> Tensor:
-    """The cell of the batch ``x`` (n, D) that is nearest to each of its first ``n_anchors``, itself excluded: (h,)."""
+    """Find the nearest other cell of the batch ``x`` (n, D) for each of its first ``n_anchors`` cells: positions (h,)."""
     anchors = x[:n_anchors]
     distance = torch.addmm(x.square().sum(1), anchors, x.t(), alpha=-2)  # (h, n), squared, up to a constant by row
     return distance.fill_diagonal_(torch.inf).argmin(1)

@@ -1,4 +1,4 @@
-"""What the decoder is asked to preserve: functions of its pullback geometry, zero at the ideal and without unit."""
+"""Regularizers: functions of the decoder's pullback geometry, without unit and zero at the ideal."""
 
 from __future__ import annotations
 

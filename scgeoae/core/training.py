@@ -1,4 +1,4 @@
-"""Training: draw batches, sum the terms of the objective, step, validate, keep the best weights."""
+"""Train: draw batches, sum the terms of the objective, step, validate, keep the best weights."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 N_VALIDATIONS = 50
 WARM_UP = 0.02
 TOLERANCE = 0.05
-"""Relative margin above the lowest validation loss within which losses differ by the noise of the held-out cells. The
-latest weights within it are kept, which were trained at the lowest rate. Measured: they explain other held-out cells as
-well, and training cells better."""
+"""Relative margin above the lowest validation loss: differences within it are noise of the held-out cells. The latest
+weights within it are kept, because they were trained at the lowest rate: they explain other held-out cells equally well
+and training cells better."""
 RETRY_SHARE = 0.1
 """Share of the learning rate at which training continues after a loss that was not finite."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
-    """Rebuild the torch module of a result.
+    """Return the model of a result.
 
     Parameters
     ----------
@@ -25,8 +25,9 @@ def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
 
     Returns
     -------
-    The module in evaluation mode, on the host. ``encode`` takes cells (n, D) in input units to the map (n, d),
-    ``decode`` goes back, ``pushforward`` gives the tangents as well.
+    The model, on the host. ``encode`` takes cells (n, D) in input units to the map (n, d), ``decode`` goes back,
+    ``pushforward`` returns the tangents as well; ``autoencoder`` is the torch module, in evaluation mode. ``unit``,
+    ``region`` and ``input`` tell the scale of the map, the part that cells occupy, and how the input is made.
 
     Raises
     ------

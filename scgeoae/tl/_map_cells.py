@@ -30,10 +30,10 @@ def map_cells(
 ) -> AnnData | None:
     """Put new cells on the map of a reference, and flag those that the reference does not explain.
 
-    Genes are matched by name. A reference that was trained on principal components takes its PCA along, where `X`
-    reproduced it at training; a reference that was scaled by :func:`scanpy.pp.scale` takes its means and standard
-    deviations along. The query then is log-normalized expression. Every cell is mapped by itself: its place does not
-    depend on the other cells of the query.
+    Genes are matched by name. The model of a reference that was trained on principal components contains its PCA,
+    provided that `X` reproduced the components at training; the model of a reference that was scaled by
+    :func:`scanpy.pp.scale` contains the means and standard deviations. The query is then log-normalized expression.
+    Every cell is mapped by itself: its place does not depend on the other cells of the query.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def map_cells(
         Root mean square over features of what the map does not explain, in input units.
     `adata.obs['geoae_outside']` : :class:`pandas.Series`, `bool`
         Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
-        region of the map that the reference occupies (maps of two dimensions). Of cells like the reference's up to 4 %
-        are flagged.
+        region of the map that the reference occupies (maps of two dimensions). Expect up to 4 % false positives among
+        cells like the reference's.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the neighbors that have it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
