@@ -144,7 +144,7 @@ def contrast(batch: Batch, log_scale: Tensor) -> Tensor:
 
 
 def nearest(x: Tensor, n_anchors: int = N_ANCHORS) -> Tensor:
-    """Find the nearest other cell of the batch ``x`` (n, D) for each of its first ``n_anchors`` cells: positions (h,)."""
+    """Find the nearest other cell of the batch ``x`` (n, D) for each of its first ``n_anchors`` cells: indices (h,)."""
     anchors = x[:n_anchors]
     distance = torch.addmm(x.square().sum(1), anchors, x.t(), alpha=-2)  # (h, n), squared, up to a constant by row
     return distance.fill_diagonal_(torch.inf).argmin(1)
