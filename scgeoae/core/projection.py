@@ -123,3 +123,25 @@ class Projection:
         loadings = self.loadings.astype(np.float64)
         inverse = np.linalg.pinv(loadings)
         return inverse, self.center + (self.offset - self.center @ loadings) @ inverse
+
+
+@dataclass(frozen=True)
+class InputRecipe:
+    """How the input of a model was made, so that it can be made of new cells.
+
+    Attributes
+    ----------
+    features
+        Names of the input features, in order, (D,) object.
+    obsm_key
+        Key of the `obsm` that the input was.
+    projection
+        How genes become the input, where that is known.
+    value_range
+        Range of what new cells are read from: genes before scaling, or the input.
+    """
+
+    features: np.ndarray | None = field(default=None, repr=False)
+    obsm_key: str | None = None
+    projection: Projection | None = None
+    value_range: ValueRange | None = None

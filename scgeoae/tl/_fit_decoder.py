@@ -11,12 +11,11 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._input import choose_representation, resolve_device
 from .._masks import refuse_masked
 from ..core.fit import fit
+from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
-from ._projection import remember_input
 from ._training import rank_0_logs, run
 from ._warnings import warn_of_singular_decoder
 
@@ -121,7 +120,7 @@ def fit_decoder(
     """
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    representation = choose(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     sizes = z.shape[1], representation.shape[1]
     if sizes[0] >= sizes[1]:
         msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."
@@ -148,7 +147,8 @@ def fit_decoder(
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
     train = partial(run, source=source, seed=seed)
     model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
-    remember_input(model, adata, representation)
+    for name, value in vars(recipe_of(adata, representation)).items():
+        setattr(model, name, value)
     warn_of_singular_decoder(cells)
 
     adata = adata.copy() if copy else adata

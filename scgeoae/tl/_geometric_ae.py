@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from scanpy import logging as logg
 
-from .._input import choose_representation, resolve_device
 from ..core.fit import fit
+from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys
 from . import _arguments
-from ._projection import remember_input
 from ._training import rank_0_logs, run
 from ._warnings import warn_of_failure
 
@@ -179,7 +178,7 @@ def geometric_ae(
     (700, 2)
     """
     keys = ResultKeys.named(key_added)
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    representation = choose(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     spec = _arguments.spec(
         representation.shape,
         n_components=n_components,
@@ -205,7 +204,8 @@ def geometric_ae(
     start = logg.info(f"training a geometric autoencoder on {source}")
     train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
     model, cells, history, spec = fit(rows, spec, seed, name=source, run=train)
-    remember_input(model, adata, representation)
+    for name, value in vars(recipe_of(adata, representation)).items():
+        setattr(model, name, value)
     warn_of_failure(model, rows, cells, regularized=alpha > 0)
 
     adata = adata.copy() if copy else adata

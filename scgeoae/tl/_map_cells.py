@@ -9,13 +9,13 @@ import numpy as np
 from anndata import AnnData
 from scanpy import logging as logg
 
-from .._input import resolve_device
 from .._model_file import read_model
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.evaluation import Cells, describe
+from ..core.projection import InputRecipe
+from ..inputs import query_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
 from ._labels import label_colors, label_columns, vote
-from ._query import query_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,8 @@ def map_cells(
     keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
     model, reference = _reference(adata_ref, key)
     labels = label_columns(reference, obs)
-    rows = query_rows(adata, model)
+    recipe = InputRecipe(model.features, model.obsm_key, model.projection, model.value_range)
+    rows = query_rows(adata, recipe, model.n_features, model.mean.device)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
     cells = describe(model, rows)
