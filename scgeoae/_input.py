@@ -1,6 +1,6 @@
 """Old name of parts of :mod:`scgeoae.inputs`."""
 
+from .inputs import DenseRows, resolve_device
 from .inputs import choose as choose_representation
-from .inputs import resolve_device
 
-__all__ = ["choose_representation", "resolve_device"]
+__all__ = ["DenseRows", "choose_representation", "resolve_device"]

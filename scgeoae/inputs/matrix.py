@@ -1,4 +1,4 @@
-"""Read the rows of a matrix wherever it lies: in memory, in a file of HDF5 or zarr, in dask, in a memory map."""
+"""Read the rows of a matrix wherever it lies: in memory, an HDF5 or zarr file, a dask array, a memory map."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Matrix:
         self._files = Files(_paths(values))
         self._dask_bounds = np.cumsum([0, *values.chunks[0]]) if is_dask(values) else None
         self._dask_chunks: tuple[tuple[int, int], Any] = (0, 0), None
-        """The rows of dask that were computed last, from where to where."""
+        """Start and stop of the rows of a dask array that were computed last, and these rows."""
 
     def read(self, rows: slice | np.ndarray = ALL) -> Any:
         """Read rows as they are stored, as numpy array or CSR; positions may come in any order.
@@ -95,7 +95,12 @@ class Matrix:
         OSError
             If the files changed since this object was made, or cannot be read.
         """
-        part = self._read_streamed(rows) if self.streamed else self.values[rows]
+        if self.streamed:
+            part = self._read_streamed(rows)
+        elif rows is ALL:
+            part = self.values  # a slice of a sparse matrix is a copy
+        else:
+            part = self.values[rows]
         return part if self._columns is None else part[:, self._columns]
 
     def dense(self, rows: slice | np.ndarray = ALL, dtype: DTypeLike = np.float64) -> np.ndarray:
@@ -162,7 +167,7 @@ class Matrix:
         return part
 
     def _read_slice(self, rows: slice) -> Any:
-        """Of a dask array compute whole chunks, and keep them: the next rows are often in the same ones."""
+        """Read neighboring rows; of a dask array compute whole chunks and keep them for the next rows in them."""
         if self._dask_bounds is None:
             return self.values[rows]
         start, stop, _ = rows.indices(self.shape[0])
@@ -174,7 +179,7 @@ class Matrix:
         return self._dask_chunks[1][start - low : stop - low]
 
     def _read_positions(self, rows: np.ndarray) -> Any:
-        rising, place = np.unique(rows, return_inverse=True)  # all that h5py takes
+        rising, place = np.unique(rows, return_inverse=True)  # h5py takes no others
         return _computed(getattr(self.values, "oindex", self.values)[rising])[place]
 
 

@@ -132,7 +132,7 @@ class StreamedRows(ReadRows):
 
 
 def chunk_rows(width: int) -> int:
-    """Rows of a chunk of a matrix with ``width`` columns: at most `MAX_CHUNK`, and all buffered ones fit."""
+    """Rows of a chunk of a matrix with ``width`` columns, at most `MAX_CHUNK` and few enough for the buffer."""
     return min(MAX_CHUNK, _rows_that_fit(width))
 
 

@@ -14,7 +14,7 @@ from scgeoae.core.evaluation import describe
 from scgeoae.core.region import OccupiedRegion, occupied_region
 from scgeoae.core.rows import fit_scaling
 from scgeoae.core.state import from_state, to_state
-from scgeoae.inputs.rows import DenseRows
+from scgeoae.inputs import DenseRows
 
 CPU = torch.device("cpu")
 

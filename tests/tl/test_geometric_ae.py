@@ -17,7 +17,7 @@ from scipy import sparse
 import scgeoae
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import Cells
-from scgeoae.inputs.rows import DenseRows
+from scgeoae.inputs import DenseRows
 from scgeoae.tl import _training
 from scgeoae.tl._warnings import warn_of_failure
 

@@ -234,7 +234,7 @@ def test_training_reads_the_genes_once(cells: AnnData, kind: Callable, sample: i
 
     monkeypatch.setattr(Matrix, "read", counted)
     monkeypatch.setattr("scgeoae.inputs.recipe.SAMPLE", sample)
-    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 50 * cells.n_vars)
+    monkeypatch.setattr("scgeoae.inputs.matrix.RUN", 50)
     kind(cells)
     times_read -= kind in (on_genes, on_scaled_genes)  # all cells at once, to train on
     assert times_read.max() == 1
