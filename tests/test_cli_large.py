@@ -18,8 +18,8 @@ import pytest
 from scipy import sparse
 
 import scgeoae
-from scgeoae._streams import is_streamed
 from scgeoae.cli import _large, _run, main
+from scgeoae.inputs import is_streamed
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import scgeoae
+from scgeoae import inputs
 
 PACKAGE = Path(scgeoae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -49,19 +50,25 @@ def test_layer(path: Path) -> None:
     private = {name for name in names if within(name, "scanpy", "anndata") and "._" in name}
     assert not private
     forbidden = {
-        "core": ("anndata", "scanpy", "matplotlib", "pandas", *ABOVE, "scgeoae.result"),
-        "result.py": ("scanpy", "matplotlib", "scgeoae._input", *ABOVE),
+        "core": ("anndata", "scanpy", "matplotlib", "pandas", *ABOVE, "scgeoae.result", "scgeoae.inputs"),
+        "inputs": ("matplotlib", *ABOVE),
+        "result.py": ("scanpy", "matplotlib", "scgeoae.inputs", *ABOVE),
         "tl": ("matplotlib", "scgeoae.pl"),
-        "pl": ("scgeoae.tl", "scgeoae._input"),
-        "pp": ("matplotlib", "torch", "scgeoae.tl", "scgeoae.pl", "scgeoae._input"),
+        "pl": ("scgeoae.tl", "scgeoae.inputs"),
+        "pp": ("matplotlib", "torch", "scgeoae.tl", "scgeoae.pl", "scgeoae.inputs"),
         "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl", "scgeoae.core.training"),
     }.get(layer, ())
     assert not {name for name in names if within(name, *forbidden)}
+    if layer != "inputs":
+        exported = {"scgeoae.inputs", *(f"scgeoae.inputs.{name}" for name in inputs.__all__)}
+        assert {name for name in names if within(name, "scgeoae.inputs")} <= exported
 
 
 @pytest.mark.parametrize("layer", ["pl", "metrics"])
 def test_numbers_come_through_result_and_manifold(layer: str) -> None:
-    further = {"pl": ["metrics.quality"], "metrics": ["_input", "_masks"]}[layer]  # the measures; the data to compare
+    further = {"pl": ["metrics.quality"], "metrics": ["_input", "inputs", "_masks"]}[
+        layer
+    ]  # the measures; the data to compare
     allowed = [f"scgeoae.{name}" for name in (layer, "result", "core.manifold", *further)]
     for path in (PACKAGE / layer).glob("*.py"):
         ours = {name for name in imported(path, types=False) if within(name, "scgeoae")}

@@ -13,7 +13,7 @@ import pytest
 import scanpy as sc
 
 import scgeoae
-from scgeoae import _streams
+from scgeoae.inputs import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +29,12 @@ torch.distributed.init_process_group(
 adata = sc.datasets.pbmc68k_reduced()
 reads = []
 if arguments.pop("streamed", False):
-    from scgeoae import _streams
-    _streams.MAX_CHUNK, read = 50, _streams.StreamedRows._read
-    def noted(self, rows):
-        reads.append((rows.start, rows.stop) if isinstance(rows, slice) else (rows.min(), rows.max() + 1))
-        return read(self, rows)
-    _streams.StreamedRows._read = noted
+    from scgeoae.inputs import rows
+    rows.MAX_CHUNK, read = 50, rows.StreamedRows._read
+    def noted(self, part):
+        reads.append((part.start, part.stop) if isinstance(part, slice) else (part.min(), part.max() + 1))
+        return read(self, part)
+    rows.StreamedRows._read = noted
     np.save(f"{file}.{rank}.npy", adata.obsm["X_pca"])
     adata.obsm["X_pca"] = np.load(f"{file}.{rank}.npy", mmap_mode="r")
 differ = arguments.pop("differ", None)
@@ -97,7 +97,7 @@ def assert_all_refuse(done: list[subprocess.CompletedProcess], message: str) -> 
 
 @pytest.mark.parametrize(("size", "further"), [(2, {"streamed": True}), (3, {"regularizer": {"isometry": 1.0}})])
 def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int, further: dict) -> None:
-    monkeypatch.setattr(_streams, "MAX_CHUNK", 50)
+    monkeypatch.setattr(rows, "MAX_CHUNK", 50)
     arguments = {"n_steps": 50, "batch_size": 100, "hidden_dims": [32, 32], "learning_rate": 0.01, **further}
     done = launch(tmp_path, size, arguments)
     assert [each.returncode for each in done] == [0] * size, done[0].stderr

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from .. import metrics, tl
-from .._streams import Files
 from ..core import sharding
 from ..demo import run_demo
+from ..inputs import Files
 from ..result import Result, ResultKeys, embedding_key
 from ._files import TABLES, check_directory, check_output, read, whole, write
 from ._large import add_to_copy, check_same_kind, is_large, is_lazy, joined, read_lazily, tables_of

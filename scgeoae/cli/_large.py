@@ -10,7 +10,7 @@ import anndata as ad
 import h5py
 from scanpy import logging as logg
 
-from .._streams import chunk_rows, is_streamed
+from ..inputs import chunk_rows, is_streamed
 from ._files import read_errors, whole
 
 if TYPE_CHECKING:

@@ -179,7 +179,9 @@ def _obsm_names(adata: AnnData, bases: Sequence[str]) -> dict[str, str]:
 
 def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     """Return the data with which the maps are compared, with the cells of `adata` as rows."""
-    from .._input import choose_representation  # torch takes seconds to import, and the other measures do not need it
+    from ..inputs import (
+        choose as choose_representation,  # torch takes seconds to import, and the other measures do not need it
+    )
 
     if other is None:
         representation = choose_representation(adata, **choice)

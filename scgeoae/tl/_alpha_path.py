@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .._input import choose_representation, resolve_device
 from ..core.fit import fit
+from ..inputs import choose, resolve_device
 from ..result import Result, alpha_path_key, distortion_summary
 from . import _arguments
 from ._geometric_ae import geometric_ae
@@ -105,7 +105,7 @@ def alpha_path(
     call = inspect.signature(geometric_ae).bind(adata, **arguments)
     call.apply_defaults()
     others = {name: value for name, value in call.arguments.items() if name not in NOT_OF_A_TRAINING}
-    representation = choose_representation(adata, **{name: others.pop(name) for name in OF_THE_INPUT})
+    representation = choose(adata, **{name: others.pop(name) for name in OF_THE_INPUT})
     seed, device = _arguments.seed_of(others.pop("rng")), others.pop("device")
     spec = _arguments.spec(representation.shape, **others)
     source, rows = representation.source, representation.rows(resolve_device(device))

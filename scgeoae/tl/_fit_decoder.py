@@ -11,12 +11,11 @@ import torch
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._input import choose_representation, resolve_device
 from .._masks import refuse_masked
 from ..core.fit import fit
+from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
-from ._projection import recipe_of
 from ._training import rank_0_logs, run
 from ._warnings import warn_of_singular_decoder
 
@@ -118,7 +117,7 @@ def fit_decoder(
     """
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    representation = choose(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     sizes = z.shape[1], representation.shape[1]
     if sizes[0] >= sizes[1]:
         msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."

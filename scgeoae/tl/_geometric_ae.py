@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from scanpy import logging as logg
 
-from .._input import choose_representation, resolve_device
 from ..core.fit import fit
+from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys
 from . import _arguments
-from ._projection import recipe_of
 from ._training import rank_0_logs, run
 from ._warnings import check_map
 
@@ -180,7 +179,7 @@ def geometric_ae(
     (700, 2)
     """
     keys = ResultKeys.named(key_added)
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    representation = choose(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     spec = _arguments.spec(
         representation.shape,
         n_components=n_components,

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 from scanpy import logging as logg
 
-from .._input import resolve_device
 from .._model_file import read_model
 from ..core.evaluation import describe
 from ..core.map_model import MapModel
+from ..inputs import query_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
 from ._labels import label_colors, label_columns, vote
-from ._query import query_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +103,7 @@ def map_cells(
     keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
     model, reference = _reference(adata_ref, key)
     labels = label_columns(reference, obs)
-    rows = query_rows(adata, model)
+    rows = query_rows(adata, model.input, model.n_features, model.device)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
     cells = describe(model.autoencoder, rows)

@@ -28,10 +28,10 @@ import scoring
 import torch
 
 import scgeoae
-from scgeoae._input import DenseRows
 from scgeoae.core import evaluation, rows, training
 from scgeoae.core.fit import prepare
 from scgeoae.core.spec import Spec
+from scgeoae.inputs import DenseRows
 from scgeoae.tl import _arguments
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from scgeoae._input import CsrRows, DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import calibrate, principal_frame, substitute
 from scgeoae.core.evaluation import describe
@@ -16,6 +15,7 @@ from scgeoae.core.map_model import MapModel, from_state, to_state
 from scgeoae.core.projection import InputRecipe
 from scgeoae.core.region import OccupiedRegion, occupied_region
 from scgeoae.core.rows import fit_standardization
+from scgeoae.inputs import DenseRows
 
 CPU = torch.device("cpu")
 
@@ -82,16 +82,6 @@ def test_principal_frame_of_a_tilted_cloud(rng: np.random.Generator) -> None:
     z = (rng.exponential(size=(5000, 2)) * [3, 1]) @ turn.T + [5, -2]
     _, axes = principal_frame(z)
     np.testing.assert_allclose(axes, turn, atol=0.05)
-
-
-def test_sparse_and_dense_rows_agree(rng: np.random.Generator) -> None:
-    from scipy import sparse
-
-    matrix = sparse.random(50, 9, density=0.3, format="csr", random_state=0, dtype=np.float64)
-    index = torch.tensor([3, 3, 49, 0])
-    dense, csr = DenseRows(matrix.toarray(), CPU), CsrRows(matrix, CPU)
-    torch.testing.assert_close(dense.take(index), csr.take(index))
-    torch.testing.assert_close(dense.block(10, 20), csr.block(10, 20))
 
 
 def test_region_holds_the_cells_and_not_the_hole(rng: np.random.Generator) -> None:

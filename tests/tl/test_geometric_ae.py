@@ -15,9 +15,9 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
-from scgeoae._input import DenseRows
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import Cells
+from scgeoae.inputs import DenseRows
 from scgeoae.tl import _training
 from scgeoae.tl._warnings import check_map
 
@@ -177,8 +177,7 @@ def test_sparse_input_is_never_densified_whole(small: AnnData, monkeypatch) -> N
     sizes = []
     toarray = sparse.csr_matrix.toarray
     monkeypatch.setattr(sparse.csr_matrix, "toarray", lambda self, *a: sizes.append(self.shape[0]) or toarray(self, *a))
-    for module in ("core.rows", "_genes"):
-        monkeypatch.setattr(f"scgeoae.{module}.BLOCK_ENTRIES", 12 * 16)
+    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 12 * 16)
     train(small, use_rep="X", batch_size=32)
     assert max(sizes) == 32
 

@@ -16,7 +16,7 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
-from scgeoae._genes import Genes
+from scgeoae.inputs import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,13 +153,13 @@ def test_halves_scaled_apart(cells: AnnData, kind: Callable) -> None:
     right = place(query, reference)
     by_itself = query.copy()
     sc.pp.scale(by_itself, max_value=3)
-    with pytest.raises(ValueError, match="Pass log-normalised values"):
+    with pytest.raises(ValueError, match="Pass log-normalized values"):
         scgeoae.tl.map_cells(by_itself, reference)
     assert "X_geoae" not in by_itself.obsm
     assert not by_itself.uns
-    with pytest.raises(ValueError, match="Pass log-normalised values"):  # also without its own numbers
+    with pytest.raises(ValueError, match="Pass log-normalized values"):  # also without its own numbers
         place(ad.AnnData(by_itself.X, var=by_itself.var[[]]), reference)
-    with pytest.raises(ValueError, match="Pass log-normalised values"):
+    with pytest.raises(ValueError, match="Pass log-normalized values"):
         place(by_itself[:1].copy(), reference)
     with_reference = query.copy()
     mean, std = reference.var["mean"].to_numpy(), reference.var["std"].to_numpy()
@@ -201,7 +201,7 @@ def test_scaled_data_without_zeros_go_by_the_stored_numbers(rng: np.random.Gener
     assert_same_place(place(reference, reference), reference.obsm["X_geoae"])
     assert_same_place(place(query, reference), reference.obsm["X_geoae"][::2])
     sc.pp.scale(query)
-    with pytest.raises(ValueError, match="Pass log-normalised values"):
+    with pytest.raises(ValueError, match="Pass log-normalized values"):
         place(query, reference)
 
 
@@ -223,17 +223,20 @@ def test_numbers_of_another_layer_are_not_taken_for_the_scaling_of_x(cells: AnnD
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sample", [20_000, 200])
 def test_training_reads_the_genes_once(cells: AnnData, kind: Callable, sample: int, monkeypatch) -> None:
+    """For the recipe of its input, beside what it trains on."""
     times_read = np.zeros(cells.n_obs, dtype=int)
-    rows = Genes.rows
+    read = Matrix.read
 
-    def counted(self: Genes, start: int, stop: int) -> object:
-        times_read[start:stop] += 1
-        return rows(self, start, stop)
+    def counted(self: Matrix, rows: slice = slice(None)) -> object:
+        if not self.source.startswith("obsm"):
+            times_read[rows] += 1
+        return read(self, rows)
 
-    monkeypatch.setattr(Genes, "rows", counted)
-    monkeypatch.setattr("scgeoae.tl._projection.SAMPLE", sample)
-    monkeypatch.setattr("scgeoae._genes.BLOCK_ENTRIES", 50 * cells.n_vars)
+    monkeypatch.setattr(Matrix, "read", counted)
+    monkeypatch.setattr("scgeoae.inputs.recipe.SAMPLE", sample)
+    monkeypatch.setattr("scgeoae.inputs.matrix.RUN", 50)
     kind(cells)
+    times_read -= kind in (on_genes, on_scaled_genes)  # all cells at once, to train on
     assert times_read.max() == 1
     assert times_read.sum() == min(sample, cells.n_obs)
 
@@ -271,9 +274,9 @@ def test_one_by_one_equals_all_at_once(references: dict, cells: AnnData, kind: C
 @pytest.mark.parametrize("kind", [on_log, on_genes])
 def test_blocks_do_not_matter(references: dict, cells: AnnData, kind: Callable, monkeypatch) -> None:
     expected = place(cells, references[kind])
-    monkeypatch.setattr("scgeoae._genes.BLOCK_ENTRIES", 13 * cells.n_vars)
-    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 29 * N_PCS)
-    assert_same_place(place(cells, references[kind]), expected)
+    for entries in (13 * cells.n_vars, 29 * N_PCS):
+        monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", entries)
+        assert_same_place(place(cells, references[kind]), expected)
 
 
 @pytest.mark.parametrize(
@@ -290,14 +293,14 @@ def test_a_sparse_query_is_never_densified_whole(reference: AnnData, cells: AnnD
     sizes = []
     toarray = sparse.csr_matrix.toarray
     monkeypatch.setattr(sparse.csr_matrix, "toarray", lambda self, *a: sizes.append(self.shape[0]) or toarray(self, *a))
-    monkeypatch.setattr("scgeoae._genes.BLOCK_ENTRIES", 16 * cells.n_vars)
+    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 16 * cells.n_vars)
     place(cells, reference)
     sc.pp.pca(cells, n_comps=5)
     trained(cells)
     assert max(sizes) <= 16
 
 
-@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("mode", ["r", "r+"])
 @pytest.mark.parametrize("kind", [on_log, on_scaled])
 def test_backed_queries(references: dict, cells: AnnData, tmp_path: Path, convert, mode: str, kind: Callable) -> None:
@@ -310,6 +313,19 @@ def test_backed_queries(references: dict, cells: AnnData, tmp_path: Path, conver
         assert_same_place(query.obsm["X_geoae"], references[kind].obsm["X_geoae"])
     finally:
         query.file.close()
+
+
+def test_a_query_on_disk_by_columns_is_refused(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
+    """As is a reference; a reference with principal components can still be trained on these."""
+    cells.X = sparse.csc_matrix(cells.X)
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    query = ad.read_h5ad(tmp_path / "query.h5ad", backed="r")
+    with pytest.raises(TypeError, match=r"X lies on disk by columns \(CSC\).*: write it as CSR"):
+        scgeoae.tl.map_cells(query, reference)
+    assert not query.obsm
+    query.obsm["X_pca"] = reference.obsm["X_pca"]
+    query.varm["PCs"] = reference.varm["PCs"]
+    assert scgeoae.get.model(trained(query)).projection is None
 
 
 @pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes])

@@ -15,10 +15,9 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
-from scgeoae import _streams
-from scgeoae._input import DenseRows, choose_representation
-from scgeoae._streams import StreamedRows
 from scgeoae.core.training import Trainer
+from scgeoae.inputs import Matrix, choose, query_rows, rows
+from scgeoae.inputs.rows import DenseRows, ReadRows, StreamedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,23 +61,36 @@ def lazy(kind: str, x: np.ndarray, folder: Path) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_are_those_of_memory(kind: str, x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(_streams, "MAX_CHUNK", 20)
-    matrix = stored(kind, x, tmp_path).X
-    assert _streams.is_streamed(matrix)
+    monkeypatch.setattr(rows, "MAX_CHUNK", 20)
     columns = np.arange(12) % 3 > 0
-    rows, oracle = StreamedRows(matrix, columns, CPU), DenseRows(x[:, columns], CPU)
-    assert rows.shape == oracle.shape
-    assert rows.chunk == (100 if "dask" in kind else 20)
-    for n in (40, 5, 600):  # from chunks that are held, and, where there are too many, row by row
+    streamed = choose(stored(kind, x, tmp_path), use_rep="X", mask_var=columns).rows(CPU)
+    oracle = DenseRows(x[:, columns].copy(), CPU)
+    assert isinstance(streamed, StreamedRows)
+    assert streamed.shape == oracle.shape
+    assert streamed.chunk == (100 if "dask" in kind else 20)
+    for n in (40, 5, 600):  # from buffered chunks, and, where there are too many, row by row
         index = torch.randint(0, 60 if n == 5 else 600, (n,), generator=torch.Generator().manual_seed(n))
-        assert torch.equal(rows.take(index), oracle.take(index))
-    assert len(rows._slots) <= _streams.OPEN_CHUNKS + 1
-    assert torch.equal(rows.block(90, 310), oracle.block(90, 310))
+        assert torch.equal(streamed.take(index), oracle.take(index))
+    assert len(streamed._buffer) <= (rows.OPEN_CHUNKS + 1) * streamed.chunk
+    assert torch.equal(streamed.block(90, 310), oracle.block(90, 310))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8, bool])
+def test_sparse_rows_are_dense_ones(x: np.ndarray, dtype: type) -> None:
+    columns = np.arange(12) % 3 > 0
+    matrix = sparse.csr_matrix(x.astype(dtype))
+    read = choose(ad.AnnData(shape=x.shape, layers={"x": matrix}), layer="x", mask_var=columns).rows(CPU)
+    oracle = DenseRows(x[:, columns].astype(dtype).astype(np.float32), CPU)
+    assert isinstance(read, ReadRows)
+    assert read.shape == oracle.shape
+    index = torch.tensor([3, 3, 599, 0])
+    assert torch.equal(read.take(index), oracle.take(index))
+    assert torch.equal(read.block(10, 20), oracle.block(10, 20))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_map_whatever_holds_the_matrix(kind: str, x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(_streams, "MAX_CHUNK", 100)
+    monkeypatch.setattr(rows, "MAX_CHUNK", 100)
     adata, oracle = stored(kind, x, tmp_path), stored("memory map", x, tmp_path)
     for each in (adata, oracle):
         scgeoae.tl.geometric_ae(each, use_rep="X", mask_var=np.arange(12) > 0, **QUICK)
@@ -89,7 +101,7 @@ def test_one_map_whatever_holds_the_matrix(kind: str, x: np.ndarray, tmp_path: P
 
 def test_sorted_cells_are_mapped_as_well_as_shuffled_ones(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
     """Chunks of one kind of cell each, as in a file sorted by kind, leave no more unexplained than memory does."""
-    monkeypatch.setattr(_streams, "MAX_CHUNK", 10)
+    monkeypatch.setattr(rows, "MAX_CHUNK", 10)
     adata, memory = stored("memory map", x, tmp_path), ad.AnnData(x)
     for each in (adata, memory):
         scgeoae.tl.geometric_ae(each, use_rep="X", **QUICK)
@@ -123,7 +135,7 @@ def test_columns_on_disk_are_refused(x: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_missing_values_are_found(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(_streams, "MAX_CHUNK", 50)
+    monkeypatch.setattr(rows, "MAX_CHUNK", 50)
     x = x.copy()
     x[321, 7] = np.nan
     adata = stored("backed", x, tmp_path)
@@ -141,13 +153,13 @@ def test_layers_and_obsm_on_disk(kind: str, x: np.ndarray, tmp_path: Path) -> No
         matrix = lazy(kind, x, tmp_path)
     adata = ad.AnnData(shape=x.shape, layers={"counts": matrix}, obsm={"X_other": matrix})
     for chosen in ({"layer": "counts"}, {"use_rep": "X_other"}):
-        rows = choose_representation(adata, **chosen).rows(CPU)
-        assert isinstance(rows, StreamedRows)
-        np.testing.assert_array_equal(rows.block(10, 20).numpy(), x[10:20])
+        streamed = choose(adata, **chosen).rows(CPU)
+        assert isinstance(streamed, StreamedRows)
+        np.testing.assert_array_equal(streamed.block(10, 20).numpy(), x[10:20])
 
 
 def test_dask_chunks_beyond_the_buffer(x: np.ndarray, monkeypatch, log: StringIO) -> None:
-    """They are told of, read in parts that fit, and computed once in a pass."""
+    """They cause a warning, are read in parts that fit, and are computed once in a pass."""
     dask_array = pytest.importorskip("dask.array")
     computed = []
 
@@ -156,26 +168,26 @@ def test_dask_chunks_beyond_the_buffer(x: np.ndarray, monkeypatch, log: StringIO
         return sparse.csr_matrix(block)
 
     array = dask_array.from_array(x, chunks=(300, -1)).map_blocks(compute, meta=sparse.csr_matrix((0, 0)))
-    monkeypatch.setattr(_streams, "BUFFER_BYTES", 17 * 40 * 4 * x.shape[1])
-    rows, oracle = StreamedRows(array, None, CPU), DenseRows(x, CPU)
+    monkeypatch.setattr(rows, "BUFFER_BYTES", 17 * 40 * 4 * x.shape[1])
+    streamed, oracle = StreamedRows(Matrix(array, "X"), CPU), DenseRows(x, CPU)
     assert "chunks of 300 rows, of which 40 would fit" in log.getvalue()
-    assert rows.chunk == 40
+    assert streamed.chunk == 40
     computed.clear()
-    parts = [rows.block(start, min(start + 40, 600)) for start in range(0, 600, 40)]
+    parts = [streamed.block(start, min(start + 40, 600)) for start in range(0, 600, 40)]
     assert torch.equal(torch.cat(parts), oracle.block(0, 600))
     assert len(computed) <= 4  # two chunks, and both once more for the rows at the border
     index = torch.arange(0, 600, 7)
-    assert torch.equal(rows.take(index), oracle.take(index))
-    assert rows._buffer.nbytes <= _streams.BUFFER_BYTES
+    assert torch.equal(streamed.take(index), oracle.take(index))
+    assert streamed._buffer.nbytes <= rows.BUFFER_BYTES
 
 
 @pytest.mark.parametrize("kind", ["backed", "backed CSR", "zarr", "memory map"])
 @pytest.mark.parametrize("n_genes", [1, 50, 30_000])
 def test_buffer_is_what_is_stated(kind: str, n_genes: int, tmp_path: Path) -> None:
-    matrix = stored(kind, np.zeros((3, n_genes), dtype=np.float32), tmp_path).X
-    chunk = StreamedRows(matrix, None, CPU).chunk
-    assert 2 <= chunk <= _streams.MAX_CHUNK
-    assert 4 * n_genes * chunk * (_streams.OPEN_CHUNKS + 1) <= _streams.BUFFER_BYTES
+    adata = stored(kind, np.zeros((3, n_genes), dtype=np.float32), tmp_path)
+    chunk = choose(adata, use_rep="X").rows(CPU).chunk
+    assert 2 <= chunk <= rows.MAX_CHUNK
+    assert 4 * n_genes * chunk * (rows.OPEN_CHUNKS + 1) <= rows.BUFFER_BYTES
 
 
 def vanish(file: Path) -> None:
@@ -204,7 +216,7 @@ def test_file_does_not_stay_as_it_is(
     kind: str, harm: Callable[[Path], None], x: np.ndarray, tmp_path: Path, monkeypatch
 ) -> None:
     """In the middle of a training: a clear error, and nothing is written."""
-    monkeypatch.setattr(_streams, "MAX_CHUNK", 20)
+    monkeypatch.setattr(rows, "MAX_CHUNK", 20)
     adata = stored(kind, x, tmp_path)
     file = next(each for each in tmp_path.iterdir() if each.name.startswith("x."))
     validate = Trainer._validate
@@ -225,17 +237,20 @@ def test_damaged_part_of_a_file(x: np.ndarray, tmp_path: Path) -> None:
     matrix = lazy("zarr", x, tmp_path)
     next(each for each in tmp_path.rglob("X/*") if each.name[0].isdigit()).write_bytes(b"no chunk")
     with pytest.raises(OSError, match="cannot be read"):
-        StreamedRows(matrix, None, CPU).block(0, 600)
+        Matrix(matrix, "X").read()
 
 
 def test_query_that_changes_while_it_is_mapped(x: np.ndarray, tmp_path: Path, monkeypatch) -> None:
     reference = ad.AnnData(x)
     scgeoae.tl.geometric_ae(reference, use_rep="X", **QUICK)
     query = stored("backed CSR", x, tmp_path)
-    check = scgeoae.tl._query._warn_of_range
-    monkeypatch.setattr(
-        scgeoae.tl._query, "_warn_of_range", lambda *args, **more: (change(tmp_path / "x.h5ad"), check(*args, **more))
-    )
+
+    def changing(*args: Any) -> Any:
+        made = query_rows(*args)
+        change(tmp_path / "x.h5ad")
+        return made
+
+    monkeypatch.setattr("scgeoae.tl._map_cells.query_rows", changing)
     with pytest.raises(OSError, match="changed while it was read"):
         scgeoae.tl.map_cells(query, reference)
     assert not query.obsm

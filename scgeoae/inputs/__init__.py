@@ -1,0 +1,19 @@
+"""The input of a model: choose a matrix of an AnnData, read its rows wherever it lies, make the same of new cells."""
+
+from .matrix import Files, Matrix, is_streamed
+from .recipe import query_rows, recipe_of
+from .representation import Representation, choose
+from .rows import DenseRows, chunk_rows, resolve_device
+
+__all__ = [
+    "DenseRows",
+    "Files",
+    "Matrix",
+    "Representation",
+    "choose",
+    "chunk_rows",
+    "is_streamed",
+    "query_rows",
+    "recipe_of",
+    "resolve_device",
+]
