@@ -1,9 +1,9 @@
 """How long do a training step, whole calls, results, the table of measures and the import take?
 
-``python tests/benchmarks/speed.py steps | calls | busy | describe | table | imports``
+``python tests/benchmarks/speed.py steps | gradients | calls | busy | describe | table | imports``
 
-`steps` and `describe` compare with the least work that the task needs, `calls` with UMAP and t-SNE, `busy` with the
-same call on a quiet machine, all within one run.
+`steps` and `describe` compare with the least work that the task needs, `gradients` with those of autograd, `calls` with
+UMAP and t-SNE, `busy` with the same call on a quiet machine, all within one run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import scoring
 import torch
 
 import scgeoae
-from scgeoae.core import evaluation, rows, training
+from scgeoae.core import evaluation, geometry, objective, rows, training
 from scgeoae.core.fit import prepare
 from scgeoae.core.spec import Spec
 from scgeoae.inputs import DenseRows
@@ -59,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     steps_of = commands.add_parser("steps", help="one optimizer step, with and without regularizer, and the paper's")
+    commands.add_parser("gradients", help="hand-written gradients against autograd")
     calls_of = commands.add_parser("calls", help="whole calls against neighbors + UMAP and t-SNE")
     busy_of = commands.add_parser("busy", help="a whole call beside other programs, against a quiet machine")
     describe_of = commands.add_parser("describe", help="map many cells: coordinates, determinants, anisotropy, errors")
@@ -78,7 +79,7 @@ def main() -> None:
     describe_of.add_argument("--cells", type=int, default=1_000_000)
     table_of.add_argument("--cells", type=int, default=10_000)
     arguments = vars(parser.parse_args())
-    functions = {f.__name__: f for f in (steps, calls, busy, describe, table, imports)}
+    functions = {f.__name__: f for f in (steps, gradients, calls, busy, describe, table, imports)}
     functions[arguments.pop("command")](**arguments)
     return None
 
@@ -131,6 +132,46 @@ def paper_step(n_features: int, batch: int, device: str) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+def gradients() -> None:
+    """Print milliseconds of value and gradient of the log determinant and of the contrast, by hand and by autograd."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    print("| term | size | by hand, ms | by autograd, ms |\n|---|---|---|---|")
+    for name, size, by_hand, plain in (
+        ("log determinant", (2, 64, 50), geometry.log_det, plain_log_det),
+        ("log determinant", (2, 2048, 50), geometry.log_det, plain_log_det),
+        ("contrast", (256, 2), contrast_by_hand, plain_contrast),
+        ("contrast", (2048, 2), contrast_by_hand, plain_contrast),
+    ):
+        leaf = torch.randn(size, generator=generator, requires_grad=True)
+        kinds = {
+            "hand": lambda leaf=leaf, f=by_hand: f(leaf).sum().backward(),
+            "plain": lambda leaf=leaf, f=plain: f(leaf).sum().backward(),
+        }
+        seconds = interleaved(kinds, "cpu")
+        print(f"| {name} | {size} | {1e3 * seconds['hand']:.2f} | {1e3 * seconds['plain']:.2f} |")
+
+
+def plain_log_det(tangents: torch.Tensor) -> torch.Tensor:
+    _, triangle = geometry.gram_schmidt(tangents)
+    return triangle.diagonal(dim1=1, dim2=2).log().sum(1)
+
+
+PARTNERS = torch.arange(1, 256).repeat(2)[:256]
+
+
+def contrast_by_hand(z: torch.Tensor) -> torch.Tensor:
+    return objective.cross_entropy(z, PARTNERS, torch.zeros(()))
+
+
+def plain_contrast(z: torch.Tensor) -> torch.Tensor:
+    z = (z - z.detach().mean(0)) / z.detach().std()
+    squares = z.square().sum(1)
+    distance = torch.addmm(squares + 1, z[:256], z.t(), alpha=-2) + squares[:256, None]
+    kernel = distance.clamp(min=1).reciprocal()
+    return ((kernel.sum(1) - 1) / kernel.gather(1, PARTNERS[:, None])[:, 0]).log().mean()
 
 
 def interleaved(kinds: dict[str, Callable[[], None]], device: str) -> dict[str, float]:
