@@ -10,8 +10,6 @@ and names are one JSON object, path to value, in the metadata under ``scgeoae``.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +18,12 @@ from anndata import AnnData
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ._files import replacing
 from .core.map_model import MapModel, from_state, to_state
 from .result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
 ENTRY = "scgeoae"
@@ -76,7 +76,8 @@ def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str]
             arrays[name] = np.array(value, order="C")  # safetensors writes memory as it lies
         else:
             others[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    _write(Path(path), save(arrays, {ENTRY: json.dumps(others)}))
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(arrays, {ENTRY: json.dumps(others)}))
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:
@@ -148,18 +149,3 @@ def _flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{name}/")
         else:
             yield prefix + name, value
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Through a temporary file beside it, so that a reader never sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp keeps the file to its owner; a model is to be shared
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -12,9 +12,9 @@ from scanpy import logging as logg
 from scanpy import settings
 from tqdm import tqdm
 
-from .._checkpoint import Checkpoint
 from ..core import sharding
 from ..core.training import RETRY_SHARE
+from ._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def run(
         history = trainer.run(after_validation)
     if history.retried_at is not None:
         logg.warning(
-            f"The loss was not finite at step {history.retried_at}: training went on from the last good weights at "
+            f"The loss was not finite at step {history.retried_at}: training continued from the last good weights at "
             f"{RETRY_SHARE:g} of the learning rate. Lower learning_rate or alpha."
         )
     if history.interrupted:

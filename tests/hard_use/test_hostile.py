@@ -26,7 +26,7 @@ from safetensors.numpy import load, save
 
 import scgeoae
 from scgeoae import get, pl, tl
-from scgeoae._checkpoint import Checkpoint
+from scgeoae.tl._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import torch
 from helpers import QUICK
 
 import scgeoae
-from scgeoae._checkpoint import Checkpoint
+from scgeoae.tl._checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from io import StringIO

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written atomically, read without running code."""
+"""Write checkpoints of a training atomically, and read them without running code."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scanpy import logging as logg
 
-from .core import sharding
-from .core.resumption import check_state
+from .._files import replacing
+from ..core import sharding
+from ..core.resumption import check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .core.training import Trainer
+    from ..core.training import Trainer
 
 FORMAT = 1
 
@@ -50,25 +51,16 @@ class Checkpoint:
         content = BytesIO()  # some megabytes; torch.save to a full disk does not report the reason
         torch.save(state, content)
         try:
-            self._replace(content)
-        except OSError as error:
-            msg = f"the checkpoint {self.file} cannot be written and stays as it was: {error.strerror}"
-            raise OSError(error.errno, msg) from error
-
-    def _replace(self, content: BytesIO) -> None:
-        part = self.file.with_name(f".{self.file.name}.part")  # always the same name: a leftover is overwritten
-        try:
-            with part.open("wb") as stream:
+            with replacing(self.file) as temporary, temporary.open("wb") as stream:
                 stream.write(content.getbuffer())
                 stream.flush()
                 os.fsync(stream.fileno())
-            part.replace(self.file)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        except OSError as error:
+            msg = f"the checkpoint {self.file} cannot be written and stays as it was: {os.strerror(error.errno or 0)}"
+            raise OSError(error.errno, msg) from error
 
     def resume(self, trainer: Trainer) -> None:
-        """Bring a new trainer to where the file was written; without a file it starts from the first step.
+        """Restore the state of a new trainer from the file; without a file, training starts from the first step.
 
         Raises
         ------
@@ -78,9 +70,9 @@ class Checkpoint:
         if self.file.exists():
             self._load(trainer)
         else:
-            logg.info(f"    no checkpoint {self.file} yet: training begins at the beginning")
+            logg.info(f"    no checkpoint {self.file} yet: training starts from the first step")
         if not sharding.same_everywhere(trainer.step):
-            msg = f"The processes would not go on at the same step: not all of them see the checkpoint {self.file}."
+            msg = f"The processes would not continue at the same step: not all of them see the checkpoint {self.file}."
             raise ValueError(msg)
 
     def _load(self, trainer: Trainer) -> None:
@@ -95,13 +87,13 @@ class Checkpoint:
             name = different[0]
             msg = (
                 f"The checkpoint {self.file} belongs to another training: {name} was {theirs.get(name)!r} and is "
-                f"{self.made_with.get(name)!r}. Remove the file, or train as it was begun."
+                f"{self.made_with.get(name)!r}. Remove the file, or pass the arguments of that training."
             )
             raise ValueError(msg)
         with self._damage_reported():
             check_state(state["trainer"], trainer)
             trainer.load_state_dict(state["trainer"])
-        logg.info(f"    going on at step {trainer.step} from {self.file}")
+        logg.info(f"    continuing at step {trainer.step} from {self.file}")
 
     @contextmanager
     def _damage_reported(self) -> Iterator[None]:

@@ -1,0 +1,72 @@
+"""Write files and folders whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
+"""Exit status of a program that ends by a signal."""
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``: it replaces ``path`` at the end, and is removed on failure.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; names ``path`` where the disk is full.
+    """
+    path = Path(os.path.realpath(path))  # a link stays a link
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as folder:
+        temporary = Path(folder) / path.name
+        try:
+            yield temporary
+        except BaseException as error:
+            for _ in range(50):  # after one thread of zarr has failed, others may write for another moment
+                shutil.rmtree(folder, ignore_errors=True)
+                if not os.path.exists(folder):
+                    break
+                time.sleep(0.1)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                msg = f"{str(path)!r} cannot be written: {os.strerror(error.errno)}"
+                raise OSError(error.errno, msg) from error
+            raise
+        with signals_to(lambda _: None):  # this takes an instant and must not stop halfway
+            if not path.is_dir():
+                temporary.replace(path)
+                return
+            replaced = temporary.with_name("replaced")  # a folder cannot be moved onto another one
+            path.rename(replaced)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                replaced.rename(path)
+                raise
+
+
+@contextmanager
+def signals_to(leave: Callable[[int], Any]) -> Iterator[None]:
+    """Call ``leave`` with the exit status on SIGINT (Ctrl-C) and SIGTERM."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, status in STATUS_OF_SIGNAL.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and a shell's & set this
+                before[number] = signal.signal(number, lambda *_, status=status: leave(status))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
