@@ -19,7 +19,7 @@ from scipy import sparse
 
 import scgeoae
 from scgeoae._streams import is_streamed
-from scgeoae.cli import _large, _run, main
+from scgeoae.cli import _files, _run, main
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,7 +37,7 @@ def cells(pbmc: AnnData) -> AnnData:
 
 @pytest.fixture
 def _large_files(monkeypatch) -> None:
-    monkeypatch.setattr(_large, "LARGE_BYTES", 0)
+    monkeypatch.setattr(_files, "LARGE_BYTES", 0)
 
 
 def results(capsys) -> dict:
@@ -73,7 +73,7 @@ def test_large_zarr_store(pbmc: AnnData, tmp_path: Path, options: list[str]) -> 
     pbmc.obsm["frame"] = pd.DataFrame({"a": np.arange(700.0)}, index=pbmc.obs_names)
     pbmc.X = sparse.csr_matrix(np.maximum(pbmc.X, 0))
     pbmc.write_zarr(tmp_path / "cells.zarr")
-    lazy = _large.read_lazily(tmp_path / "cells.zarr")
+    lazy = _files.read_or_open(tmp_path / "cells.zarr")
     assert all(map(is_streamed, [lazy.X, lazy.obsm["X_pca"], lazy.obsp["connectivities"]]))
     main(["train", str(tmp_path / "cells.zarr"), str(tmp_path / "map.zarr"), *OPTIONS, *options])
     result = ad.read_zarr(tmp_path / "map.zarr")
@@ -197,7 +197,7 @@ def test_several_files_of_different_kinds(cells: AnnData, tmp_path: Path, capsys
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("genes twice", "several genes of one name"), ("by columns", "by columns (CSC)"), ("no dask", "scgeoae[dask]")],
+    [("genes twice", "duplicate gene names"), ("by columns", "by columns (CSC)"), ("no dask", "scgeoae[dask]")],
 )
 def test_several_files_that_cannot_be_joined(
     two_files: list[str], tmp_path: Path, capsys, monkeypatch, kind: str, message: str
@@ -210,7 +210,7 @@ def test_several_files_that_cannot_be_joined(
         second.X = second.X.tocsc()
         second.write_h5ad(two_files[1])
     else:
-        monkeypatch.setattr(_large, "find_spec", {}.get)
+        monkeypatch.setattr(_files, "find_spec", {}.get)
     with pytest.raises(SystemExit, match="2"):
         main(["train", *two_files, "-o", str(tmp_path / "map.h5ad"), "--use_rep", "X", *OPTIONS])
     assert message in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from helpers import QUICK
 
 import scgeoae
-from scgeoae.cli import _large, main
+from scgeoae.cli import _files, main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def test_checkpoint(pbmc: AnnData, small_disk: Path) -> None:
 def test_output(
     pbmc: AnnData, small_disk: Path, tmp_path: Path, capsys, monkeypatch, suffix: str, large_from: int
 ) -> None:
-    monkeypatch.setattr(_large, "LARGE_BYTES", large_from)
+    monkeypatch.setattr(_files, "LARGE_BYTES", large_from)
     source, output = tmp_path / f"cells{suffix}", small_disk / f"map{suffix}"
     pbmc.uns.clear()
     pbmc.write_h5ad(source) if suffix == ".h5ad" else pbmc.write_zarr(source)
