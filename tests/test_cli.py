@@ -106,7 +106,7 @@ def test_config_below_the_command_line(cells: Path, capsys) -> None:
     assert capsys.readouterr().err.count("training") == 0
     config.write_text("alhpa: 1\n")
     assert re.search(
-        r"alhpa.*'alpha'", refused(capsys, "train", cells, cells.with_name("map.h5ad"), "--config", config)
+        r"alhpa.*\balpha\b", refused(capsys, "train", cells, cells.with_name("map.h5ad"), "--config", config)
     )
     assert re.search(r"alhpa.*--alpha", refused(capsys, "train", cells, cells.with_name("map.h5ad"), "--alhpa", "1"))
     config.write_text("")

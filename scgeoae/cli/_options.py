@@ -58,8 +58,9 @@ WEIGHTS = kind("NAME", "a name or weights such as '{area: 1, isometry: 0.5}'", _
 
 def option(names: str, type: Any, help: str, default: Any = None, **settings: Any) -> click.Option:
     """Make an option with a value."""
-    settings = {"show_default": default is not None, **settings}
-    return click.Option(names.split(), type=type, help=help, default=default, **settings)
+    if default is not None:
+        settings |= {"default": default, "show_default": True}
+    return click.Option(names.split(), type=type, help=help, **settings)
 
 
 def flag(names: str, help: str) -> click.Option:
