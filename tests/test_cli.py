@@ -1,4 +1,4 @@
-"""The command line: what it reads, writes, tells and refuses."""
+"""The command line: what it reads, writes, reports and refuses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ zarr = pytest.mark.filterwarnings("ignore::UserWarning:zarr", "ignore:.*zarr:Use
 
 @pytest.fixture
 def cells(tmp_path: Path, pbmc: AnnData) -> Path:
-    """A file of 700 blood cells, alone in its directory."""
+    """A file of 700 blood cells, the only one in its directory."""
     pbmc.write_h5ad(tmp_path / "cells.h5ad")
     return tmp_path / "cells.h5ad"
 
@@ -49,13 +49,13 @@ def run(*words: Any) -> None:
     cli.main([str(word) for word in words])
 
 
-def told(capsys) -> dict[str, Any]:
-    """The JSON object on stdout, which must be all there is."""
+def reported(capsys) -> dict[str, Any]:
+    """Return the JSON object that is all of stdout."""
     return json.loads(capsys.readouterr().out)
 
 
 def refused(capsys, *words: Any) -> str:
-    """The one line with which a command is refused."""
+    """Return the single line of error with which a command ends."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
         run(*words)
@@ -76,7 +76,7 @@ def names(directory: Path) -> set[str]:
 def test_train_as_in_python(cells: Path, pbmc: AnnData, suffix: str, capsys) -> None:
     output = cells.with_name(f"map.{suffix}")
     run("train", cells, *QUICK, "--alpha", "0.1", output, "--regularizer", "{area: 1, isometry: 0.5}", "--json")
-    results = told(capsys)
+    results = reported(capsys)
     assert results["output"] == str(output)
     assert results["cells"] == 700
     scgeoae.tl.geometric_ae(pbmc, n_steps=20, hidden_dims=(16, 16), alpha=0.1, regularizer={"area": 1, "isometry": 0.5})
@@ -84,7 +84,7 @@ def test_train_as_in_python(cells: Path, pbmc: AnnData, suffix: str, capsys) -> 
     np.testing.assert_array_equal(written.obsm["X_geoae"], pbmc.obsm["X_geoae"])
     assert results["anisotropy"] == pytest.approx(pbmc.obs["geoae_anisotropy"].median())
     assert names(cells.parent) == {"cells.h5ad", output.name}
-    run("plot", output, cells.parent)  # read back, and an existing directory taken
+    run("plot", output, cells.parent)  # into an existing directory
 
 
 def test_text_results(cells: Path, capsys) -> None:
@@ -96,7 +96,7 @@ def test_text_results(cells: Path, capsys) -> None:
     assert "mine" in ad.read_h5ad(cells.with_name("map.h5ad")).uns
 
 
-def test_config_below_the_command_line(cells: Path, capsys) -> None:
+def test_command_line_overrides_the_configuration(cells: Path, capsys) -> None:
     config = cells.with_name("options.yaml")
     config.write_text("n_steps: 20\nalpha: 1e-2\nhidden_dims: [16, 16]\nbatch_size: 100\nquiet: true\n")
     run("train", cells, cells.with_name("map.h5ad"), "--config", config, "--batch_size=128")
@@ -120,7 +120,7 @@ def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
     query, output = result.with_name("query.h5ad"), result.with_name("out.h5ad")
     pbmc[:50].copy().write_h5ad(query)
     run("map", query, result, output, "--obs", "bulk_labels", "--json", "--quiet")
-    results, there = told(capsys), ad.read_h5ad(output)
+    results, there = reported(capsys), ad.read_h5ad(output)
     np.testing.assert_allclose(there.obsm["X_geoae"], mapped.obsm["X_geoae"][:50], atol=1e-4)
     assert results["cells"] == 50
     assert results["cells_outside"] == there.obs["geoae_outside"].sum()
@@ -137,7 +137,7 @@ def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
 def test_fit_decoder(cells: Path, capsys) -> None:
     output = cells.with_name("out.h5ad")
     run("fit-decoder", cells, output, "--basis", "umap", "--patience", "null", *QUICK, "--json")
-    assert told(capsys)["key"] == "geoae_umap"
+    assert reported(capsys)["key"] == "geoae_umap"
     there = ad.read_h5ad(output)
     assert there.uns["geoae_umap"]["params"]["basis"] == "X_umap"
     assert "patience" not in there.uns["geoae_umap"]["params"]
@@ -146,10 +146,10 @@ def test_fit_decoder(cells: Path, capsys) -> None:
 def test_quality(result: Path, mapped: AnnData, capsys) -> None:
     table = result.with_name("table.csv")
     run("quality", result, "--output", table, "--labels", "bulk_labels", "--json", "--quiet")
-    results = told(capsys)
+    results = reported(capsys)
     expected = scgeoae.metrics.embedding_quality(mapped, ["X_umap", "X_geoae"], labels="bulk_labels")
     pd.testing.assert_frame_equal(pd.read_csv(table, index_col=0), expected.loc[pd.read_csv(table)["basis"]])
-    assert results["quality"]["X_umap"]["anisotropy"] is None  # NaN is no JSON
+    assert results["quality"]["X_umap"]["anisotropy"] is None  # JSON has no NaN
     assert results["quality"]["X_geoae"]["knn_recall"] == expected.loc["X_geoae", "knn_recall"]
     run("quality", result, "--bases", "pca,umap", "--k", "10", "--quiet")
     lines = capsys.readouterr().out.splitlines()
@@ -170,7 +170,7 @@ def test_plot(tmp_path: Path, mapped: AnnData, capsys) -> None:
     expected = {f"geoae_{name}.png" for name in ("det_heatmap", "indicatrix", "history", "cluster_areas", "alpha_path")}
     expected |= {"line_det_heatmap.png", "line_history.png"}
     assert names(tmp_path / "new") == expected
-    assert told(capsys)["output"] == sorted(str(tmp_path / "new" / name) for name in expected)
+    assert reported(capsys)["output"] == sorted(str(tmp_path / "new" / name) for name in expected)
     run("plot", tmp_path / "result.h5ad", tmp_path / "one", "--key", "line", "--format", "svg", "--quiet")
     assert names(tmp_path / "one") == {"line_det_heatmap.svg", "line_history.svg"}
     capsys.readouterr()
@@ -284,6 +284,10 @@ def test_debug_and_internal_errors(cells: Path, capsys, monkeypatch) -> None:
     with pytest.raises(SystemExit, match="2"):
         run("train", cells, cells, "--debug")
     assert "Traceback" in capsys.readouterr().err
+    cells.with_name("options.yaml").write_text("debug: true")
+    with pytest.raises(SystemExit, match="2"):
+        run("train", cells, cells, "--config", cells.with_name("options.yaml"))
+    assert "Traceback" in capsys.readouterr().err
 
     def fail(*_: Any, **__: Any) -> None:
         msg = "a bug"
@@ -295,13 +299,13 @@ def test_debug_and_internal_errors(cells: Path, capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == "scgeoae: internal error: RuntimeError: a bug (--debug shows where)\n"
 
 
-def test_settings_are_given_back(cells: Path, monkeypatch) -> None:
+def test_settings_are_restored(cells: Path, monkeypatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr("scgeoae.tl.geometric_ae", lambda *_, **__: seen.append(torch.get_num_threads()))
     torch.set_num_threads(1)
     before = sc.settings.verbosity, sc.settings.logfile, signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit):
-        run("train", cells, cells.with_name("out.h5ad"), "--threads", "2")  # the stand-in writes no result
+        run("train", cells, cells.with_name("out.h5ad"), "--threads", "2")  # the replaced function adds no result
     assert seen == [2]
     assert torch.get_num_threads() == 1
     assert (sc.settings.verbosity, sc.settings.logfile, signal.getsignal(signal.SIGINT)) == before
@@ -328,7 +332,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("command", list(FUNCTIONS))
 def test_options_are_the_arguments_of_the_function(command: str) -> None:
-    """All of them, with its defaults; and each is explained."""
+    """Each argument is an option with the same default and a help text, and there are no others."""
     options = {option.name: option for option in program.commands[command].params}
     context = program.commands[command].make_context(command, [], resilient_parsing=True)
     for name, parameter in inspect.signature(FUNCTIONS[command]).parameters.items():
@@ -369,9 +373,9 @@ def test_other_data_of_the_same_cells(result: Path, pbmc: AnnData, capsys) -> No
     pbmc.obsm["X_pca"] = pbmc.obsm["X_pca"][:, :5]
     pbmc.write_h5ad(result.with_name("other.h5ad"))
     run("quality", result, "--other", result.with_name("other.h5ad"), "--json")
-    other = told(capsys)
+    other = reported(capsys)
     run("quality", result, "--json", "--n-pcs", "5")
-    assert told(capsys) == other
+    assert reported(capsys) == other
 
 
 def test_version_and_help_are_quick() -> None:

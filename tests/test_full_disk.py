@@ -1,4 +1,4 @@
-"""A disk that is full: a clear error, what was there before stays, nothing is left over."""
+"""A full disk: a clear error, earlier files unchanged, no temporary files left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, *, free: int) -> None:
-    """Leave this many bytes."""
+    """Fill the disk except for this many bytes."""
     (folder / "others").write_bytes(bytes(2**20 - free))
 
 
@@ -78,7 +78,7 @@ def test_output(
 
 
 def test_output_by_name(pbmc: AnnData, tmp_path: Path, capsys, monkeypatch) -> None:
-    """The same where nothing can be mounted."""
+    """The same without mounting a disk."""
 
     def full(self: AnnData, path: Path) -> None:
         path.write_bytes(b"begun")

@@ -58,12 +58,11 @@ class Command(click.Command):
             output = inputs.pop()
         if len(inputs) != len(self.inputs) and not any_number:
             names = " ".join(self.inputs) or "no file"
-            either = f"{names} {self.output}, or {names}{'...' * self.several} --output PATH"
-            hint = " Join several values of one option by commas." * (len(files) > 1)
-            msg = (
-                f"{self.name} takes {either if self.output else f'{names} [--output PATH]'}; "
-                f"given: {' '.join(map(str, files)) or 'nothing'}.{hint}"
-            )
+            form = f"{names} {self.output}, or {names}{'...' * self.several} --output PATH"
+            msg = f"{self.name} takes {form if self.output else f'{names} [--output PATH]'}; given: "
+            msg += f"{' '.join(map(str, files)) or 'nothing'}."
+            if len(files) > len(self.inputs) + bool(self.output):
+                msg += " Join several values of one option by commas."
             raise click.UsageError(msg, ctx)
         try:
             from ._run import run  # torch and scanpy take seconds to import
