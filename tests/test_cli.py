@@ -334,15 +334,13 @@ FUNCTIONS = {
 def test_options_are_the_arguments_of_the_function(command: str) -> None:
     """Each argument is an option with the same default and a help text, and there are no others."""
     options = {option.name: option for option in program.commands[command].params}
-    context = program.commands[command].make_context(command, [], resilient_parsing=True)
+    given = program.commands[command].make_context(command, ["--basis=umap"] * (command == "fit-decoder")).params
     for name, parameter in inspect.signature(FUNCTIONS[command]).parameters.items():
         if name not in ("adata", "adata_ref", "copy"):
             option = options.pop(name)
             assert len(option.help) > 4
             if not option.required:
-                given = option.type_cast_value(context, option.get_default(context))
-                default = None if parameter.default is parameter.empty else parameter.default
-                assert (given or None) == (default or None)
+                assert given[name] == (None if parameter.default is parameter.empty else parameter.default)
     others = {"files", "output", "overwrite", "config", "threads", "json", "verbose", "quiet", "debug"}
     assert set(options) <= others
 
