@@ -37,9 +37,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException as error:
             for _ in range(50):  # after one thread of zarr has failed, others may write for another moment
                 shutil.rmtree(folder, ignore_errors=True)
+                time.sleep(0.1)
                 if not os.path.exists(folder):
                     break
-                time.sleep(0.1)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 msg = f"{str(path)!r} cannot be written: {os.strerror(error.errno)}"
                 raise OSError(error.errno, msg) from error

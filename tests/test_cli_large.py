@@ -18,7 +18,7 @@ import pytest
 from scipy import sparse
 
 import scgeoae
-from scgeoae.cli import _large, _run, main
+from scgeoae.cli import _files, _run, main
 from scgeoae.inputs import is_streamed
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ OPTIONS = ["--n_steps", "20", "--hidden_dims", "16,16", "--batch_size", "64", "-
 
 @pytest.fixture
 def cells(pbmc: AnnData) -> AnnData:
-    """Expression without missing gene names, sparse, and the components."""
+    """Non-negative sparse expression and principal components."""
     X = sparse.csr_matrix(np.maximum(pbmc.X, 0))
     return ad.AnnData(X, obs=pbmc.obs, var=pbmc.var[[]], obsm={"X_pca": pbmc.obsm["X_pca"]}, layers={"dense": pbmc.X})
 
 
 @pytest.fixture
 def _large_files(monkeypatch) -> None:
-    monkeypatch.setattr(_large, "LARGE_BYTES", 0)
+    monkeypatch.setattr(_files, "LARGE_BYTES", 0)
 
 
 def results(capsys) -> dict:
@@ -69,11 +69,11 @@ def test_matrices_of_a_large_file_stay_on_disk(cells: AnnData, tmp_path: Path, c
 @pytest.mark.parametrize("options", [[], ["--use_rep", "X"]])
 @zarr
 def test_large_zarr_store(pbmc: AnnData, tmp_path: Path, options: list[str]) -> None:
-    """Matrices of all kinds stay on disk and are found in the copy; a data frame in obsm is read."""
+    """Dense and sparse matrices stay on disk and are copied; a data frame in obsm is read."""
     pbmc.obsm["frame"] = pd.DataFrame({"a": np.arange(700.0)}, index=pbmc.obs_names)
     pbmc.X = sparse.csr_matrix(np.maximum(pbmc.X, 0))
     pbmc.write_zarr(tmp_path / "cells.zarr")
-    lazy = _large.read_lazily(tmp_path / "cells.zarr")
+    lazy = _files.read_or_open(tmp_path / "cells.zarr")
     assert all(map(is_streamed, [lazy.X, lazy.obsm["X_pca"], lazy.obsp["connectivities"]]))
     main(["train", str(tmp_path / "cells.zarr"), str(tmp_path / "map.zarr"), *OPTIONS, *options])
     result = ad.read_zarr(tmp_path / "map.zarr")
@@ -86,7 +86,7 @@ def test_large_zarr_store(pbmc: AnnData, tmp_path: Path, options: list[str]) -> 
 
 @pytest.mark.usefixtures("_large_files")
 def test_large_query_and_reference(cells: AnnData, tmp_path: Path, capsys) -> None:
-    """`map` reads both from disk; `fit-decoder` too."""
+    """`map` leaves both on disk, and so does `fit-decoder`."""
     cells.obsm["X_umap"] = cells.obsm["X_pca"][:, :2]
     cells.write_h5ad(tmp_path / "cells.h5ad")
     files = [str(tmp_path / name) for name in ("cells.h5ad", "map.h5ad", "new.h5ad")]
@@ -126,7 +126,7 @@ def test_large_file_is_not_converted(cells: AnnData, tmp_path: Path, capsys) -> 
 
 @pytest.fixture
 def two_files(cells: AnnData, tmp_path: Path) -> list[str]:
-    """Halves of the cells, each with some genes of its own, in different order."""
+    """Two files of different cells, with common and separate genes in different order."""
     files = [tmp_path / "a.h5ad", tmp_path / "b.h5ad"]
     cells[:300, :500].copy().write_h5ad(files[0])
     cells[300:, 100:][:, ::-1].copy().write_h5ad(files[1])
@@ -142,7 +142,7 @@ def test_several_files(cells: AnnData, two_files: list[str], tmp_path: Path, cap
     assert result.X is None
     assert result.obs["file"].tolist() == ["a"] * 300 + ["b"] * 400
     assert [name.rsplit("-", 1)[0] for name in result.obs_names] == cells.obs_names.tolist()
-    features = scgeoae.get.model(result).input.features
+    features = scgeoae.get.model(result).features
     assert set(features) == set(cells.var_names[100:500])
     place = scgeoae.tl.map_cells(cells, result, copy=True)
     np.testing.assert_allclose(place.obsm["X_geoae"], result.obsm["X_geoae"], atol=1e-3)
@@ -179,7 +179,7 @@ def test_several_files_without_common_genes(cells: AnnData, tmp_path: Path, caps
 
 @zarr
 def test_several_files_of_different_kinds(cells: AnnData, tmp_path: Path, capsys) -> None:
-    """Dense and sparse, h5ad and zarr, categories that differ: rows and genes in the order of the first file."""
+    """Dense and sparse, h5ad and zarr, different categories: genes have the order of the first file."""
     first, second = cells[:300, 50:].copy(), cells[300:, ::-1].copy()
     first.X = first.X.toarray()
     first.obs["batch"], second.obs["batch"] = pd.Categorical(["x"] * 300), pd.Categorical(["y"] * 400)
@@ -197,7 +197,7 @@ def test_several_files_of_different_kinds(cells: AnnData, tmp_path: Path, capsys
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("genes twice", "several genes of one name"), ("by columns", "by columns (CSC)"), ("no dask", "scgeoae[dask]")],
+    [("genes twice", "duplicate gene names"), ("by columns", "by columns (CSC)"), ("no dask", "scgeoae[dask]")],
 )
 def test_several_files_that_cannot_be_joined(
     two_files: list[str], tmp_path: Path, capsys, monkeypatch, kind: str, message: str
@@ -210,7 +210,7 @@ def test_several_files_that_cannot_be_joined(
         second.X = second.X.tocsc()
         second.write_h5ad(two_files[1])
     else:
-        monkeypatch.setattr(_large, "find_spec", {}.get)
+        monkeypatch.setattr(_files, "find_spec", {}.get)
     with pytest.raises(SystemExit, match="2"):
         main(["train", *two_files, "-o", str(tmp_path / "map.h5ad"), "--use_rep", "X", *OPTIONS])
     assert message in capsys.readouterr().err
@@ -248,7 +248,7 @@ def test_two_processes(cells: AnnData, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     done = torchrun("train", str(tmp_path / "cells.h5ad"), str(tmp_path / "map.h5ad"), *OPTIONS)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["cells"] == 700  # the first process alone speaks
+    assert json.loads(done.stdout)["cells"] == 700  # only the first process reports
     assert ad.read_h5ad(tmp_path / "map.h5ad").obsm["X_geoae"].shape == (700, 2)
 
 
@@ -277,9 +277,9 @@ def test_bad_input_of_two_processes(cells: AnnData, tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"cells.h5ad"}
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the processes are found in /proc")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the processes")
 def test_killed_process(cells: AnnData, tmp_path: Path) -> None:
-    """It ends the other one; what was begun goes on from the checkpoint to the same map, bit for bit."""
+    """It ends the other process; resumed from the checkpoint, the training gives the same map, bit for bit."""
     cells.write_h5ad(tmp_path / "cells.h5ad")
     whole, broken = tmp_path / "whole.h5ad", tmp_path / "broken.h5ad"
     train = ["train", str(tmp_path / "cells.h5ad"), "--n_steps", "500", "--hidden_dims", "16,16", "--batch_size", "64"]
@@ -302,7 +302,7 @@ def test_killed_process(cells: AnnData, tmp_path: Path) -> None:
 
     done = torchrun(*train, str(broken), "--checkpoint", str(state), "--resume")
     assert done.returncode == 0, done.stderr
-    assert "going on at step" in done.stderr
+    assert "continuing at step" in done.stderr
     resumed, at_once = ad.read_h5ad(broken), ad.read_h5ad(whole)
     np.testing.assert_array_equal(resumed.obsm["X_geoae"], at_once.obsm["X_geoae"])
     pd.testing.assert_frame_equal(resumed.obs, at_once.obs, check_exact=True)

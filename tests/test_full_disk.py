@@ -1,4 +1,4 @@
-"""A disk that is full: a clear error, what was there before stays, nothing is left over."""
+"""A full disk: a clear error, earlier files unchanged, no temporary files left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from helpers import QUICK
 
 import scgeoae
-from scgeoae.cli import _large, main
+from scgeoae.cli import _files, main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, *, free: int) -> None:
-    """Leave this many bytes."""
+    """Fill the disk except for this many bytes."""
     (folder / "others").write_bytes(bytes(2**20 - free))
 
 
@@ -63,7 +63,7 @@ def test_checkpoint(pbmc: AnnData, small_disk: Path) -> None:
 def test_output(
     pbmc: AnnData, small_disk: Path, tmp_path: Path, capsys, monkeypatch, suffix: str, large_from: int
 ) -> None:
-    monkeypatch.setattr(_large, "LARGE_BYTES", large_from)
+    monkeypatch.setattr(_files, "LARGE_BYTES", large_from)
     source, output = tmp_path / f"cells{suffix}", small_disk / f"map{suffix}"
     pbmc.uns.clear()
     pbmc.write_h5ad(source) if suffix == ".h5ad" else pbmc.write_zarr(source)
@@ -78,7 +78,7 @@ def test_output(
 
 
 def test_output_by_name(pbmc: AnnData, tmp_path: Path, capsys, monkeypatch) -> None:
-    """The same where nothing can be mounted."""
+    """The same without mounting a disk."""
 
     def full(self: AnnData, path: Path) -> None:
         path.write_bytes(b"begun")

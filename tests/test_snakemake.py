@@ -1,4 +1,4 @@
-"""The workflow of the tutorial, by the real snakemake: to the end, twice, and after a change of its config."""
+"""The workflow of the tutorial, run by snakemake: to the end, again, and after changes of its configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata as ad
 import pytest
 
 pytest.importorskip("snakemake")
@@ -18,18 +19,18 @@ EVERYTHING = {
     "example_data": 1, "normalize": 2, "components": 1, "train": 1,
     "map_query": 1, "quality": 1, "plot": 2, "summary": 1,
 }  # fmt: skip
-"""Jobs of a full run by rule."""
+"""Number of jobs of a full run, by rule."""
 
 
 def snakemake(directory: Path, *words: str) -> str:
-    """What snakemake tells, run in this directory on one core."""
+    """Run snakemake in this directory on one core and return its output."""
     bound = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *words]
     done = subprocess.run(
         command,
         cwd=directory,
-        # a home of its own: profiles and caches of the user do not count, and the tests leave nothing there
+        # a separate home, so that no profile or cache of the user is read or changed
         env={**os.environ, **bound, "PATH": path, "HOME": str(directory), "XDG_CACHE_HOME": str(directory / ".cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -42,9 +43,18 @@ def snakemake(directory: Path, *words: str) -> str:
 
 
 def jobs(told: str) -> dict[str, int]:
-    """The jobs that a run announces, by rule."""
+    """Return the number of jobs that a run announces, by rule."""
     table = told.partition("Job stats:")[2].partition("total")[0]
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE) if rule != "all"}
+
+
+def change(config: Path, text: str, replacements: dict[str, str]) -> str:
+    """Write the configuration with these replacements, each of which must apply once."""
+    for old, new in replacements.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    config.write_text(text)
+    return text
 
 
 @pytest.mark.skipif(not WORKFLOW.is_dir(), reason="the source archive holds no tutorials")
@@ -52,11 +62,13 @@ def test_workflow(tmp_path: Path) -> None:
     directory = tmp_path / "snakemake"
     shutil.copytree(WORKFLOW, directory, ignore=shutil.ignore_patterns(".snakemake", "data", "results"))
     config = directory / "config.yaml"
-    config.write_text(config.read_text().replace("n_steps: 300", "n_steps: 30"))
+    before = change(config, config.read_text(), {"train:\n": "train:\n  n_steps: 30\n"})
 
     told = snakemake(directory)
     assert jobs(told) == EVERYTHING
-    assert "Execute 2 jobs" not in told  # of one core
+    params = ad.read_h5ad(directory / "results" / "blood_a" / "map.h5ad").uns["geoae"]["params"]
+    assert (params["n_steps"], params["alpha"]) == (30, 0.2)
+    assert "Execute 2 jobs" not in told  # on one core
     page = (directory / "results" / "summary.md").read_text()
     assert "| blood_b | 350 |" in page
     for picture in re.findall(r"\]\((.*)\)", page):
@@ -65,15 +77,14 @@ def test_workflow(tmp_path: Path) -> None:
 
     assert "Nothing to be done" in snakemake(directory)
 
-    before = config.read_text()
-    config.write_text(before.replace("alpha: 0.2", "alpha: 0.1"))
+    change(config, before, {"alpha: 0.2": "alpha: 0.1"})
     after_alpha = {rule: n for rule, n in EVERYTHING.items() if rule not in ("example_data", "normalize", "components")}
     assert jobs(snakemake(directory, "--dry-run")) == after_alpha
 
-    config.write_text(before.replace("n_pcs: 30", "n_pcs: 20"))
+    change(config, before, {"n_pcs: 30": "n_pcs: 20"})
     assert jobs(snakemake(directory, "--dry-run")) == {"components": 1, **after_alpha}
 
-    config.write_text(before.replace("processes: 1", "processes: 2").replace("gpus: 0", "gpus: 2"))
+    change(config, before, {"processes: 1": "processes: 2", "gpus: 0": "gpus: 2"})
     told = snakemake(directory, "--dry-run", "--printshellcmds", "--cores", "4", "--resources", "gpu=2")
     assert "torchrun --standalone --nproc-per-node 2 -m scgeoae train results" in told
     assert "--threads 1 --json" in told

@@ -1,47 +1,107 @@
-"""Files in and out: by suffix, whole or not at all, and never over the input by accident."""
+"""Read and write files: by suffix, large ones without their matrices, outputs whole or not at all."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import time
 import warnings
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import h5py
+import zarr
+from scanpy import logging as logg
 
-from . import signals_to
+from .._files import replacing
+from ..inputs import chunk_rows, is_streamed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from anndata import AnnData
 
 SUFFIXES = (".h5ad", ".zarr")
 TABLES = {".csv": ",", ".tsv": "\t"}
 
+LARGE_BYTES = 2**30
+"""Size of a file above which its matrices stay on disk."""
+
+IN_MEMORY, ON_DISK = ("obs", "var", "varm", "uns"), ("layers", "obsm", "obsp")
+
 
 def read(path: Path) -> AnnData:
-    """Read an AnnData by its suffix.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If it has another suffix or cannot be read.
-    """
-    with read_errors(path):
+    """Read an AnnData."""
+    with _read_errors(path):
         return ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
 
 
+def read_or_open(path: Path, output: Path | None = None) -> AnnData:
+    """Read an AnnData; if the file is large, leave X, layers, obsm and obsp on disk.
+
+    The matrices of a large file are copied to the output as they are, which must therefore have the same suffix.
+    """
+    files = path.rglob("*") if path.is_dir() else [path]
+    if sum(file.stat().st_size for file in files if file.is_file()) <= LARGE_BYTES:
+        return read(path)
+    if output is not None and path.suffix != output.suffix:
+        msg = f"{str(path)!r} is large and its matrices are copied as they are: the output must be {path.suffix}"
+        raise ValueError(msg)
+    with _read_errors(path):
+        group = _open(path)
+        fields = {name: ad.io.read_elem(group[name]) for name in IN_MEMORY if name in group}
+        for name in ON_DISK:
+            fields[name] = {key: _lazy(group[name][key]) for key in group.get(name, ())}
+        return ad.AnnData(X=_lazy(group["X"]) if "X" in group else None, **fields)
+
+
+def join(paths: Sequence[Path], *, obsm: str | None, layer: str | None) -> AnnData:
+    """Join the cells of several files by their common genes, with one matrix: `obsm`, `layer` or X, left on disk."""
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    parts = [_part(path, obsm, layer) for path in paths]
+    joined = ad.concat(parts, join="inner", label="file", keys=names, index_unique="-")
+    if obsm is None and joined.n_vars == 0:
+        msg = f"the files have no gene in common; their var_names begin with {[list(p.var_names[:2]) for p in parts]}"
+        raise ValueError(msg)
+    fewest = min(part.n_vars for part in parts)
+    logg.info(f"{len(paths)} files, {joined.n_obs} cells; {joined.n_vars} genes in common, of {fewest} or more")
+    return joined
+
+
+def _part(path: Path, obsm: str | None, layer: str | None) -> AnnData:
+    """Read names and one matrix of a file: X or a layer as a dask array, an obsm in memory."""
+    name = f"obsm/{obsm}" if obsm else f"layers/{layer}" if layer else "X"
+    with _read_errors(path):
+        group = _open(path)
+        obs, var = ad.io.read_elem(group["obs"]), ad.io.read_elem(group["var"])
+        matrix = group.get(name)
+    if matrix is None:
+        msg = f"{str(path)!r} holds no {name}"
+        raise KeyError(msg)
+    if obsm:
+        return ad.AnnData(obs=obs, obsm={obsm: ad.io.read_elem(matrix)})
+    if matrix.attrs.get("encoding-type") == "csc_matrix":
+        msg = f"{name} of {str(path)!r} is stored by columns (CSC) and cannot be read by rows; convert it to CSR"
+        raise ValueError(msg)
+    if not var.index.is_unique:
+        duplicates = ", ".join(var.index[var.index.duplicated()].unique()[:3])
+        msg = f"{str(path)!r} has duplicate gene names ({duplicates}), and files are joined by gene names"
+        raise ValueError(msg)
+    if find_spec("dask") is None:
+        msg = "several files are joined by dask, which is not installed: pip install 'scgeoae[dask]'"
+        raise ImportError(msg)
+    lazy = ad.experimental.read_elem_lazy(matrix, chunks=(chunk_rows(len(var)), len(var)))
+    return ad.AnnData(obs=obs, var=var, **({"layers": {layer: lazy}} if layer else {"X": lazy}))
+
+
 @contextmanager
-def read_errors(path: Path) -> Iterator[None]:
-    """Say of a file that it is not there, or that it cannot be read."""
+def _read_errors(path: Path) -> Iterator[None]:
+    """Raise a `FileNotFoundError` if a file is missing, a `ValueError` if it cannot be read."""
     _check_suffix(path, SUFFIXES)
     if not path.exists():
         msg = f"there is no file {str(path)!r}"
@@ -50,113 +110,78 @@ def read_errors(path: Path) -> Iterator[None]:
         yield
     except ImportError:
         raise
-    except Exception as error:  # whatever a damaged file leads the reader to
+    except Exception as error:  # a damaged file can raise any exception
         reason = str(error) or type(error).__name__
         msg = f"{str(path)!r} cannot be read; it is damaged or no AnnData file: {reason[:300]}"
         raise ValueError(msg) from error
 
 
-def write(adata: AnnData, path: Path) -> None:
-    """Write an AnnData by its suffix; the file appears whole or not at all."""
-    with whole(path) as temporary:
-        if path.suffix == ".zarr":
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Writing zarr v2 data")  # of anndata, about a default to come
-                adata.write_zarr(temporary)
-        else:
-            adata.write_h5ad(temporary)
+def _open(path: Path, *, writable: bool = False) -> Any:
+    mode: Any = "r+" if writable else "r"
+    if path.suffix != ".zarr":
+        return h5py.File(path, mode)
+    # consolidated metadata would hide what is added
+    return zarr.open_group(path, mode=mode, use_consolidated=False if writable else None)
+
+
+def _lazy(element: Any) -> Any:
+    """Return an array or a sparse matrix on disk, anything else in memory."""
+    if not hasattr(element, "keys"):
+        return element
+    encoding = element.attrs.get("encoding-type", "csr_matrix")  # missing in files of old versions
+    return ad.io.sparse_dataset(element) if encoding in ("csr_matrix", "csc_matrix") else ad.io.read_elem(element)
+
+
+def write(adata: AnnData, path: Path, source: Path) -> None:
+    """Write an AnnData that was read from `source`; if its matrices are on disk, add the rest to a copy of `source`."""
+    with replacing(path) as temporary:
+        if any(map(is_streamed, [adata.X, *adata.layers.values(), *adata.obsm.values(), *adata.obsp.values()])):
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, temporary)
+            _add(adata, temporary)
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Writing zarr v2 data")  # anndata will change its default
+            (adata.write_zarr if path.suffix == ".zarr" else adata.write_h5ad)(temporary)
+
+
+def _add(adata: AnnData, path: Path) -> None:
+    """Replace in a file what `adata` holds in memory."""
+    group = _open(path, writable=True)
+    ad.io.write_elem(group, "obs", adata.obs)
+    ad.io.write_elem(group, "uns", dict(adata.uns))
+    if "obsm" not in group:
+        ad.io.write_elem(group, "obsm", {})
+    for name, matrix in adata.obsm.items():
+        if not is_streamed(matrix):
+            ad.io.write_elem(group["obsm"], name, matrix)
+    if isinstance(group, h5py.File):
+        group.close()
+    else:
+        zarr.consolidate_metadata(group.store)
 
 
 def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool, suffixes: Iterable[str] = SUFFIXES) -> None:
-    """Refuse an output that cannot or should not be written, before any work is done.
-
-    Raises
-    ------
-    ValueError
-        If it has another suffix, is one of the inputs and `overwrite` is not set, or is something else's place.
-    FileNotFoundError, PermissionError
-        If its directory is not there or not writeable.
-    """
+    """Raise an error before any work is done if an output cannot be written, or would replace an input."""
     _check_suffix(path, suffixes)
-    check_place(path)
+    _check_parent(path)
     real = Path(os.path.realpath(path))
     for source in inputs:
         same = real == Path(os.path.realpath(source)) or (real.exists() and source.exists() and real.samefile(source))
         if same and not overwrite:
             msg = f"the output {str(path)!r} is the input {str(source)!r}; --overwrite allows this"
             raise ValueError(msg)
-    if real.is_dir() and not (path.suffix == ".zarr" and _is_store(real)):
-        msg = f"{str(path)!r} is a directory, and no zarr store that could be replaced"
+    is_store = path.suffix == ".zarr" and any((real / name).is_file() for name in ("zarr.json", ".zgroup"))
+    if real.is_dir() and not is_store:
+        msg = f"{str(path)!r} is a directory and not a zarr store; choose another output"
         raise ValueError(msg)
 
 
 def check_directory(path: Path) -> None:
-    """The same for a directory of pictures, which may be there or not."""
-    check_place(path)
+    """Raise an error if a directory neither exists nor can be made."""
+    _check_parent(path)
     if path.exists() and not path.is_dir():
-        msg = f"{str(path)!r} is there and no directory"
+        msg = f"{str(path)!r} exists and is no directory"
         raise NotADirectoryError(msg)
-
-
-def check_place(path: Path) -> None:
-    """Refuse a path in a directory that is not there or not writeable."""
-    parent = Path(os.path.realpath(path)).parent
-    if not parent.is_dir():
-        msg = f"there is no directory {str(path.parent)!r} to write {path.name!r} into"
-        raise FileNotFoundError(msg)
-    try:
-        TemporaryDirectory(dir=parent, prefix=f".{path.name}.").cleanup()  # the rights alone do not tell
-    except OSError as error:
-        msg = f"the directory {str(path.parent)!r} is not writeable"
-        raise PermissionError(msg) from error
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield where to write instead of `path`: beside it, and moved into its place at the end or removed on failure."""
-    path = Path(os.path.realpath(path))  # a link stays a link
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as directory:
-        temporary = Path(directory) / path.name
-        with _failed_write(path, Path(directory)):
-            yield temporary
-        with signals_to(lambda _: None):  # too late: what follows takes an instant, and must not stop halfway
-            _put(temporary, path)
-
-
-def _put(temporary: Path, path: Path) -> None:
-    if not path.is_dir():
-        temporary.replace(path)
-        return
-    replaced = temporary.with_name("replaced")  # a directory cannot be moved onto another one
-    path.rename(replaced)
-    try:
-        temporary.rename(path)
-    except BaseException:
-        replaced.rename(path)
-        raise
-    shutil.rmtree(replaced)
-
-
-@contextmanager
-def _failed_write(path: Path, directory: Path) -> Iterator[None]:
-    """Remove what was written, and say of a disk that is full which file it was too small for."""
-    try:
-        yield
-    except BaseException as error:
-        _remove(directory)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            msg = f"{str(path)!r} cannot be written: {os.strerror(error.errno)}"
-            raise OSError(error.errno, msg) from error
-        raise
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory into which threads of zarr, of which one has failed, may write for another moment."""
-    for _ in range(50):
-        shutil.rmtree(directory, ignore_errors=True)
-        time.sleep(0.1)
-        if not directory.exists():
-            return
 
 
 def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:
@@ -165,5 +190,13 @@ def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:
         raise ValueError(msg)
 
 
-def _is_store(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+def _check_parent(path: Path) -> None:
+    parent = Path(os.path.realpath(path)).parent
+    if not parent.is_dir():
+        msg = f"there is no directory {str(path.parent)!r} to write {path.name!r} into"
+        raise FileNotFoundError(msg)
+    try:
+        TemporaryDirectory(dir=parent, prefix=f".{path.name}.").cleanup()  # permission bits alone do not tell
+    except OSError as error:
+        msg = f"the directory {str(path.parent)!r} is not writable"
+        raise PermissionError(msg) from error

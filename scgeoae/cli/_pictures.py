@@ -1,11 +1,11 @@
-"""Draw everything that a file holds results for."""
+"""Plot all results in an AnnData."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -16,49 +16,14 @@ from ..result import Result, areas_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     from anndata import AnnData
 
 
-def draw(
-    adata: AnnData,
-    directory: Path,
-    *,
-    key: str | None = None,
-    color: str | None = None,
-    dpi: int = 150,
-    format: str = "png",
-) -> list[Path]:
-    """Draw all that a file holds results for: determinants, indicatrices, the course of the training, areas of groups.
-
-    Parameters
-    ----------
-    adata
-        Annotated data matrix.
-    directory
-        Where the pictures go; all of them or none.
-    key
-        Name of the result to draw. By default all results, and the table of alphas.
-    color
-        Column of `obs`, or gene, that colours the cells below the indicatrices.
-    dpi
-        Dots per inch.
-    format
-        `png`, `pdf`, `svg` or what else matplotlib writes.
-
-    Returns
-    -------
-    Paths of the pictures.
-
-    Raises
-    ------
-    KeyError
-        If there is no such result, or none at all, or no such colour.
-    """
+def draw(adata: AnnData, directory: Path, *, key: str | None, color: str | None, dpi: int, format: str) -> list[Path]:
+    """Write pictures of one result, or of all, to a directory: all pictures or none. Returns their paths."""
     mpl.use("agg")
-    keys = Result.names(adata) if key is None else [key]
-    pictures = dict(_all_pictures(adata, keys, color, tables=key is None))
+    pictures = dict(_pictures(adata, key, color))
     if not pictures:
         msg = "the file holds no result to draw; run scgeoae train or scgeoae fit-decoder first"
         raise KeyError(msg)
@@ -71,20 +36,17 @@ def draw(
         return sorted(path.replace(directory / path.name) for path in Path(temporary).iterdir())
 
 
-def _all_pictures(
-    adata: AnnData, keys: list[str], color: str | None, *, tables: bool
-) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Names and drawing functions."""
-    for key in keys:
-        result = Result(adata, key)
-        yield f"{key}_det_heatmap", partial(pl.det_heatmap, adata, key=key)
+def _pictures(adata: AnnData, key: str | None, color: str | None) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield names and plotting functions."""
+    for name in Result.names(adata) if key is None else [key]:
+        result = Result(adata, name)
+        yield f"{name}_det_heatmap", partial(pl.det_heatmap, adata, key=name)
         if result.model.n_components > 1:
-            yield f"{key}_indicatrix", partial(pl.indicatrix, adata, key=key, color=color)
+            yield f"{name}_indicatrix", partial(pl.indicatrix, adata, key=name, color=color)
         if "history" in result.stored:
-            yield f"{key}_history", partial(pl.history, adata, key=key)
-        if areas_key(key) in adata.uns:
-            yield f"{key}_cluster_areas", partial(pl.cluster_areas, adata, key=key)
-    if tables:
-        for name, value in adata.uns.items():
-            if isinstance(value, pd.DataFrame) and {"alpha", "log_det_variance", "default"} <= set(value.columns):
-                yield name, partial(pl.alpha_path, adata, key=name)
+            yield f"{name}_history", partial(pl.history, adata, key=name)
+        if areas_key(name) in adata.uns:
+            yield f"{name}_cluster_areas", partial(pl.cluster_areas, adata, key=name)
+    for name, value in adata.uns.items() if key is None else ():
+        if isinstance(value, pd.DataFrame) and {"alpha", "log_det_variance", "default"} <= set(value.columns):
+            yield name, partial(pl.alpha_path, adata, key=name)

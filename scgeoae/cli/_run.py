@@ -1,109 +1,74 @@
-"""Run one command: its settings, its signals, and one clear line when it fails."""
+"""Run one command: with its threads, processes, log and signals; write its results to stdout."""
 
 from __future__ import annotations
 
-import json
+import json as json_format
 import os
 import sys
-import traceback
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import pandas as pd
 import torch
-from jsonargparse import ArgumentError
 from scanpy import settings
 from threadpoolctl import threadpool_limits
 from torch import distributed
 
-from . import INTERRUPTED, signals_to
-from ._commands import COMMANDS
-from ._parser import parse
+from .._files import signals_to
+from . import INTERRUPTED, _commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
-BAD_INPUT, INTERNAL_ERROR = 2, 1
-INPUT_ERRORS = (ArgumentError, KeyError, ValueError, TypeError, OSError, FloatingPointError, ImportError)
-"""What the functions of the package raise when an argument or a file makes no sense."""
-
-AS_TYPED = {"scgeoae.tl.geometric_ae": "scgeoae train", "scgeoae.tl.fit_decoder": "scgeoae fit-decoder"}
-"""What errors tell to run, by the name that it has on the command line."""
-
-WARNINGS, PROGRESS, FIELDS = 1, 2, 3
-"""scanpy's verbosity: warnings alone, the steps and a progress bar, and the fields that are added too."""
+WARNINGS, STEPS, FIELDS = 1, 2, 3
+"""scanpy's verbosity: warnings only; steps and progress bars; the added fields too."""
 
 
-def run(name: str, words: Sequence[str]) -> None:
-    """Run the command ``name``; raises `SystemExit` with the status if that is not 0."""
-    try:
-        with signals_to(_leave):
-            command = COMMANDS[name]
-            options = parse(name, command, words)
-            with ExitStack() as stack:
-                settings_of = (
-                    _threads(options.threads),
-                    _log(verbose=options.verbose, quiet=options.quiet),
-                    _group(options.get("device")),
-                )
-                for context in settings_of:
-                    stack.enter_context(context)
-                results = command.run(options)
-            if results:
-                _show(results, as_json=options.json)
-    except Exception as error:  # noqa: BLE001 - every error ends as one line, and the traceback is there for the asking
-        if "--debug" in words:
-            traceback.print_exc()
-        known = isinstance(error, INPUT_ERRORS)
-        sys.stderr.write(f"scgeoae: {'error' if known else 'internal error'}: {_line(error, known=known)}\n")
-        raise SystemExit(BAD_INPUT if known else INTERNAL_ERROR) from None
+def run(
+    name: str,
+    inputs: list[Path],
+    output: Path | None,
+    *,
+    threads: int | None,
+    json: bool,
+    verbose: bool,
+    quiet: bool,
+    **arguments: Any,
+) -> None:
+    """Run the command ``name``; `arguments` are those of the function of the package that it calls."""
+    if name == "demo":
+        arguments["json"] = json
+    with signals_to(_leave):
+        verbosity = WARNINGS if quiet else FIELDS if verbose else STEPS
+        with _threads(threads), _log(verbosity), _group(arguments.get("device")):
+            results = _commands.COMMANDS[name](inputs, output, **arguments)
+        if json and results:
+            sys.stdout.write(json_format.dumps(_jsonable(results)) + "\n")
+        for key, value in {} if json else results.items():
+            sys.stdout.write(f"{key}:{_text(value)}\n")
 
 
-def _line(error: Exception, *, known: bool) -> str:
-    """What an error says, in one line."""
-    # str() of a KeyError puts its message in quotes
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    text = " ".join(text.split()) or type(error).__name__
-    for name, command in AS_TYPED.items():
-        text = text.replace(name, command)
-    return text if known else f"{type(error).__name__}: {text} (--debug shows where)"
-
-
-def _show(results: Mapping[str, Any], *, as_json: bool) -> None:
-    """Write the results to stdout: a line each, or one JSON object."""
-    if as_json:
-        sys.stdout.write(json.dumps(_jsonable(results)) + "\n")
-        return
-    for name, value in results.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        if isinstance(value, dict):
-            text = "".join(f"\n{line}" for line in _table(value))
-        elif isinstance(value, list):
-            text = "".join(f"\n  {item}" for item in value)
-        sys.stdout.write(f"{name}:{'' if text.startswith(chr(10)) else ' '}{text}\n")
-
-
-def _table(columns: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """One line a measure, one column a map."""
-    import pandas as pd
-
-    table = pd.DataFrame(columns)
-    return table.to_string(float_format="{:.4g}".format, na_rep="-").splitlines()
+def _text(value: Any) -> str:
+    """Format a result; a table or a list takes the lines below its name."""
+    if isinstance(value, dict):
+        return "\n" + pd.DataFrame(value).to_string(float_format="{:.4g}".format, na_rep="-")
+    if isinstance(value, list):
+        return "".join(f"\n  {item}" for item in value)
+    return f" {value:.4g}" if isinstance(value, float) else f" {value}"
 
 
 def _jsonable(value: Any) -> Any:
-    """The value with null in place of NaN and infinity, which JSON does not know."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     if isinstance(value, dict):
         return {name: _jsonable(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(item) for item in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
 def _leave(status: int) -> NoReturn:
-    """Leave, cleaning up on the way.
+    """Exit and clean up on the way.
 
-    The training takes a `KeyboardInterrupt` as the wish to stop early and to keep what it has. On the command line
-    there is nobody to look at that, and a file would be written that looks complete; `SystemExit` passes through it.
+    A `KeyboardInterrupt` would only end the training early, and its result so far would be written as if complete.
     """
     sys.stderr.write(f"\n{INTERRUPTED}\n")
     raise SystemExit(status)
@@ -111,7 +76,7 @@ def _leave(status: int) -> NoReturn:
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """Bound the threads of torch, BLAS, OpenMP and, where it is in use, numba."""
+    """Limit the threads of torch, BLAS, OpenMP and, if it is imported, numba."""
     if number is None:
         yield
         return
@@ -131,7 +96,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 @contextmanager
 def _group(device: str | None) -> Iterator[None]:
-    """Join the other processes, if `torchrun` has started this one: by nccl on GPUs, else by gloo."""
+    """Join the process group if ``torchrun`` started this process: by nccl on GPUs, else by gloo."""
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield
         return
@@ -146,11 +111,10 @@ def _group(device: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _log(*, verbose: bool, quiet: bool) -> Iterator[None]:
+def _log(verbosity: int) -> Iterator[None]:
     """Send scanpy's log to stderr; stdout is for results."""
     before = settings.verbosity, settings.logfile
-    settings.logfile = sys.stderr
-    settings.verbosity = WARNINGS if quiet else FIELDS if verbose else PROGRESS
+    settings.verbosity, settings.logfile = verbosity, sys.stderr
     try:
         yield
     finally:

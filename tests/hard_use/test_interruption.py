@@ -1,4 +1,4 @@
-"""Cut off at any moment: files and objects are as before, or complete.
+"""Interrupted at any moment: files and objects are unchanged or complete.
 
 A longer run: ``INTERRUPTIONS=50 pytest tests/hard_use/test_interruption.py``.
 """
@@ -68,7 +68,7 @@ def duration(inputs: Path, tmp_path_factory) -> float:
 
 
 def interrupted(words: list[str], folder: Path, number: signal.Signals, seconds: float) -> tuple[int, str]:
-    """Exit status, as a shell tells it, and messages of a command that gets a signal after so many seconds."""
+    """Send a signal to a command after so many seconds; return its exit status, as in a shell, and its stderr."""
     process = subprocess.Popen([sys.executable, "-m", "scgeoae", *words], cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
         _, err = process.communicate(timeout=seconds)

@@ -1,4 +1,4 @@
-"""Odd files: the command line says in one line what is wrong, and leaves all files as they were."""
+"""Odd files: the command line reports in one line what is wrong, and leaves all files unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BRIEF = ["--use_rep", "X", "--n_steps", "8", "--hidden_dims", "8,8", "--quiet"]
 
 @dataclass(frozen=True)
 class File:
-    """An odd file, the command it is given to, and, if that fails, what it says."""
+    """An odd file, the command that reads it, and the error message if it fails."""
 
     name: str
     change: Callable[[AnnData], Any]

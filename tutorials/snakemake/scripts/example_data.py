@@ -4,7 +4,7 @@ import numpy as np
 import scanpy as sc
 from snakemake.script import snakemake
 
-adata = sc.datasets.pbmc68k_reduced().raw.to_adata()  # log-normalised; the counts themselves are not kept
+adata = sc.datasets.pbmc68k_reduced().raw.to_adata()  # log-normalized; scanpy keeps no counts
 adata = sc.AnnData(adata.X.expm1(), obs=adata.obs[["bulk_labels"]], var=adata.var[[]])
 adata.obs["bulk_labels"] = adata.obs["bulk_labels"].astype("category")
 order = np.random.default_rng(0).permutation(adata.n_obs)

@@ -1,4 +1,4 @@
-"""Normalise each cell to the same number of counts and take the logarithm."""
+"""Normalize all cells to the same number of counts and take the logarithm."""
 
 import anndata as ad
 import scanpy as sc

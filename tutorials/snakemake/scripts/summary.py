@@ -1,4 +1,4 @@
-"""Put the numbers and the pictures on one page."""
+"""Write the numbers and the pictures to one page."""
 
 import csv
 import json
@@ -11,12 +11,12 @@ COLUMNS = ("knn_recall", "spearman", "kl_density_0.1", "knn_accuracy", "log_det_
 
 
 def number(text: object) -> str:
-    """Three digits, or a dash for what is not known."""
+    """Format a number with three digits; a missing one as a dash."""
     return f"{float(text):.3g}" if text not in (None, "") else "-"
 
 
 def row(cells: list[str]) -> str:
-    """One line of a Markdown table."""
+    """Format one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -30,7 +30,7 @@ with Path(snakemake.input.quality[0]).open(newline="") as file:
     maps = list(csv.DictReader(file))
 lines += [
     "",
-    "## How good the maps of the reference are",
+    "## Quality of the maps of the reference",
     "",
     row(["map", *COLUMNS]),
     row(["---"] * (len(COLUMNS) + 1)),

@@ -1,0 +1,280 @@
+"""The commands: their files, options and help."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from ._options import FILE, INTEGER, INTEGERS, NAME, NAMES, NUMBER, OUTPUT, OVERWRITE, PROGRAM, WEIGHTS, flag, option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Command(click.Command):
+    """A command that reads and writes files; the function of its name in ``_commands.COMMANDS`` does the work.
+
+    Parameters
+    ----------
+    name
+        Name of the command.
+    inputs, output
+        What the help calls the files. Without `output`, the output is only an option.
+    options, training
+        Its options, in two sections of the help.
+    help, examples, results
+        What the command does, words that may follow its name, and what the reported numbers mean.
+    several
+        Whether the command takes several inputs if the output is given as an option.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: Sequence[str],
+        output: str,
+        options: Sequence[click.Option],
+        training: Sequence[click.Option] = (),
+        *,
+        help: str,
+        examples: Sequence[str],
+        results: Mapping[str, str] | None = None,
+        several: bool = False,
+    ) -> None:
+        self.inputs, self.output, self.several = inputs, output, several
+        self.sections = {"Options": options, "Training (rarely set)": training, "Program": PROGRAM}
+        self.results, self.examples = results or {}, examples
+        files = click.Argument(["files"], nargs=-1, type=FILE, metavar=" ".join([*inputs, output]))
+        super().__init__(name, params=[files, *options, *training, *PROGRAM], help=help)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Tell the inputs from the output and run the command."""
+        files, output, debug = (ctx.params.pop(name) for name in ("files", "output", "debug"))
+        inputs = list(files)
+        any_number = self.several and inputs and output is not None
+        if self.output and output is None and inputs:
+            output = inputs.pop()
+        if len(inputs) != len(self.inputs) and not any_number:
+            names = " ".join(self.inputs) or "no file"
+            form = f"{names} {self.output}, or {names}{'...' * self.several} --output PATH"
+            msg = f"{self.name} takes {form if self.output else f'{names} [--output PATH]'}; given: "
+            msg += f"{' '.join(map(str, files)) or 'nothing'}."
+            if len(files) > len(self.inputs) + bool(self.output):
+                msg += " Join several values of one option by commas."
+            raise click.UsageError(msg, ctx)
+        try:
+            from ._run import run  # torch and scanpy take seconds to import
+
+            run(str(self.name), inputs, output, **ctx.params)
+        except Exception:
+            if debug:
+                traceback.print_exc()
+            raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options in sections."""
+        for title, options in self.sections.items():
+            if records := [record for each in options if (record := each.get_help_record(ctx))]:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Explain the results and show examples."""
+        if self.results:
+            with formatter.section("Results"):
+                formatter.write_dl(list(self.results.items()))
+        with formatter.section("Examples"):
+            formatter.write_text("\b\n" + "\n".join(f"{ctx.command_path} {words}" for words in self.examples))
+
+
+DATA = [
+    option("--use_rep", NAME, "Key of obsm to train on, or 'X'. By default 'X_pca'."),
+    option("--n_pcs", INTEGER, "Use only the first columns of the obsm."),
+    option("--layer", NAME, "Train on this layer instead."),
+    option("--mask_var", NAME, "Boolean column of var: the genes to train on, with --use_rep X or --layer."),
+]
+HIDDEN_DIMS = option("--hidden_dims", INTEGERS, "Widths of the encoder's hidden layers.", "100,100,100,100")
+VALIDATION_FRACTION = option("--validation_fraction", NUMBER, "Share of cells held out of training.", 0.1)
+RNG = option("--rng", INTEGER, "Seed. Equal seeds give equal results.", 0)
+DEVICE = option("--device", NAME, "'cpu', 'cuda' or 'mps'. By default the first available of cuda, mps, cpu.")
+RESULTS = {
+    "reconstruction": "Share of the variance of the data that the map does not explain.",
+    "log_det_variance": "Variance of the log determinant; 0 if the map preserves areas.",
+    "det_p95_p5": "95th over 5th percentile of the determinant; 1 if the map preserves areas.",
+    "anisotropy": "Median ratio of largest to smallest stretching; 1 if the map preserves angles.",
+    "unit": "Distance in the data of one unit of the map.",
+}
+"""Numbers that ``train`` and ``fit-decoder`` report."""
+
+TRAIN = Command(
+    "train",
+    ["INPUT"],
+    "OUTPUT",
+    [
+        *DATA,
+        option("--n_components", INTEGER, "Number of dimensions of the map.", 2),
+        option("--alpha", NUMBER, "Weight of the regularizer: how much equal areas count.", 0.2),
+        option("--key_added", NAME, "Store the result under this name instead of 'geoae'."),
+        RNG,
+        DEVICE,
+        option("--checkpoint", FILE, "File for the state of the training, written 50 times."),
+        flag("--resume", "Continue from --checkpoint if that file exists."),
+        OUTPUT,
+        OVERWRITE,
+    ],
+    [
+        option(
+            "--regularizer", WEIGHTS, "area, isometry, conformal, or weights. Default: '{area: 1, conformal: 0.3}'."
+        ),
+        option("--regularizer_batch", INTEGER, "Points per batch at which the regularizer is estimated.", 64),
+        option("--interpolation", NUMBER, "Share of these points that lie between two cells.", 0.5),
+        option("--contrast_weight", NUMBER, "Weight of the contrast, which keeps neighbors.", 0.05),
+        option("--noise", NUMBER, "Noise on the input, relative to its standard deviation. Default: by the data."),
+        HIDDEN_DIMS,
+        option("--n_steps", INTEGER, "Number of optimizer steps. Default: by the data, at most 1,500."),
+        option("--batch_size", INTEGER, "Cells per step. Default: 2 % of the cells, 256 to 2,048."),
+        option("--learning_rate", NUMBER, "Peak learning rate.", 0.08),
+        option("--weight_decay", NUMBER, "Decoupled weight decay.", 0.0),
+        VALIDATION_FRACTION,
+        option("--patience", INTEGER, "Stop after this many validations, of 50, without a lower loss. Default: never."),
+    ],
+    help="""Train a map of the cells and write it with them.
+
+    Several inputs with --output are joined: by their common genes, or by an obsm that was computed for all of them
+    together.""",
+    examples=[
+        "cells.h5ad map.h5ad                                  # after sc.pp.pca",
+        "cells.h5ad map.h5ad --alpha 0.5 --hidden_dims 64,64",
+        "cells.h5ad map.h5ad --regularizer '{area: 1, isometry: 0.5}'",
+        "a.h5ad b.h5ad --output map.h5ad --use_rep X          # on their common genes",
+    ],
+    results=RESULTS,
+    several=True,
+)
+
+MAP = Command(
+    "map",
+    ["QUERY", "REFERENCE"],
+    "OUTPUT",
+    [
+        option("--key", NAME, "Name of the result in the reference and in the output.", "geoae"),
+        option("--obs", NAMES, "Labels in obs of the reference to transfer, by a vote of 15 neighbors."),
+        OUTPUT,
+        OVERWRITE,
+    ],
+    help="""Put new cells on the map of a reference.
+
+    The reference is an output of scgeoae train, or a model file (.safetensors). Cells that the reference does not
+    explain are flagged in obs.""",
+    examples=["new.h5ad map.h5ad new_map.h5ad --obs cell_type,tissue", "new.h5ad blood.safetensors new_map.h5ad"],
+    results={
+        "cells_outside": "Number of cells that the reference does not explain.",
+        "share_outside": "Share of these cells.",
+    },
+)
+
+FIT_DECODER = Command(
+    "fit-decoder",
+    ["INPUT"],
+    "OUTPUT",
+    [
+        option("--basis", NAME, "The map: a key of obsm, with or without X_.", required=True),
+        *DATA,
+        option("--weight_decay", NUMBER, "Smoothness: 0 for the closest fit, 1 for the smoothest.", 0.3),
+        option("--key_added", NAME, "Store the result under this name instead of 'geoae_' and the basis."),
+        RNG,
+        DEVICE,
+        OUTPUT,
+        OVERWRITE,
+    ],
+    [
+        HIDDEN_DIMS,
+        option("--n_steps", INTEGER, "Number of optimizer steps.", 1500),
+        option("--batch_size", INTEGER, "Cells per step.", 512),
+        option("--learning_rate", NUMBER, "Peak learning rate.", 0.03),
+        VALIDATION_FRACTION,
+        option("--patience", INTEGER, "Stop after this many validations, of 50, without a lower loss; or null.", 15),
+    ],
+    help="""Fit a decoder to a UMAP, a t-SNE or another map, to see how it distorts the data.
+
+    Choose the data that the map was made from.""",
+    examples=["cells.h5ad umap.h5ad --basis umap"],
+    results=RESULTS,
+)
+
+QUALITY = Command(
+    "quality",
+    ["INPUT"],
+    "",
+    [
+        option("--bases", NAMES, "The maps: keys of obsm, with or without X_. By default all of two dimensions."),
+        option("--use_rep", NAME, "Key of obsm to compare with, or 'X'. By default 'X_pca'."),
+        option("--n_pcs", INTEGER, "Use only the first columns of the obsm."),
+        option("--layer", NAME, "Compare with this layer instead."),
+        option("--other", FILE, "Take the data to compare with from this file of the same cells."),
+        option("--labels", NAME, "Column of classes in obs. Adds measures of how well a map separates them."),
+        option("--k", INTEGER, "Number of neighbors.", 20),
+        option("--max_cells", INTEGER, "Sample this many of more cells, and add standard errors.", 10_000),
+        RNG,
+        option("-o --output", FILE, "Write the table to this file, .csv or .tsv."),
+    ],
+    help="Measure how well the maps in a file represent its data.",
+    examples=["map.h5ad --bases pca,umap,geoae --labels cell_type --output quality.csv"],
+)
+
+PLOT = Command(
+    "plot",
+    ["INPUT"],
+    "DIRECTORY",
+    [
+        option("--key", NAME, "Name of the result to plot. By default all."),
+        option("--color", NAME, "Column of obs, or gene, that colors the cells below the indicatrices."),
+        option("--dpi", INTEGER, "Dots per inch.", 150),
+        option("--format", NAME, "'png', 'pdf', 'svg' or another format of matplotlib.", "png"),
+        OUTPUT,
+    ],
+    help="""Plot the results in a file.
+
+    Determinants, indicatrices, training history, areas of groups and measures by alpha, one picture each.""",
+    examples=["map.h5ad pictures --color cell_type --format pdf"],
+)
+
+DEMO = Command(
+    "demo",
+    [],
+    "",
+    [option("-o --output", FILE, "The directory.", "scgeoae-demo")],
+    help="""Map 700 blood cells that come with scanpy.
+
+    Train an autoencoder with and without the regularizer, and write pictures and an .h5ad file to a directory.""",
+    examples=["--output scgeoae-demo"],
+)
+
+
+class Program(click.Group):
+    """The commands in the order of their use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the commands, unsorted."""
+        return list(self.commands)
+
+
+@click.version_option(package_name="scgeoae", message="scgeoae %(version)s")
+@click.group(
+    cls=Program,
+    commands={str(command.name): command for command in (TRAIN, MAP, FIT_DECODER, QUALITY, PLOT, DEMO)},
+    no_args_is_help=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda word: word.replace("-", "_"),  # --n-steps is --n_steps
+    },
+)
+def program() -> None:
+    """Area-preserving maps of single cells.
+
+    AnnData files are read and written as .h5ad or .zarr, by their suffix. Results go to stdout, progress and errors to
+    stderr. The exit status is 2 for invalid input and 130 after Ctrl-C; then nothing is written.
+    """
