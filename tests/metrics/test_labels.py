@@ -31,7 +31,7 @@ def test_knn_accuracy_agrees_with_sklearn_leaving_out_one(embedding, labels, k):
 
 def test_of_equally_common_labels_the_first_is_taken():
     Z = np.array([[0.0], [1.0], [-1.1], [9.0], [10.0], [11.5]])
-    # The two neighbours of row 0 vote for b and a: a. Of row 1: a and a. Of row 2: a and b: a.
+    # The two neighbors of row 0 vote for b and a: a. Of row 1: a and a. Of row 2: a and b: a.
     assert metrics.knn_accuracy(Z, list("abaaaa"), k=2) == pytest.approx(5 / 6)
 
 
@@ -100,7 +100,7 @@ def test_bad_labels_are_refused(embedding, labels, measure):
         measure(embedding, ["a", "b"] + [None] * (len(embedding) - 2))
 
 
-def test_too_many_neighbours_are_refused(embedding, labels):
+def test_too_many_neighbors_are_refused(embedding, labels):
     few = labels.astype(object)
     few[20:] = None
     with pytest.raises(ValueError, match="k is 20 and there are 20 cells"):

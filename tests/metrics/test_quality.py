@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -14,6 +15,9 @@ from scipy import sparse
 
 import scgeoae
 from scgeoae import metrics
+from scgeoae.metrics import density, distances, neighborhoods
+from scgeoae.metrics import labels as label_measures
+from scgeoae.metrics._points import Points
 from scgeoae.metrics.quality import MEASURES
 
 if TYPE_CHECKING:
@@ -58,6 +62,19 @@ def test_values_are_those_of_the_array_functions(cells: AnnData) -> None:
         assert row["rmse"] == pytest.approx(metrics.rmse(X, Z))
         assert row["knn_accuracy"] == pytest.approx(metrics.knn_accuracy(Z, group, k=15))
         np.testing.assert_allclose(row[["ari", "nmi"]].astype(float), metrics.cluster_agreement(Z, group))
+
+
+@pytest.mark.parametrize("kind", [density, neighborhoods, distances, label_measures])
+def test_each_file_says_what_is_better_in_its_measures(cells: AnnData, kind) -> None:
+    data, several = Points(cells.obsm["X_pca"]), [Points(cells.obsm["X_good"]), Points(cells.obsm["X_chance"])]
+    k = (15,) if "k" in signature(kind.estimates).parameters else ()
+    if kind is label_measures:
+        rows = [kind.estimates(cells.obsm["X_good"], cells.obs["group"], *k, max_cells=300, rng=0)]
+    else:
+        rows = kind.estimates(data, several, *k, max_cells=300, rng=0)
+        assert len(rows) == 2
+    for row in rows:
+        assert list(row) == list(kind.MEASURES)
 
 
 def test_mean_rank(cells: AnnData) -> None:
