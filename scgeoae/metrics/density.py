@@ -27,9 +27,8 @@ def kl_density(X: PointsLike, Z: PointsLike, *, sigma: float = 0.1, max_cells: i
 
     `sum_i p_i ln(p_i / q_i)`, where `p_i` is the density of cell i in the data and `q_i` on the map, each proportional
     to `sum_j exp(-(d_ij / d_max)^2 / sigma)` over all cells j, i included, and normalized to a sum of 1 over the
-    cells; `d_max` is the largest distance [1]_ [2]_ [3]_. From 0, lower is better; does not depend on the scale of the
-    map. The value of a random map depends on the data: a map of the same density everywhere has the divergence of `p`
-    from the uniform density.
+    cells; `d_max` is the largest distance [1]_ [2]_ [3]_. From 0, lower is better. The value of a random map depends on
+    the data: a map of the same density everywhere has the divergence of `p` from the uniform density.
 
     Parameters
     ----------

@@ -1,9 +1,8 @@
 """Measures of distances: whether the distances between cells on the map agree with those in the data.
 
 Stress and RMSE use all pairs of cells up to `max_cells` cells, and a random sample of pairs above. The rank correlation
-keeps the distances of all its pairs in memory, and so uses a sample from 3,000 cells on. The time grows with n^2 up to
-`max_cells` cells; about six arrays of at most 16 MB each are in memory at a time, and about eight numbers per pair of
-the sample, never an n x n matrix.
+needs the distances of all its pairs in memory, and uses a sample if there are more than 3,000 cells. The time grows
+with n^2 up to `max_cells` cells; a few arrays of at most 36 MB each are in memory at a time, never an n x n matrix.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
     """Compute the rank correlation of the distances on the map with those in the data.
 
     Spearman's correlation of `d_X(i, j)` with `d_Z(i, j)` over the pairs i < j [1]_; equal distances share their mean
-    rank. From -1 to 1, higher is better; does not depend on the scale of the map. A random map scores 0. Most pairs
-    are far apart, so this measures the global arrangement.
+    rank. From -1 to 1, higher is better. A random map scores 0. Most pairs are far apart, so this measures the global
+    arrangement.
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
         Data, shape (cells, features), and map, shape (cells, map dimensions): arrays or sparse matrices.
     max_cells
         Up to this many cells, but at most 3,000, all pairs are used. Above, a random sample of `100 * max_cells` pairs,
-        but at most 4,498,500, the number of all pairs of 3,000 cells.
+        but at most 4,498,500, as many as 3,000 cells have.
     rng
         Seed or generator for the sample. The same seed gives the same value.
 
@@ -83,9 +82,8 @@ def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random
     """Compute the relative error of the distances on the map, at the scale of the map that makes it smallest.
 
     `sqrt(sum (d_X - a d_Z)^2 / sum d_X^2)` over the pairs i < j, with `a = sum d_X d_Z / sum d_Z^2` [1]_. From 0 to 1,
-    lower is better; does not depend on the scale of the map. The value of a random map depends on the spread of the
-    distances: if all distances in the data are about equal, a random Gaussian map in two dimensions scores
-    `sqrt(1 - pi / 4)`, about 0.46.
+    lower is better. The value of a random map depends on the spread of the distances: if all distances in the data are
+    about equal, a random Gaussian map in two dimensions scores `sqrt(1 - pi / 4)`, about 0.46.
 
     Parameters
     ----------

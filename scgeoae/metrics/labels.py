@@ -37,8 +37,8 @@ def knn_accuracy(
 
     This is the accuracy of the k-nearest-neighbor classifier [1]_, cross-validated by leaving out one cell at a time,
     as `sklearn.neighbors.KNeighborsClassifier` gives it: of labels that are equally common the first in sorted order is
-    taken. From 0 to 1, higher is better; does not depend on the scale of the map. On a random map it is, for large
-    k, the share of the commonest label; for k = 1, the sum of the squared shares of the labels.
+    taken. From 0 to 1, higher is better. On a random map it is, for large k, the share of the commonest label; for
+    k = 1, the sum of the squared shares of the labels.
 
     Parameters
     ----------
@@ -89,10 +89,9 @@ def cluster_agreement(
 
     The cells are put into as many clusters as there are labels by k-means on the map (the best of ten starts), and the
     clusters are compared with the labels: adjusted Rand index [1]_ and normalized mutual information [2]_, mutual
-    information divided by the mean of the two entropies. At most 1, higher is better; neither depends on the scale of
-    the map. On a random map the index is 0 on average, the information a little above 0 (it grows with the number
-    of classes, and is not corrected for chance). K-means expects round clusters of like size: a low value can also
-    mean that the clusters have another shape.
+    information divided by the mean of the two entropies. At most 1, higher is better. On a random map the index is 0 on
+    average, the information a little above 0 (it grows with the number of classes, and is not corrected for chance).
+    K-means expects round clusters of like size: a low value can also mean that the clusters have another shape.
 
     Parameters
     ----------

@@ -3,9 +3,9 @@
 All depend on the ranks of distances only, so neither the scale nor a rotation of the map matters. Neighbors are the k
 nearest *other* cells; equally distant ones are ordered by row number.
 
-The time grows with n^2 up to `max_cells` cells (by default 10,000). Above, a sample of cells keeps it about
-constant up to `max_cells**2 / 1,000` cells (by default 100,000); above that it grows with n. About six arrays of at
-most 16 MB each are in memory at a time (or of n numbers each, if that is more), never an n x n matrix.
+The time grows with n^2 up to `max_cells` cells (by default 10,000). Above, a sample of cells keeps it about constant up
+to `max_cells**2 / 1,000` cells (by default 100,000); above that it grows with n. About six arrays of at most 16 MB each
+are in memory at a time (or of n numbers each, if that is more), never an n x n matrix.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ def knn_recall(
     """Compute the share of the k nearest neighbors in the data that are among the k nearest on the map.
 
     `mean_i |N_X(i) ∩ N_Z(i)| / k`, where `N(i)` are the k nearest other cells of cell i. For several `k` the mean over
-    them; the paper [1]_ takes 10, 20, ..., 200. From 0 to 1, higher is better; does not depend on the scale of the
-    map. A random map scores `k / (n - 1)`.
+    them; the paper [1]_ takes 10, 20, ..., 200. From 0 to 1, higher is better. A random map scores `k / (n - 1)`.
 
     Parameters
     ----------
@@ -104,9 +103,8 @@ def trustworthiness(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int
 
     `1 - 2 / (n k (2n - 3k - 1)) sum_i sum_{j in N_Z(i)} max(0, r_X(i, j) - k)`, where `N_Z(i)` are the k nearest other
     cells of cell i on the map and `r_X(i, j)` is the rank of cell j among the neighbors of i in the data [1]_. The
-    same as `sklearn.manifold.trustworthiness`, without its n x n matrix. From 0 to 1, higher is better; does not
-    depend on the scale of the map. A random map scores `1 - (n-1-k)(n-k) / ((n-1)(2n-3k-1))` on average, which is
-    about 0.5 for small k.
+    same as `sklearn.manifold.trustworthiness`, without its n x n matrix. From 0 to 1, higher is better. A random map
+    scores `1 - (n-1-k)(n-k) / ((n-1)(2n-3k-1))` on average, which is about 0.5 for small k.
 
     Parameters
     ----------
@@ -146,8 +144,8 @@ def continuity(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10
     """Measure whether cells that are neighbors in the data are near each other on the map.
 
     Trustworthiness with data and map exchanged:
-    `1 - 2 / (n k (2n - 3k - 1)) sum_i sum_{j in N_X(i)} max(0, r_Z(i, j) - k)` [1]_. From 0 to 1, higher is better;
-    does not depend on the scale of the map. A random map scores as in `trustworthiness`, about 0.5 for small k.
+    `1 - 2 / (n k (2n - 3k - 1)) sum_i sum_{j in N_X(i)} max(0, r_Z(i, j) - k)` [1]_. From 0 to 1, higher is better. A
+    random map scores as in `trustworthiness`, about 0.5 for small k.
 
     Parameters
     ----------
@@ -185,8 +183,7 @@ def continuity(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10
 def lcmc(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, rng: Random = 0) -> float:
     """Compute the local continuity meta-criterion: the kNN recall above chance.
 
-    `(k recall - k^2 / (n - 1)) / k = recall - k / (n - 1)` [1]_. From `-k / (n - 1)` to `1 - k / (n - 1)`, higher is
-    better; does not depend on the scale of the map. A random map scores 0.
+    `recall - k / (n - 1)` [1]_. From `-k / (n - 1)` to `1 - k / (n - 1)`, higher is better. A random map scores 0.
 
     Parameters
     ----------
@@ -227,9 +224,8 @@ def mrre(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int = 10_000, 
 
     On the data side `sum_i sum_{j in N_X(i)} |r_X(i, j) - r_Z(i, j)| / r_X(i, j)`, over the neighbors in the data; on
     the map side `sum_i sum_{j in N_Z(i)} |r_X(i, j) - r_Z(i, j)| / r_Z(i, j)`, over the neighbors on the map. Both are
-    divided by `n sum_{l=1}^k |n - 2l + 1| / l` [1]_. From 0 to about 1, lower is better; does not depend on the scale
-    of the map. A random map scores about 0.5. (The package `zadu` reports 1 minus these errors, as `mrre_missing` and
-    `mrre_false`.)
+    divided by `n sum_{l=1}^k |n - 2l + 1| / l` [1]_. From 0 to about 1, lower is better. A random map scores about 0.5.
+    (The package `zadu` reports 1 minus these errors, as `mrre_missing` and `mrre_false`.)
 
     Parameters
     ----------
@@ -271,8 +267,8 @@ def rnx_auc(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rando
 
     With `Q(K)` the kNN recall, `R(K) = ((n - 1) Q(K) - K) / (n - 1 - K)` for K = 1, ..., n-2 is 1 for a perfect and 0
     for a random map. The local area is `sum R(K) / K / sum 1 / K`, which is the area on a logarithmic axis [1]_ and
-    weights near neighbors most; the global one is the plain mean of `R(K)` [2]_. At most 1, higher is better; does not
-    depend on the scale of the map. A random map scores 0.
+    weights near neighbors most; the global one is the plain mean of `R(K)` [2]_. At most 1, higher is better. A random
+    map scores 0.
 
     Parameters
     ----------
@@ -404,11 +400,11 @@ def _order_and_ranks(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Return the k nearest cells in order, shape (rows, k), and the rank of every cell, shape (rows, cells).
 
-    Cells are sorted by distance, and equally distant ones by row number. Numpy sorts integers many times faster than
-    it sorts positions stably by value, so both are put into one integer: the bits of numbers that are not negative,
-    read as integers, are in the same order as the numbers, and the last bits are replaced by the row number. That
-    takes 14 of 52 bits for 10,000 cells: squared distances that agree to about 11 digits count as equal (9 digits for
-    a million cells). The cell itself comes first, before cells with the same coordinates.
+    Cells are sorted by distance, and equally distant ones by row number. Both are put into one integer, which numpy
+    sorts without a table of positions: the bits of a positive float, read as an integer, have the order of the floats,
+    and the last bits are replaced by the row number. That takes 14 of 52 bits for 10,000 cells: squared distances that
+    agree to about 11 digits count as equal (9 digits for a million cells). The cell itself is first, before its
+    duplicates.
     """
     n_cells = points.n_cells
     row_bits = np.int64((1 << n_cells.bit_length()) - 1)

@@ -157,7 +157,7 @@ def embedding_quality(
             if estimate.standard_error is not None:
                 row[f"{measure}_se"] = estimate.standard_error
         rows.append(row)
-    table = pd.DataFrame(rows, index=pd.Index(bases, name="basis"))
+    table = pd.DataFrame(rows, index=pd.Index(list(bases), name="basis"))
     table["mean_rank"] = _mean_rank(table)
     columns = [column for name in MEASURES for column in (name, f"{name}_se")]
     return table[[name for name in columns if name in table]]

@@ -35,6 +35,15 @@ def test_of_equally_common_labels_the_first_is_taken():
     assert metrics.knn_accuracy(Z, list("abaaaa"), k=2) == pytest.approx(5 / 6)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_cell_among_more_than_k_duplicates_does_not_vote_for_itself(k):
+    labels = np.array(["a"] * 16)
+    labels[[5, 12]] = "b"  # one in each group of eight equal cells
+    Z = np.repeat([[0.0, 0], [9, 9]], 8, axis=0)
+    accuracy = metrics.knn_accuracy(Z, labels, k=k)
+    assert accuracy == 14 / 16 if k == 3 else accuracy <= 14 / 16
+
+
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
 def test_cells_without_a_label_are_left_out(embedding, labels, missing):
     some = labels.astype(object)
