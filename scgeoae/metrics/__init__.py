@@ -1,5 +1,4 @@
-"""
-Measures of the quality of a map: functions that take arrays and return numbers.
+"""Measures of the quality of a map: functions that take arrays and return numbers.
 
 The docstring of each gives its definition, its range, whether higher or lower is better, and the value of a random map.
 

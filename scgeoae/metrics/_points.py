@@ -1,101 +1,154 @@
-"""Squared Euclidean distances between cells, a block of rows at a time."""
+"""The arguments of the measures: checks, and the distances between cells, a block of rows at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.metrics import euclidean_distances
+from sklearn.utils.extmath import row_norms
 
-from ._sampling import BLOCK_BYTES
+from .._masks import refuse_masked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PointsLike: TypeAlias = npt.ArrayLike | Any
+"""An array of shape (cells, features), or the same as a `scipy.sparse` matrix."""
+
+MIN_CELLS = 3
+
+BLOCK_BYTES = 16 * 2**20
+"""Largest size of one array of distances between a block of cells and all cells. A few are in memory at a time."""
 
 MAX_FEATURES_FOR_DIFFERENCES = 100
 """Up to this many features, distances are sums of squared differences; with more, they come from scalar products."""
 
 
-@dataclass(frozen=True)
-class Points:
-    """
-    Cells, and the distances between them.
+def as_points(points: PointsLike, name: str, *, varying_for: str | None = None) -> Any:
+    """Return points as a float64 array or CSR matrix of shape (cells, features).
 
-    With few features (any map, principal components) squared distances are sums of squared differences: those of equal
+    Parameters
+    ----------
+    points, name
+        The points, and what error messages call them.
+    varying_for
+        The measure that is undefined if all points are equal; `None` if there is none.
+
+    Raises
+    ------
+    TypeError
+        If the points are not real numbers.
+    ValueError
+        If they are masked, not finite, not a matrix of at least 3 rows and one column, or all equal.
+    """
+    refuse_masked(points, name)
+    array: Any = sparse.csr_matrix(points) if sparse.issparse(points) else np.asarray(points)
+    if array.dtype.kind not in "fiub":
+        msg = f"{name} must hold real numbers, but its type is {array.dtype}."
+        raise TypeError(msg)
+    if array.ndim != 2:
+        msg = f"{name} must have two dimensions (cells, features), but its shape is {array.shape}."
+        raise ValueError(msg)
+    if array.shape[0] < MIN_CELLS or array.shape[1] < 1:
+        msg = f"{name} must hold at least {MIN_CELLS} cells and one feature, but its shape is {array.shape}."
+        raise ValueError(msg)
+    array = array.astype(np.float64)
+    values = array.data if sparse.issparse(array) else array
+    with np.errstate(over="ignore", invalid="ignore"):
+        sum_of_squares = np.vdot(values, values)
+    if not np.isfinite(sum_of_squares):
+        msg = f"{name} contains NaN or infinite values, or values too large to be squared."
+        raise ValueError(msg)
+    if varying_for and (array.max(axis=0) - array.min(axis=0)).max() ** 2 == 0:
+        msg = f"{varying_for} is undefined: all points of {name} are equal."
+        raise ValueError(msg)
+    return array
+
+
+def as_pair(X: PointsLike, Z: PointsLike, *, varying_for: str | None = None) -> tuple[Points, Points]:
+    """Return the data and the map, each checked by `as_points`; raise a `ValueError` if their rows differ in number."""
+    data, embedding = as_points(X, "X", varying_for=varying_for), as_points(Z, "Z", varying_for=varying_for)
+    if data.shape[0] != embedding.shape[0]:
+        msg = f"X and Z must have the same cells as rows, but X has {data.shape[0]}, Z {embedding.shape[0]} rows."
+        raise ValueError(msg)
+    return Points(data), Points(embedding)
+
+
+def check_integer(value: int, name: str, minimum: int) -> int:
+    """Return the value as an `int`; raise an error if it is not a whole number of at least `minimum`."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        msg = f"{name} must be an integer, but it is {value!r}."
+        raise TypeError(msg)
+    integer = int(value)
+    if integer < minimum:
+        msg = f"{name} must be at least {minimum}, but it is {integer}."
+        raise ValueError(msg)
+    return integer
+
+
+def check_neighbors(k: int, n_cells: int, *, below_half: bool = False) -> int:
+    """Return the number of neighbors; raise an error unless it is smaller than the number of cells, or than half."""
+    n_neighbors = check_integer(k, "k", 1)
+    if n_neighbors >= n_cells or (below_half and n_neighbors >= n_cells / 2):
+        limit = "less than half the number of cells" if below_half else "smaller than the number of cells"
+        msg = f"k must be {limit}, but k is {n_neighbors} and there are {n_cells} cells."
+        raise ValueError(msg)
+    return n_neighbors
+
+
+class Points:
+    """Cells and the squared Euclidean distances between them.
+
+    With few features (any map, principal components), squared distances are sums of squared differences: those of equal
     cells are exactly 0, and the result does not depend on the blocks. With many features, or sparse ones, they are
-    computed as `|x|^2 + |y|^2 - 2 x.y`, which is much faster but has rounding errors; squared distances within the
-    rounding error of 0 are set to 0.
+    computed as ``|x|^2 + |y|^2 - 2 x.y``, which is much faster; those within the rounding error of 0 are set to 0.
 
     Parameters
     ----------
     values
-        Coordinates, shape (cells, features): float64 array, or CSR matrix.
-    squared_norms
-        Squared length of each row, shape (cells,).
+        Coordinates as `as_points` returns them, shape (cells, features). Dense ones are shifted so that the median of
+        each feature is 0, because scalar products of points far from the origin lose digits. A single cell very far
+        away would shift the mean, but not the median.
     """
 
-    values: Any
-    squared_norms: npt.NDArray[np.float64]
+    def __init__(self, values: Any) -> None:
+        self.values = values if sparse.issparse(values) else values - np.median(values, axis=0)
+        self.n_cells = int(values.shape[0])
+        self._squared_norms = np.asarray(row_norms(self.values, squared=True))  # (cells,)
 
-    @property
-    def n_cells(self) -> int:
-        """Number of cells."""
-        return int(self.values.shape[0])
-
-    @property
-    def from_differences(self) -> bool:
-        """Whether distances are sums of squared differences."""
-        return not sparse.issparse(self.values) and self.values.shape[1] <= MAX_FEATURES_FOR_DIFFERENCES
-
-    @property
-    def bound(self) -> float:
-        """A bound on the largest squared distance."""
-        return 4 * float(self.squared_norms.max())
-
-    def squared_distances(self, rows: npt.NDArray[np.intp], first: int = 0) -> npt.NDArray[np.float64]:
-        """Squared distances of the cells `rows` to the cells from number `first` on, shape (rows, cells - first)."""
-        if self.from_differences:
-            return np.asarray(cdist(self.values[rows], self.values[first:], "sqeuclidean"))
-        return self._from_products(rows, first)
-
-    def _from_products(self, rows: npt.NDArray[np.intp], first: int) -> npt.NDArray[np.float64]:
-        row_norms = self.squared_norms[rows, None]
+    def squared_distances(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """Compute the squared distances of the cells `rows` to all cells, shape (rows, cells)."""
+        n_features = self.values.shape[1]
+        if not sparse.issparse(self.values) and n_features <= MAX_FEATURES_FOR_DIFFERENCES:
+            return np.asarray(cdist(self.values[rows], self.values, "sqeuclidean"))
+        norms = self._squared_norms[rows, None]
         squared = euclidean_distances(
             self.values[rows],
-            self.values[first:],
-            X_norm_squared=row_norms,
-            Y_norm_squared=self.squared_norms[None, first:],
+            self.values,
+            X_norm_squared=norms,
+            Y_norm_squared=self._squared_norms[None],
             squared=True,
         )
-        rounding = np.finfo(np.float64).eps * (8 + np.sqrt(self.values.shape[1]))
-        squared[squared <= rounding * row_norms] = 0
+        squared[squared <= np.finfo(np.float64).eps * (8 + np.sqrt(n_features)) * norms] = 0
         return np.asarray(squared)
 
     def squared_distances_of_pairs(
         self, left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]
     ) -> npt.NDArray[np.float64]:
-        """Squared distances between the cells `left[i]` and `right[i]`, shape (pairs,)."""
+        """Compute the squared distances between the cells `left[i]` and `right[i]`, shape (pairs,)."""
         size = max(1, BLOCK_BYTES // (8 * self.values.shape[1]))
-        starts = range(0, len(left), size)
-        return np.concatenate(
-            [_squared_norms(self.values[left[i : i + size]] - self.values[right[i : i + size]]) for i in starts]
-        )
+        blocks = (slice(start, start + size) for start in range(0, len(left), size))
+        differences = (self.values[left[block]] - self.values[right[block]] for block in blocks)
+        return np.concatenate([row_norms(difference, squared=True) for difference in differences])
 
 
-def prepare(values: Any) -> Points:
-    """
-    Make `Points` of a checked array or CSR matrix.
-
-    Dense values are shifted so that the median of each feature is 0, because scalar products of points far from the
-    origin lose digits. The mean is not used, because a single cell that is very far away shifts it.
-    """
-    if not sparse.issparse(values):
-        values = values - np.median(values, axis=0)
-    return Points(values, _squared_norms(values))
-
-
-def _squared_norms(values: Any) -> npt.NDArray[np.float64]:
-    if sparse.issparse(values):
-        return np.asarray(values.multiply(values).sum(axis=1)).ravel()
-    return np.asarray(np.einsum("ij,ij->i", values, values))
+def row_blocks(rows: npt.NDArray[np.intp], n_cells: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Cut the rows into blocks whose distances to all cells take at most `BLOCK_BYTES` (but at least one row)."""
+    size = max(1, BLOCK_BYTES // (8 * n_cells))
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

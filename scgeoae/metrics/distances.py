@@ -1,51 +1,55 @@
-"""
-Measures of distances: whether the distances between cells on the map agree with those in the data.
+"""Measures of distances: whether the distances between cells on the map agree with those in the data.
 
-Up to `max_cells` cells they use all pairs of cells: the time grows with n^2, and about six arrays of at most 16 MB
-each are in memory at a time (and six tables of 32 MB by `spearman`), never an n x n matrix. Above, a random sample of
-pairs is used.
+Stress and RMSE use all pairs of cells up to `max_cells` cells, and a random sample of pairs above. The rank correlation
+needs the distances of all its pairs in memory, and uses a sample if there are more than 3,000 cells. The time grows
+with n^2 up to `max_cells` cells; a few arrays of at most 36 MB each are in memory at a time, never an n x n matrix.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import spearmanr
 
-from ._checks import PointsLike, as_pair, check_varies
-from ._pairs import PairedDistances, PairSample, pair_distances, squared_blocks
-from ._rank_correlation import spearman_of_arrays, spearman_of_blocks
-from ._sampling import Estimate, Random, standard_error_by_groups
+from ._estimates import Estimate, Measure, Random
+from ._points import Points, PointsLike, as_pair, check_integer, row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-MAX_SORTED_PAIRS = 2**20
-"""Up to this many pairs are ranked by sorting; the ranks of more are counted in a table."""
+MEASURES = {
+    "spearman": Measure("higher", ranked=True),
+    "stress": Measure("lower", ranked=True),
+    "rmse": Measure("lower"),
+}
+
+MAX_PAIRS = 3_000 * 2_999 // 2
+"""Largest number of pairs whose distances are in memory at a time: all pairs of 3,000 cells."""
+
+PAIRS_PER_CELL = 100
+"""A sample has `PAIRS_PER_CELL * max_cells` pairs, or `MAX_PAIRS`, if that is less."""
+
+N_GROUPS = 20
+"""Number of parts of a sample, from whose spread the standard error is computed."""
 
 
 def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random = 0) -> float:
-    """
-    Rank correlation of the distances on the map with those in the data.
+    """Compute the rank correlation of the distances on the map with those in the data.
 
     Spearman's correlation of `d_X(i, j)` with `d_Z(i, j)` over the pairs i < j [1]_; equal distances share their mean
-    rank. From -1 to 1, higher is better; does not depend on the scale of the map. A random map scores 0. Most pairs
-    are far apart, so this is a measure of the global arrangement.
-
-    With more than 1,448 cells, squared distances that agree in their first 17 binary digits (a relative difference of
-    2^-16) count as equal: ranks are then counted in a table of fixed size, and distances need not be sorted. This
-    changes the value by about 1e-7, or 1e-6 where nearly all distances agree to three digits.
+    rank. From -1 to 1, higher is better. A random map scores 0. Most pairs are far apart, so this measures the global
+    arrangement.
 
     Parameters
     ----------
-    X
-        Data, shape (cells, features): array or sparse matrix.
-    Z
-        Map, shape (cells, map dimensions).
+    X, Z
+        Data, shape (cells, features), and map, shape (cells, map dimensions): arrays or sparse matrices.
     max_cells
-        Up to this many cells all pairs are used. Above, a random sample of `100 * max_cells` pairs.
+        Up to this many cells, but at most 3,000, all pairs are used. Above, a random sample of `100 * max_cells` pairs,
+        but at most 4,498,500, as many as 3,000 cells have.
     rng
         Seed or generator for the sample. The same seed gives the same value.
 
@@ -56,8 +60,7 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
     Raises
     ------
     ValueError
-        If X or Z is not a finite array of at least 3 rows, if their numbers of rows differ, or if all distances in one
-        of them are equal.
+        If X and Z are not finite arrays of the same 3 or more rows, or if all distances in one of them are equal.
 
     References
     ----------
@@ -66,35 +69,30 @@ def spearman(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Rand
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from scgeoae import metrics
+    >>> import numpy as np, scgeoae
     >>> X = np.random.default_rng(0).normal(size=(100, 5))
-    >>> round(metrics.spearman(X, 3 * X), 3)
+    >>> round(scgeoae.metrics.spearman(X, 3 * X), 3)
     1.0
     """
-    data, embedding = as_pair(X, Z)
-    check_varies(data, "X", "spearman")
-    check_varies(embedding, "Z", "spearman")
-    return spearman_of_several([pair_distances(data, embedding, max_cells=max_cells, rng=rng)])[0]
+    data, embedding = as_pair(X, Z, varying_for="spearman")
+    return Distances(data, [embedding], max_cells=max_cells, rng=rng).of_pairs("spearman", _spearman)[0].value
 
 
 def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random = 0) -> float:
-    """
-    Relative error of the distances on the map, at the scale of the map that makes it smallest.
+    """Compute the relative error of the distances on the map, at the scale of the map that makes it smallest.
 
     `sqrt(sum (d_X - a d_Z)^2 / sum d_X^2)` over the pairs i < j, with `a = sum d_X d_Z / sum d_Z^2` [1]_. From 0 to 1,
-    lower is better; does not depend on the scale of the map. There is no single chance value: it depends on the spread
-    of the distances. If all distances in the data are about equal, a random Gaussian map in two dimensions scores
-    `sqrt(1 - pi / 4)`, about 0.46.
+    lower is better. The value of a random map depends on the spread of the distances: if all distances in the data are
+    about equal, a random Gaussian map in two dimensions scores `sqrt(1 - pi / 4)`, about 0.46.
 
     Parameters
     ----------
-    X
-        Data, shape (cells, features): array or sparse matrix.
-    Z
-        Map, shape (cells, map dimensions).
-    max_cells, rng
-        As in `spearman`.
+    X, Z
+        Data, shape (cells, features), and map, shape (cells, map dimensions): arrays or sparse matrices.
+    max_cells
+        Up to this many cells all pairs are used. Above, a random sample of pairs, as in `spearman`.
+    rng
+        Seed or generator for the sample. The same seed gives the same value.
 
     Returns
     -------
@@ -103,8 +101,7 @@ def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random
     Raises
     ------
     ValueError
-        If X or Z is not a finite array of at least 3 rows, if their numbers of rows differ, or if all points of one of
-        them are equal.
+        If X and Z are not finite arrays of the same 3 or more rows, or if all points of one of them are equal.
 
     References
     ----------
@@ -113,35 +110,28 @@ def stress(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from scgeoae import metrics
+    >>> import numpy as np, scgeoae
     >>> X = np.random.default_rng(0).normal(size=(100, 5))
-    >>> round(metrics.stress(X, X[:, :2]), 3)
+    >>> round(scgeoae.metrics.stress(X, X[:, :2]), 3)
     0.384
     """
-    data, embedding = as_pair(X, Z)
-    check_varies(data, "X", "stress")
-    check_varies(embedding, "Z", "stress")
-    pairs = pair_distances(data, embedding, max_cells=max_cells, rng=rng)
-    return stress_estimate(pairs, sum_distances(pairs)).value
+    data, embedding = as_pair(X, Z, varying_for="stress")
+    return Distances(data, [embedding], max_cells=max_cells, rng=rng).of_moments("stress", _stress)[0].value
 
 
 def rmse(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random = 0) -> float:
-    """
-    Root mean square difference of the distances on the map from those in the data.
+    """Compute the root mean square difference of the distances on the map from those in the data.
 
     `sqrt(sum (d_X - d_Z)^2 / n^2)` over all ordered pairs, a cell with itself included [1]_. From 0, in the units of
     the data, lower is better. The only measure here that **depends on the scale of the map**: it says little about maps
-    with arbitrary units, and cannot be compared between data sets. No chance value.
+    with arbitrary units, and cannot be compared between data sets. It has no chance value.
 
     Parameters
     ----------
-    X
-        Data, shape (cells, features): array or sparse matrix.
-    Z
-        Map, shape (cells, map dimensions).
+    X, Z
+        Data, shape (cells, features), and map, shape (cells, map dimensions): arrays or sparse matrices.
     max_cells, rng
-        As in `spearman`.
+        As in `stress`.
 
     Returns
     -------
@@ -150,7 +140,7 @@ def rmse(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random =
     Raises
     ------
     ValueError
-        If X or Z is not a finite array of at least 3 rows, or if their numbers of rows differ.
+        If X and Z are not finite arrays of the same 3 or more rows.
 
     References
     ----------
@@ -159,111 +149,117 @@ def rmse(X: PointsLike, Z: PointsLike, *, max_cells: int = 10_000, rng: Random =
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from scgeoae import metrics
+    >>> import numpy as np, scgeoae
     >>> X = np.random.default_rng(0).normal(size=(100, 5))
-    >>> round(metrics.rmse(X, X[:, :2]), 3)
+    >>> round(scgeoae.metrics.rmse(X, X[:, :2]), 3)
     1.595
     """
     data, embedding = as_pair(X, Z)
-    pairs = pair_distances(data, embedding, max_cells=max_cells, rng=rng)
-    return rmse_of_sums(sum_distances(pairs), pairs.n_cells)
+    return Distances(data, [embedding], max_cells=max_cells, rng=rng).of_moments("rmse", _rmse)[0].value
 
 
-@dataclass(frozen=True)
-class DistanceSums:
-    """Sums over pairs of cells, from which stress and RMSE are computed."""
-
-    n_pairs: int
-    data_squared: float
-    map_squared: float
-    product: float
-    difference_squared: float
-
-
-def sum_distances(pairs: PairedDistances) -> DistanceSums:
-    """Sum over all pairs, or over the sample."""
-    return sum_distances_of_several([pairs])[0]
+def estimates(data: Points, maps: Sequence[Points], *, max_cells: int, rng: Random) -> list[dict[str, Estimate]]:
+    """Compute the columns of the table for several maps of the same cells, one dict per map."""
+    distances = Distances(data, maps, max_cells=max_cells, rng=rng)
+    columns = {
+        "spearman": distances.of_pairs("spearman", _spearman),
+        "stress": distances.of_moments("stress", _stress),
+        "rmse": distances.of_moments("rmse", _rmse),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def sum_distances_of_several(several: Sequence[PairedDistances]) -> list[DistanceSums]:
-    """Sum over all pairs, or over the sample, for several maps of the same data."""
-    samples = [pairs.sample for pairs in several if pairs.sample is not None]
-    if samples:
-        return [_sums(sample.in_data, sample.on_map) for sample in samples]
-    totals = np.zeros((len(several), len(fields(DistanceSums))))
-    for block in squared_blocks(several):
-        in_data, *on_maps = map(np.sqrt, block)
-        totals += [astuple(_sums(in_data, on_map)) for on_map in on_maps]
-    return [DistanceSums(int(total[0]), *total[1:].tolist()) for total in totals]
-
-
-def _sums(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64]) -> DistanceSums:
-    difference = in_data - on_map
-    return DistanceSums(
-        len(in_data),
-        float(in_data @ in_data),
-        float(on_map @ on_map),
-        float(in_data @ on_map),
-        float(difference @ difference),
-    )
-
-
-def stress_of_sums(sums: DistanceSums) -> float:
-    """Stress at the best scale: `sqrt(1 - c^2)` with c the cosine between the two vectors of distances."""
-    if sums.data_squared == 0 or sums.map_squared == 0:
+def _spearman(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64]) -> float:
+    if np.ptp(in_data) == 0 or np.ptp(on_map) == 0:
         return float("nan")
-    squared_cosine = (sums.product / sums.data_squared) * (sums.product / sums.map_squared)
-    return float(np.sqrt(max(0.0, 1 - squared_cosine)))
+    return float(spearmanr(in_data, on_map).statistic)
 
 
-def rmse_of_sums(sums: DistanceSums, n_cells: int) -> float:
-    """Root mean square difference over ordered pairs, a cell with itself included."""
-    share_of_different_cells = (n_cells - 1) / n_cells
-    return float(np.sqrt(sums.difference_squared / sums.n_pairs * share_of_different_cells))
+def _stress(moments: npt.NDArray[np.float64]) -> float:
+    """Compute the stress at the best scale: `sqrt(1 - c^2)` with c the cosine between the two vectors of distances."""
+    data_squared, map_squared, product, _ = moments
+    if data_squared == 0 or map_squared == 0:
+        return float("nan")
+    return float(np.sqrt(max(0.0, 1 - (product / data_squared) * (product / map_squared))))
 
 
-def spearman_of_several(several: Sequence[PairedDistances]) -> list[float]:
-    """Spearman correlation over all pairs, or over the sample, of several maps of the same data."""
-    samples = [pairs.sample for pairs in several if pairs.sample is not None]
-    if samples:
-        correlations = [spearman_of_arrays(sample.in_data, sample.on_map) for sample in samples]
-    elif several[0].n_pairs <= MAX_SORTED_PAIRS:
-        in_data, *on_maps = (np.concatenate(blocks) for blocks in zip(*squared_blocks(several), strict=True))
-        correlations = [spearman_of_arrays(in_data, on_map) for on_map in on_maps]
-    else:
-        bounds = [several[0].data.bound, *(pairs.embedding.bound for pairs in several)]
-        correlations = spearman_of_blocks(lambda: squared_blocks(several), bounds)
-    return [_defined(value, "spearman", "all distances are equal in X or in Z") for value in correlations]
+def _rmse(moments: npt.NDArray[np.float64]) -> float:
+    return float(np.sqrt(moments[3]))
 
 
-def spearman_estimates(several: Sequence[PairedDistances]) -> list[Estimate]:
-    """Spearman correlations with their standard errors, of several maps of the same data."""
-    values = zip(spearman_of_several(several), several, strict=True)
-    return [_estimate(value, pairs.sample, spearman_of_arrays) for value, pairs in values]
+def _sums(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sum `d_X^2`, `d_Z^2`, `d_X d_Z` and `(d_X - d_Z)^2` over pairs; the distances have the shape (pairs,)."""
+    difference = in_data - on_map
+    return np.array([in_data @ in_data, on_map @ on_map, in_data @ on_map, difference @ difference])
 
 
-def stress_estimate(pairs: PairedDistances, sums: DistanceSums) -> Estimate:
-    """Stress with its standard error, from `pairs` and the sums over them."""
-    value = _defined(stress_of_sums(sums), "stress", "all distances are 0 in X or in Z")
-    return _estimate(value, pairs.sample, lambda *group: stress_of_sums(_sums(*group)))
+class Distances:
+    """Distances of pairs of cells in the data and on several maps, computed when a measure needs them, and once.
+
+    Parameters
+    ----------
+    data, maps
+        The cells in the data and on each map.
+    max_cells
+        Up to this many cells all pairs are used, as far as they fit into memory; above, a sample.
+    rng
+        Seed or generator for the sample.
+    """
+
+    def __init__(self, data: Points, maps: Sequence[Points], *, max_cells: int, rng: Random) -> None:
+        self.points = [data, *maps]
+        self.n_cells = data.n_cells
+        self.max_cells = check_integer(max_cells, "max_cells", 3)
+        self.all_in_memory = self.n_cells <= max_cells and self.n_cells * (self.n_cells - 1) // 2 <= MAX_PAIRS
+        self.generator = np.random.default_rng(rng)
+
+    def _blocks(self) -> Iterator[list[npt.NDArray[np.float64]]]:
+        """Yield the distances of all pairs i < j in the data and on each map, a block of rows at a time."""
+        cells = np.arange(self.n_cells)
+        for rows in row_blocks(cells, self.n_cells):
+            yield [np.sqrt(points.squared_distances(rows)[cells > rows[:, None]]) for points in self.points]
+
+    @cached_property
+    def pairs(self) -> list[npt.NDArray[np.float64]]:
+        """Distances of the same pairs in the data and on each map, each of shape (pairs,): of all pairs or a sample."""
+        if self.all_in_memory:
+            return [np.concatenate(parts) for parts in zip(*self._blocks(), strict=True)]
+        size = min(PAIRS_PER_CELL * self.max_cells, MAX_PAIRS)
+        left = self.generator.integers(self.n_cells, size=size)
+        right = self.generator.integers(self.n_cells - 1, size=size)
+        right += right >= left
+        return [np.sqrt(points.squared_distances_of_pairs(left, right)) for points in self.points]
+
+    @cached_property
+    def moments(self) -> list[npt.NDArray[np.float64]]:
+        """The `_sums` of each map as means over all n^2 pairs, in both orders and of a cell with itself."""
+        totals = np.zeros((len(self.points) - 1, 4))
+        for in_data, *on_maps in self._blocks():
+            totals += [_sums(in_data, on_map) for on_map in on_maps]
+        return list(totals / (self.n_cells**2 / 2))
+
+    def of_pairs(self, name: str, measure: Callable[..., float]) -> list[Estimate]:
+        """Estimate a measure of each map that is a function of the distances in the data and on the map."""
+        in_data, *on_maps = self.pairs
+        values = [_defined(name, measure(in_data, on_map)) for on_map in on_maps]
+        if self.all_in_memory:
+            return [Estimate(value) for value in values]
+        spreads = []
+        for on_map in on_maps:  # groups share no pair
+            groups = zip(np.array_split(in_data, N_GROUPS), np.array_split(on_map, N_GROUPS), strict=True)
+            spreads.append(np.std([measure(*group) for group in groups], ddof=1))
+        return [Estimate(value, float(each / np.sqrt(N_GROUPS))) for value, each in zip(values, spreads, strict=True)]
+
+    def of_moments(self, name: str, measure: Callable[..., float]) -> list[Estimate]:
+        """Estimate a measure of each map that is a function of its `moments`: exact up to `max_cells` cells."""
+        if self.n_cells <= self.max_cells:
+            return [Estimate(_defined(name, measure(moments))) for moments in self.moments]
+        different = 1 - 1 / self.n_cells  # share of pairs of different cells
+        return self.of_pairs(name, lambda *pair: measure(_sums(*pair) / len(pair[0]) * different))
 
 
-def rmse_estimate(pairs: PairedDistances, sums: DistanceSums) -> Estimate:
-    """RMSE with its standard error, from `pairs` and the sums over them."""
-    return _estimate(
-        rmse_of_sums(sums, pairs.n_cells), pairs.sample, lambda *group: rmse_of_sums(_sums(*group), pairs.n_cells)
-    )
-
-
-def _defined(value: float, measure: str, reason: str) -> float:
+def _defined(name: str, value: float) -> float:
     if np.isnan(value):
-        msg = f"{measure} is undefined: {reason}."
+        msg = f"{name} is undefined: all distances are equal in X or in Z."
         raise ValueError(msg)
     return value
-
-
-def _estimate(value: float, sample: PairSample | None, measure: Callable[..., float]) -> Estimate:
-    if sample is None:
-        return Estimate(value, 0.0)
-    return Estimate(value, standard_error_by_groups(measure, sample.in_data, sample.on_map))

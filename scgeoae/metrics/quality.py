@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from ..result import Result, column, embedding_key
-from ._checks import as_labelled, as_points, check_integer, check_neighbors, check_neighbors_below_half, check_varies
-from ._table import table_rows
+from . import density, distances, neighborhoods
+from . import labels as label_measures
+from ._estimates import Measure
+from ._points import Points, as_points, check_integer, check_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of the table: whether higher or lower is better, and whether it is part of `mean_rank`."""
-
-    better: Literal["higher", "lower"]
-    ranked: bool = False
-
-
-MEASURES = {
-    "kl_density_0.1": Measure("lower", ranked=True),
-    "kl_density_100": Measure("lower"),
-    "knn_recall": Measure("higher", ranked=True),
-    "trustworthiness": Measure("higher", ranked=True),
-    "continuity": Measure("higher"),
-    "lcmc": Measure("higher"),
-    "mrre_data": Measure("lower"),
-    "mrre_map": Measure("lower"),
-    "rnx_local": Measure("higher"),
-    "rnx_global": Measure("higher"),
-    "spearman": Measure("higher", ranked=True),
-    "stress": Measure("lower", ranked=True),
-    "rmse": Measure("lower"),
-    "knn_accuracy": Measure("higher"),
-    "ari": Measure("higher"),
-    "nmi": Measure("higher"),
-    "log_det_variance": Measure("lower"),
-    "det_p95_p5": Measure("lower"),
-    "anisotropy": Measure("lower"),
-    "mean_rank": Measure("lower"),
-}
+MEASURES = (
+    density.MEASURES
+    | neighborhoods.MEASURES
+    | distances.MEASURES
+    | label_measures.MEASURES
+    | {name: Measure("lower") for name in ("log_det_variance", "det_p95_p5", "anisotropy", "mean_rank")}
+)
 """All columns that a table can have, in order."""
+
+VARYING_FOR = "The quality of a map"
+"""What error messages call undefined if all points are equal."""
 
 
 def embedding_quality(
@@ -65,8 +46,7 @@ def embedding_quality(
     max_cells: int = 10_000,
     rng: int | np.random.Generator | None = 0,
 ) -> pd.DataFrame:
-    """
-    Measure how well maps represent the data, one row per map and one column per measure.
+    """Measure how well maps represent the data, one row per map and one column per measure.
 
     The functions of this module define the measures; `scgeoae.metrics.quality.MEASURES` says of each whether higher or
     lower is better. What depends on the data alone is computed once for all maps.
@@ -94,10 +74,11 @@ def embedding_quality(
     labels
         Column of `obs` with classes; cells without one are left out. `None`: no measures of labels.
     k
-        Number of neighbours.
+        Number of neighbors.
     max_cells
-        Up to this many cells, values are exact. Of more, cells and pairs are sampled, the same for all maps, and each
-        sampled measure has a standard error in a column ``'<measure>_se'``.
+        Up to this many cells, values are exact. Of more, cells and pairs are sampled, the same for all maps. `spearman`
+        comes from a sample of pairs from 3,001 cells on. Each sampled measure has a standard error in a column
+        ``'<measure>_se'``.
     rng
         Seed or generator for the samples. The same seed gives the same table.
 
@@ -152,26 +133,43 @@ def embedding_quality(
     """
     names = _obsm_names(adata, bases)
     X = _data(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
-    maps = [_map(adata, name) for name in names.values()]
-    k = check_neighbors_below_half(k, adata.n_obs)
+    maps = [_map(adata, name) for name in names]
+    k = check_neighbors(k, adata.n_obs, below_half=True)
     max_cells = check_integer(max_cells, "max_cells", 3)
     seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
+    sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed}
     classes = None if labels is None else column(adata, labels)
     if classes is not None:
-        check_neighbors(k, len(as_labelled(maps[0], classes)[1]))
-    table = pd.DataFrame(table_rows(X, maps, classes, k, max_cells, seed), index=list(bases))
-    table = table.join(pd.DataFrame([_distortion(adata, name) for name in names.values()], index=table.index))
+        check_neighbors(k, len(label_measures.as_labeled(maps[0], classes)[1]))
+    data, several = Points(X), [Points(Z) for Z in maps]
+    kinds = [
+        density.estimates(data, several, **sampling),
+        neighborhoods.estimates(data, several, k, **sampling),
+        distances.estimates(data, several, **sampling),
+    ]
+    if classes is not None:
+        kinds.append([label_measures.estimates(Z, classes, k, **sampling) for Z in maps])
+    rows = []
+    for name, *estimates in zip(names, *kinds, strict=True):
+        row = _distortion(adata, name)
+        for measure, estimate in (pair for columns in estimates for pair in columns.items()):
+            row[measure] = estimate.value
+            if estimate.standard_error is not None:
+                row[f"{measure}_se"] = estimate.standard_error
+        rows.append(row)
+    table = pd.DataFrame(rows, index=pd.Index(list(bases), name="basis"))
     table["mean_rank"] = _mean_rank(table)
-    return _ordered(table).rename_axis("basis")
+    columns = [column for name in MEASURES for column in (name, f"{name}_se")]
+    return table[[name for name in columns if name in table]]
 
 
-def _obsm_names(adata: AnnData, bases: Sequence[str]) -> dict[str, str]:
-    """Return the keys of the maps in `obsm`, by the names of the rows of the table."""
+def _obsm_names(adata: AnnData, bases: Sequence[str]) -> list[str]:
+    """Find the keys of the maps in `obsm`."""
     if isinstance(bases, str):
         msg = f"bases must be a sequence of names, not the str {bases!r}."
         raise TypeError(msg)
-    names = {basis: embedding_key(adata, basis) for basis in bases}
-    if not names or len(set(names.values())) < len(bases):
+    names = [embedding_key(adata, basis) for basis in bases]
+    if not names or len(set(names)) < len(names):
         msg = f"bases must name at least one map, and none of them twice, but it is {list(bases)}."
         raise ValueError(msg)
     return names
@@ -185,14 +183,14 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
 
     if other is None:
         representation = choose_representation(adata, **choice)
-        return _points(representation.read(), representation.source)
+        return as_points(representation.read(), representation.source, varying_for=VARYING_FOR)
     matched = _matched(adata, other)
     try:
         representation = choose_representation(matched, **choice)
     except (KeyError, TypeError, ValueError) as error:
         msg = f"In other: {error.args[0]}"
         raise type(error)(msg) from error
-    return _points(representation.read(), f"other.{representation.source}")
+    return as_points(representation.read(), f"other.{representation.source}", varying_for=VARYING_FOR)
 
 
 def _matched(adata: AnnData, other: AnnData) -> AnnData:
@@ -214,33 +212,20 @@ def _matched(adata: AnnData, other: AnnData) -> AnnData:
     return other if adata.obs_names.equals(other.obs_names) else other[adata.obs_names]
 
 
-def _points(values: Any, name: str) -> Any:
-    points = as_points(values, name)
-    check_varies(points, name, "The quality of a map")
-    return points
-
-
 def _map(adata: AnnData, name: str) -> Any:
     Z = adata.obsm[name]
     Z = Z.toarray() if sparse.issparse(Z) else np.asanyarray(Z)  # keeps a mask, which is refused below
-    return _points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]")
+    return as_points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]", varying_for=VARYING_FOR)
 
 
 def _distortion(adata: AnnData, obsm: str) -> dict[str, float]:
-    """Summarise the distortion by the first decoder of this map that has it at the cells; empty if there is none."""
+    """Summarize the distortion by the first decoder of this map that has it at the cells; empty if there is none."""
     for result in Result.of_map(adata, obsm):
-        if {result.keys.determinant, result.keys.anisotropy} <= set(adata.obs):
+        with suppress(KeyError):
             return result.distortion()
     return {}
 
 
 def _mean_rank(table: pd.DataFrame) -> pd.Series:
-    ranks = [
-        table[name].rank(ascending=measure.better == "lower") for name, measure in MEASURES.items() if measure.ranked
-    ]
-    return pd.concat(ranks, axis=1).mean(axis=1)
-
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    columns = [column for name in MEASURES for column in (name, f"{name}_se")]
-    return table.reindex(columns=[column for column in columns if column in table.columns])
+    ranked = {name: measure.better == "lower" for name, measure in MEASURES.items() if measure.ranked}
+    return pd.concat([table[name].rank(ascending=lower) for name, lower in ranked.items()], axis=1).mean(axis=1)

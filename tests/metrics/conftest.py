@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from scgeoae.metrics import _points, _sampling
+from scgeoae.metrics import _estimates, _points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ def embedding(data: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def set_block_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def set_bytes(size: int) -> None:
-        monkeypatch.setattr(_sampling, "BLOCK_BYTES", size)
         monkeypatch.setattr(_points, "BLOCK_BYTES", size)
 
     return set_bytes
@@ -32,4 +31,4 @@ def set_block_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def allow_small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sampling, "MIN_SAMPLE", 1)
+    monkeypatch.setattr(_estimates, "MIN_SAMPLE", 1)

@@ -71,7 +71,7 @@ def test_bad_sample_sizes(data, embedding, measure):
 
 
 @pytest.mark.parametrize("measure", WITH_K)
-def test_bad_numbers_of_neighbours(data, embedding, measure):
+def test_bad_numbers_of_neighbors(data, embedding, measure):
     with pytest.raises(ValueError, match="k is 150 and there are 150 cells"):
         measure(data, embedding, k=150)
     with pytest.raises(ValueError, match="k must be at least 1, but it is 0"):
@@ -83,13 +83,13 @@ def test_bad_numbers_of_neighbours(data, embedding, measure):
 
 
 @pytest.mark.parametrize("measure", [metrics.trustworthiness, metrics.continuity])
-def test_neighbours_must_be_less_than_half_the_cells(data, embedding, measure):
+def test_neighbors_must_be_less_than_half_the_cells(data, embedding, measure):
     measure(data, embedding, k=74)
     with pytest.raises(ValueError, match="less than half the number of cells, but k is 75"):
         measure(data, embedding, k=75)
 
 
-def test_bad_sequences_of_numbers_of_neighbours(data, embedding):
+def test_bad_sequences_of_numbers_of_neighbors(data, embedding):
     with pytest.raises(ValueError, match="empty sequence"):
         metrics.knn_recall(data, embedding, k=[])
     with pytest.raises(ValueError, match="k is 200 and there are 150 cells"):
@@ -124,7 +124,7 @@ def test_a_sample_that_meets_equal_points_only(measure):
     "measure",
     [metrics.knn_recall, metrics.trustworthiness, metrics.continuity, metrics.lcmc, metrics.mrre, metrics.rnx_auc],
 )
-def test_neighbourhoods_of_equal_points_are_defined(data, measure):
+def test_neighborhoods_of_equal_points_are_defined(data, measure):
     assert np.isfinite(measure(data, np.zeros((150, 2)))).all()
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.spatial.distance import cdist, pdist
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from scgeoae import metrics
 from scgeoae.metrics import distances
-from scgeoae.metrics._rank_correlation import spearman_of_arrays, spearman_of_blocks
+from scgeoae.metrics._points import Points
 
 
 def test_stress_is_the_smallest_over_all_scales(data, embedding):
@@ -55,31 +55,35 @@ def test_spearman_of_many_cells_stands_an_outlier_and_any_scale(factor):
     X = rng.normal(size=(1_500, 10))
     Z = X[:, :2] + rng.normal(size=(1_500, 2))
     X[3] = 1e6
-    assert len(pdist(X)) > distances.MAX_SORTED_PAIRS
     expected = spearmanr(pdist(X), pdist(Z)).statistic
     assert metrics.spearman(factor * X, Z) == pytest.approx(expected, abs=1e-6)
 
 
-def test_counting_in_tables_agrees_with_sorting(monkeypatch, data, embedding):
-    expected = metrics.spearman(data, embedding)
-    monkeypatch.setattr(distances, "MAX_SORTED_PAIRS", 0)
-    assert metrics.spearman(data, embedding) == pytest.approx(expected, abs=1e-5)
-    X, Z = np.round(3 * data), np.round(3 * embedding)  # whole numbers, which the table tells apart
-    expected = spearmanr(pdist(X), pdist(Z)).statistic
-    assert metrics.spearman(X, Z) == pytest.approx(expected, abs=1e-12)
+def test_spearman_of_more_pairs_than_fit_into_memory_comes_from_a_sample(monkeypatch, data, embedding):
+    grids = np.round(3 * data), np.round(3 * embedding)  # many equal distances
+    for X, Z in ((data, embedding), grids):
+        exact = metrics.spearman(X, Z)
+        stress, rmse = metrics.stress(X, Z), metrics.rmse(X, Z)
+        with monkeypatch.context() as patch:
+            patch.setattr(distances, "MAX_PAIRS", 11_000)  # 150 cells have 11,175 pairs
+            sampled = [metrics.spearman(X, Z, rng=seed) for seed in range(20)]
+            assert metrics.stress(X, Z) == pytest.approx(stress, abs=1e-12)  # needs no memory: still exact
+            assert metrics.rmse(X, Z) == pytest.approx(rmse, abs=1e-12)
+        assert len(set(sampled)) == 20
+        assert np.mean(sampled) == pytest.approx(exact, abs=0.005)
+        assert sampled == pytest.approx([exact] * 20, abs=0.04)
 
 
-def test_spearman_of_blocks_is_the_correlation_of_mean_ranks():
-    rng = np.random.default_rng(0)
-    first, second = rng.integers(0, 90, size=5_000).astype(float), rng.integers(0, 50, size=5_000).astype(float)
-    second += first
+def test_a_sample_has_at_most_the_pairs_that_fit_into_memory(monkeypatch, data, embedding):
+    def n_pairs(max_cells: int) -> int:
+        pairs = distances.Distances(Points(data), [Points(embedding)], max_cells=max_cells, rng=0).pairs
+        assert len(pairs[0]) == len(pairs[1])
+        return len(pairs[0])
 
-    def blocks():
-        yield from ((first[i : i + 999], second[i : i + 999]) for i in range(0, 5_000, 999))
-
-    expected = np.corrcoef(rankdata(first), rankdata(second))[0, 1]
-    assert spearman_of_blocks(blocks, (first.max(), second.max())) == pytest.approx([expected], abs=1e-12)
-    assert spearman_of_arrays(first, second) == pytest.approx(expected, abs=1e-12)
+    assert n_pairs(150) == 150 * 149 // 2
+    assert n_pairs(50) == 5_000
+    monkeypatch.setattr(distances, "MAX_PAIRS", 4_000)
+    assert n_pairs(50) == n_pairs(150) == n_pairs(10_000) == 4_000
 
 
 def test_sparse_data_give_the_same_as_dense(embedding):

@@ -31,8 +31,17 @@ def test_knn_accuracy_agrees_with_sklearn_leaving_out_one(embedding, labels, k):
 
 def test_of_equally_common_labels_the_first_is_taken():
     Z = np.array([[0.0], [1.0], [-1.1], [9.0], [10.0], [11.5]])
-    # The two neighbours of row 0 vote for b and a: a. Of row 1: a and a. Of row 2: a and b: a.
+    # The two neighbors of row 0 vote for b and a: a. Of row 1: a and a. Of row 2: a and b: a.
     assert metrics.knn_accuracy(Z, list("abaaaa"), k=2) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_cell_among_more_than_k_duplicates_does_not_vote_for_itself(k):
+    labels = np.array(["a"] * 16)
+    labels[[5, 12]] = "b"  # one in each group of eight equal cells
+    Z = np.repeat([[0.0, 0], [9, 9]], 8, axis=0)
+    accuracy = metrics.knn_accuracy(Z, labels, k=k)
+    assert accuracy == 14 / 16 if k == 3 else accuracy <= 14 / 16
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
@@ -100,7 +109,7 @@ def test_bad_labels_are_refused(embedding, labels, measure):
         measure(embedding, ["a", "b"] + [None] * (len(embedding) - 2))
 
 
-def test_too_many_neighbours_are_refused(embedding, labels):
+def test_too_many_neighbors_are_refused(embedding, labels):
     few = labels.astype(object)
     few[20:] = None
     with pytest.raises(ValueError, match="k is 20 and there are 20 cells"):

@@ -1,4 +1,4 @@
-"""Measures of neighbourhoods against loops over full lists of neighbours, written from the definitions."""
+"""Measures of neighborhoods against loops over full lists of neighbors, written from the definitions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pair(request: pytest.FixtureRequest, data: np.ndarray, embedding: np.ndarray
 
 
 @pytest.mark.parametrize("k", [1, 7, 20])
-def test_measures_of_neighbours_agree_with_their_definitions(pair, k):
+def test_measures_of_neighbors_agree_with_their_definitions(pair, k):
     X, Z = pair
     in_data, on_map = neighbor_lists(X), neighbor_lists(Z)
     recall = reference_recall(in_data, on_map, k)
@@ -106,11 +106,11 @@ def test_trustworthiness_and_continuity_agree_with_sklearn(data, embedding, k):
     assert metrics.continuity(data, embedding, k=k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_cell_is_not_its_own_neighbour_even_among_its_duplicates():
+def test_a_cell_is_not_its_own_neighbor_even_among_its_duplicates():
     X = np.zeros((6, 2))
     X[5] = 1
     Z = np.zeros((6, 2))
-    # Equally distant cells come in the order of their rows, so the neighbours are the same in X and Z but for row 5.
+    # Equally distant cells come in the order of their rows, so the neighbors are the same in X and Z but for row 5.
     assert metrics.knn_recall(X, Z, k=4) == 1
     assert metrics.knn_recall(X, X, k=1) == 1
 
@@ -129,10 +129,10 @@ def test_distances_from_products_agree_with_differences(monkeypatch, data, embed
     assert metrics.mrre(data, embedding) == pytest.approx(expected, abs=1e-6)
 
 
-def test_distances_from_products_know_duplicates(monkeypatch):
+def test_distances_from_products_are_0_between_duplicates(monkeypatch):
     monkeypatch.setattr(_points, "MAX_FEATURES_FOR_DIFFERENCES", 1)
     X = np.repeat(np.random.default_rng(8).normal(size=(40, 20)), 2, axis=0)
-    points = _points.prepare(X)
+    points = _points.Points(X)
     squared = points.squared_distances(np.arange(80))
     equal = np.arange(80) // 2 == np.arange(80)[:, None] // 2
     assert (squared[equal] == 0).all()

@@ -14,6 +14,8 @@ from scipy import sparse
 
 import scgeoae
 from scgeoae import metrics
+from scgeoae.metrics import density, distances, labels, neighborhoods
+from scgeoae.metrics._points import Points
 from scgeoae.metrics.quality import MEASURES
 
 if TYPE_CHECKING:
@@ -58,6 +60,18 @@ def test_values_are_those_of_the_array_functions(cells: AnnData) -> None:
         assert row["rmse"] == pytest.approx(metrics.rmse(X, Z))
         assert row["knn_accuracy"] == pytest.approx(metrics.knn_accuracy(Z, group, k=15))
         np.testing.assert_allclose(row[["ari", "nmi"]].astype(float), metrics.cluster_agreement(Z, group))
+
+
+def test_each_file_lists_its_columns(cells: AnnData) -> None:
+    data, maps = Points(cells.obsm["X_pca"]), [Points(cells.obsm["X_good"]), Points(cells.obsm["X_chance"])]
+    sampling = {"max_cells": 300, "rng": 0}
+    for file, rows in (
+        (density, density.estimates(data, maps, **sampling)),
+        (neighborhoods, neighborhoods.estimates(data, maps, 15, **sampling)),
+        (distances, distances.estimates(data, maps, **sampling)),
+        (labels, [labels.estimates(cells.obsm["X_good"], cells.obs["group"], 15, **sampling)]),
+    ):
+        assert [list(row) for row in rows] == [list(file.MEASURES)] * len(rows)
 
 
 def test_mean_rank(cells: AnnData) -> None:

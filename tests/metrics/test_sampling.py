@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 from scgeoae import metrics
-from scgeoae.metrics import _points, distances, neighborhoods
-from scgeoae.metrics._pairs import pair_distances
-from scgeoae.metrics._ranks import compare_ranks
-from scgeoae.metrics._sampling import mean_estimate, row_blocks, sample_cells
-from scgeoae.metrics.density import kl_density_estimates
-from scgeoae.metrics.distances import rmse_estimate, spearman_estimates, stress_estimate, sum_distances
+from scgeoae.metrics import _points
+from scgeoae.metrics._estimates import sample_cells
+from scgeoae.metrics._points import Points, row_blocks
+from scgeoae.metrics.neighborhoods import compare_ranks
 
 MEASURES = [
     metrics.kl_density,
@@ -27,25 +27,13 @@ MEASURES = [
 ]
 
 
-def estimates(X: np.ndarray, Z: np.ndarray, max_cells: int, rng: int) -> dict[str, tuple[float, float]]:
-    """All measures with their standard errors, from one comparison of ranks and one of distances."""
-    n, k = len(X), 20
-    ranks = compare_ranks(X, Z, k, max_cells=max_cells, rng=rng)
-    pairs = pair_distances(X, Z, max_cells=max_cells, rng=rng)
-    sums = sum_distances(pairs)
-    return {
-        "knn_recall": mean_estimate(neighborhoods.recall_per_cell(ranks, [k]), n),
-        "trustworthiness": mean_estimate(neighborhoods.trustworthiness_per_cell(ranks, k), n),
-        "continuity": mean_estimate(neighborhoods.continuity_per_cell(ranks, k), n),
-        "lcmc": mean_estimate(neighborhoods.lcmc_per_cell(ranks, k), n),
-        "mrre": mean_estimate(neighborhoods.mrre_per_cell(ranks, k)[0], n),
-        "local_auc": mean_estimate(ranks.local_auc, n),
-        "global_auc": mean_estimate(ranks.global_auc, n),
-        "kl_density": kl_density_estimates(X, Z, [0.1], max_cells=max_cells, rng=rng)[0],
-        "spearman": spearman_estimates([pairs])[0],
-        "stress": stress_estimate(pairs, sums),
-        "rmse": rmse_estimate(pairs, sums),
-    }
+def quality(X: np.ndarray, Z: np.ndarray, max_cells: int, rng: int) -> pd.Series:
+    """The row of the table with all measures of data and map, and their standard errors."""
+    labels = pd.Categorical((X[:, 0] > np.median(X[:, 0])).astype(str))
+    obs = pd.DataFrame({"half": labels}, index=np.arange(len(X)).astype(str))
+    adata = ad.AnnData(obs=obs, obsm={"X_data": X, "X_map": Z})
+    table = metrics.embedding_quality(adata, ["map"], use_rep="X_data", labels="half", max_cells=max_cells, rng=rng)
+    return table.loc["map"].drop("mean_rank")
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -59,13 +47,6 @@ def test_the_size_of_the_blocks_changes_nothing(
     for size in (1, 8 * 150 * 7, 8 * 150 * 100):
         set_block_bytes(size)
         assert measure(data, embedding) == pytest.approx(whole, abs=1e-9)
-
-
-def test_the_size_of_the_blocks_does_not_change_ranks_counted_in_tables(monkeypatch, set_block_bytes, data, embedding):
-    monkeypatch.setattr(distances, "MAX_SORTED_PAIRS", 0)
-    whole = metrics.spearman(data, embedding)
-    set_block_bytes(8 * 150 * 40)
-    assert metrics.spearman(data, embedding) == pytest.approx(whole, abs=1e-12)
 
 
 @pytest.mark.parametrize("measure", [metrics.spearman, metrics.stress, metrics.rmse])
@@ -119,9 +100,9 @@ def test_global_random_state_is_left_alone(data, embedding):
 
 
 def test_exact_values_have_no_standard_error(data, embedding):
-    exact = estimates(data, embedding, max_cells=150, rng=0)
-    assert {error for _, error in exact.values()} == {0}
-    assert exact["knn_recall"].value == metrics.knn_recall(data, embedding)
+    exact = quality(data, embedding, max_cells=150, rng=0)
+    assert not [name for name in exact.index if name.endswith("_se")]
+    assert exact["knn_recall"] == metrics.knn_recall(data, embedding)
 
 
 @pytest.mark.usefixtures("allow_small_samples")
@@ -129,18 +110,19 @@ def test_samples_agree_with_exact_values_within_their_standard_errors():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 5)) * [3, 2, 1, 1, 1] + 4 * rng.integers(0, 2, size=(600, 1))
     Z = X[:, :2] + 0.5 * rng.normal(size=(600, 2))
-    exact = estimates(X, Z, max_cells=600, rng=0)
-    runs = [estimates(X, Z, max_cells=300, rng=seed) for seed in range(30)]
-    for name, (value, _) in exact.items():
-        deviations = np.array([(run[name][0] - value) / run[name][1] for run in runs])
-        assert np.abs(deviations).max() < 4.5, name
+    exact = quality(X, Z, max_cells=600, rng=0)
+    runs = pd.DataFrame([quality(X, Z, max_cells=300, rng=seed) for seed in range(30)])
+    assert {name for name in exact.index if f"{name}_se" not in runs} == {"ari", "nmi"}
+    for name in exact.index.drop(["ari", "nmi"]):
+        deviations = (runs[name] - exact[name]) / runs[f"{name}_se"]
+        assert deviations.abs().max() < 4.5, name
         assert 0.6 < np.sqrt((deviations**2).mean()) < 1.6, name  # standard errors of the right size
 
 
 @pytest.mark.usefixtures("allow_small_samples")
-def test_sampled_cells_have_their_neighbours_sought_among_all(data, embedding):
-    all_cells = compare_ranks(data, embedding, 10, max_cells=150, rng=0)
-    some = compare_ranks(data, embedding, 10, max_cells=60, rng=0)
+def test_sampled_cells_have_their_neighbors_sought_among_all(data, embedding):
+    (all_cells,) = compare_ranks(Points(data), [Points(embedding)], 10, max_cells=150, rng=0)
+    (some,) = compare_ranks(Points(data), [Points(embedding)], 10, max_cells=60, rng=0)
     cells = sample_cells(150, 60, 0)
     assert len(cells) == 60**2 // 150
     np.testing.assert_array_equal(some.map_ranks, all_cells.map_ranks[cells])

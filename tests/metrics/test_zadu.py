@@ -31,7 +31,7 @@ def test_kl_density(pair, sigma):
 
 
 @pytest.mark.parametrize("k", [1, 20])
-def test_measures_of_neighbourhoods(pair, k):
+def test_measures_of_neighborhoods(pair, k):
     ranks = zadu("trustworthiness_continuity", *pair, k=k)
     assert metrics.trustworthiness(*pair, k=k) == pytest.approx(ranks["trustworthiness"])
     assert metrics.continuity(*pair, k=k) == pytest.approx(ranks["continuity"])
@@ -41,7 +41,7 @@ def test_measures_of_neighbourhoods(pair, k):
 
 @pytest.mark.parametrize("k", [1, 20])
 def test_mean_relative_rank_errors(pair, k):
-    # zadu reports 1 minus the error; "missing" are the neighbours in the data, "false" those on the map.
+    # zadu reports 1 minus the error; "missing" are the neighbors in the data, "false" those on the map.
     expected = zadu("mean_relative_rank_error", *pair, k=k)
     errors = metrics.mrre(*pair, k=k)
     assert 1 - errors.data_side == pytest.approx(expected["mrre_missing"])

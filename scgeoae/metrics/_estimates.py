@@ -1,0 +1,71 @@
+"""What the measures share: the sample of cells, values with their standard errors, columns of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._points import check_integer
+
+MIN_SAMPLE = 1_000
+"""Smallest sample of cells, however many cells there are; `max_cells` if that is less."""
+
+Random = int | np.random.Generator | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of the table: whether higher or lower is better, and whether it is part of `mean_rank`."""
+
+    better: Literal["higher", "lower"]
+    ranked: bool = False
+
+
+class Estimate(NamedTuple):
+    """The value of a measure, and its standard error: `None` if the value is exact or its error is unknown."""
+
+    value: float
+    standard_error: float | None = None
+
+
+def sample_cells(n_cells: int, max_cells: int, rng: Random) -> npt.NDArray[np.intp]:
+    """Choose the cells for which a measure is computed, among all cells.
+
+    Up to `max_cells` cells, all of them. Of more, a random sample of `max_cells**2 / n_cells`, so that the number of
+    distances stays the same, but of at least 1,000 (or `max_cells`, if that is less).
+
+    Returns
+    -------
+    Row numbers in rising order, without repetition.
+    """
+    max_cells = check_integer(max_cells, "max_cells", 3)
+    generator = np.random.default_rng(rng)
+    if n_cells <= max_cells:
+        return np.arange(n_cells)
+    size = min(max_cells, max(MIN_SAMPLE, max_cells**2 // n_cells))
+    return np.sort(generator.choice(n_cells, size, replace=False))
+
+
+def mean_estimate(
+    values: npt.NDArray[np.floating], n_cells: int, influence: npt.NDArray[np.floating] | None = None
+) -> Estimate:
+    """Estimate the mean over `n_cells` cells from the values of the sampled cells, drawn without replacement.
+
+    Parameters
+    ----------
+    values
+        Value of each sampled cell, shape (sampled cells,).
+    n_cells
+        Number of all cells.
+    influence
+        Values from whose spread the standard error is computed, shape (sampled cells,), where it is not that of
+        `values`.
+    """
+    value, spread = float(np.mean(values)), values if influence is None else influence
+    if len(values) == n_cells:
+        return Estimate(value)
+    share_left_out = 1 - len(values) / n_cells
+    return Estimate(value, float(np.std(spread, ddof=1) * np.sqrt(share_left_out / len(values))))
