@@ -177,16 +177,12 @@ def _obsm_names(adata: AnnData, bases: Sequence[str]) -> list[str]:
 
 def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     """Return the data with which the maps are compared, with the cells of `adata` as rows."""
-    from ..inputs import (
-        choose as choose_representation,  # torch takes seconds to import, and the other measures do not need it
-    )
-
     if other is None:
-        representation = choose_representation(adata, **choice)
+        representation = choose(adata, **choice)
         return as_points(representation.read(), representation.source, varying_for=VARYING_FOR)
     matched = _matched(adata, other)
     try:
-        representation = choose_representation(matched, **choice)
+        representation = choose(matched, **choice)
     except (KeyError, TypeError, ValueError) as error:
         msg = f"In other: {error.args[0]}"
         raise type(error)(msg) from error
