@@ -177,6 +177,8 @@ def _obsm_names(adata: AnnData, bases: Sequence[str]) -> list[str]:
 
 def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     """Return the data with which the maps are compared, with the cells of `adata` as rows."""
+    from ..inputs import choose  # imports torch, which takes seconds and which the other measures do not need
+
     if other is None:
         representation = choose(adata, **choice)
         return as_points(representation.read(), representation.source, varying_for=VARYING_FOR)
