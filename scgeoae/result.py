@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from ._masks import refuse_masked
+from ._checks import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -189,8 +188,7 @@ class Result:
                 f"{list(self.adata.obsm)}."
             )
             raise KeyError(msg)
-        cells = self.adata.obsm[name]
-        cells = cells.toarray() if sparse.issparse(cells) else np.asanyarray(cells)  # keeps a mask
+        cells = real_array(self.adata.obsm[name], f"obsm[{name!r}]")
         if cells.ndim != 2:
             msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
             raise ValueError(msg)
@@ -366,11 +364,7 @@ def stored_table(adata: AnnData, name: str, columns: Collection[str], command: s
 
 def check_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
     """Check that points (m, d) are finite numbers and of the map's dimension, and return them as an array."""
-    refuse_masked(points, name)
-    points = np.asarray(points)
-    if points.dtype.kind not in "fiub":
-        msg = f"{name} must hold real numbers; the dtype is {points.dtype}."
-        raise TypeError(msg)
+    points = real_array(points, name)
     if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
         msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
         raise ValueError(msg)

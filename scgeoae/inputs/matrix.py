@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from .._masks import refuse_masked
+from .._checks import refuse_masked
 from ..core.projection import ValueRange
 from ..core.rows import block_size
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._points import check_integer
+from .._checks import whole_number
 
 MIN_SAMPLE = 1_000
 """Smallest sample of cells, however many cells there are; `max_cells` if that is less."""
@@ -41,7 +41,7 @@ def sample_cells(n_cells: int, max_cells: int, rng: Random) -> npt.NDArray[np.in
     -------
     Row numbers in rising order, without repetition.
     """
-    max_cells = check_integer(max_cells, "max_cells", 3)
+    max_cells = whole_number(max_cells, "max_cells", 3)
     generator = np.random.default_rng(rng)
     if n_cells <= max_cells:
         return np.arange(n_cells)

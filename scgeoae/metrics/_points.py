@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import euclidean_distances
 from sklearn.utils.extmath import row_norms
 
-from .._masks import refuse_masked
+from .._checks import refuse_masked, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,21 +78,9 @@ def as_pair(X: PointsLike, Z: PointsLike, *, varying_for: str | None = None) -> 
     return Points(data), Points(embedding)
 
 
-def check_integer(value: int, name: str, minimum: int) -> int:
-    """Return the value as an `int`; raise an error if it is not a whole number of at least `minimum`."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        msg = f"{name} must be an integer, but it is {value!r}."
-        raise TypeError(msg)
-    integer = int(value)
-    if integer < minimum:
-        msg = f"{name} must be at least {minimum}, but it is {integer}."
-        raise ValueError(msg)
-    return integer
-
-
 def check_neighbors(k: int, n_cells: int, *, below_half: bool = False) -> int:
     """Return the number of neighbors; raise an error unless it is smaller than the number of cells, or than half."""
-    n_neighbors = check_integer(k, "k", 1)
+    n_neighbors = whole_number(k, "k", 1)
     if n_neighbors >= n_cells or (below_half and n_neighbors >= n_cells / 2):
         limit = "less than half the number of cells" if below_half else "smaller than the number of cells"
         msg = f"k must be {limit}, but k is {n_neighbors} and there are {n_cells} cells."

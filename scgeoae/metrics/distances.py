@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from .._checks import whole_number
 from ._estimates import Estimate, Measure, Random
-from ._points import Points, PointsLike, as_pair, check_integer, row_blocks
+from ._points import Points, PointsLike, as_pair, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -209,7 +210,7 @@ class Distances:
     def __init__(self, data: Points, maps: Sequence[Points], *, max_cells: int, rng: Random) -> None:
         self.points = [data, *maps]
         self.n_cells = data.n_cells
-        self.max_cells = check_integer(max_cells, "max_cells", 3)
+        self.max_cells = whole_number(max_cells, "max_cells", 3)
         self.all_in_memory = self.n_cells <= max_cells and self.n_cells * (self.n_cells - 1) // 2 <= MAX_PAIRS
         self.generator = np.random.default_rng(rng)
 

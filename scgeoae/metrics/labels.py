@@ -13,9 +13,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
-from .._masks import refuse_masked
+from .._checks import refuse_masked, whole_number
 from ._estimates import Estimate, Measure, Random, mean_estimate, sample_cells
-from ._points import PointsLike, as_points, check_integer, check_neighbors
+from ._points import PointsLike, as_points, check_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,7 @@ def cluster_agreement(
     1.0
     """
     points, codes = as_labeled(Z, labels)
-    max_cells = check_integer(max_cells, "max_cells", 3)
+    max_cells = whole_number(max_cells, "max_cells", 3)
     generator = np.random.default_rng(rng)
     if len(codes) > max_cells:
         kept = np.sort(generator.choice(len(codes), max_cells, replace=False))

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .._checks import whole_number
 from ..result import Result, column, embedding_key
 from . import density, distances, neighborhoods
 from . import labels as label_measures
 from ._estimates import Measure
-from ._points import Points, as_points, check_integer, check_neighbors
+from ._points import Points, as_points, check_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +136,7 @@ def embedding_quality(
     X = _data(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     maps = [_map(adata, name) for name in names]
     k = check_neighbors(k, adata.n_obs, below_half=True)
-    max_cells = check_integer(max_cells, "max_cells", 3)
+    max_cells = whole_number(max_cells, "max_cells", 3)
     seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
     sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed}
     classes = None if labels is None else column(adata, labels)

@@ -10,7 +10,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._masks import refuse_masked
+from .._checks import refuse_masked
 
 if TYPE_CHECKING:
     from anndata import AnnData

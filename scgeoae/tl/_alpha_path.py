@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
+from .._checks import real_number
 from ..core.fit import fit
 from ..inputs import choose, resolve_device
 from ..result import Result, alpha_path_key, distortion_summary
@@ -134,7 +135,7 @@ def _checked(alphas: Sequence[float]) -> list[float]:
     if isinstance(alphas, str) or not isinstance(alphas, Sequence | np.ndarray) or np.ndim(alphas) != 1:
         msg = f"alphas must be a sequence of numbers, not {alphas!r}."
         raise TypeError(msg)
-    values = sorted(_arguments.real_number(alpha, "each of alphas", 0) for alpha in alphas)
+    values = sorted(real_number(alpha, "each of alphas") for alpha in alphas)
     if not values or len(set(values)) < len(values):
         msg = f"alphas must hold at least one number, and none of them twice; they are {list(alphas)}."
         raise ValueError(msg)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._checks import real_number, whole_number
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
 
 MIN_CELLS = 3
-LARGEST = 2**63 - 1
-"""The largest whole number that files and generators take."""
 WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
 """Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
 OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
@@ -35,7 +32,7 @@ def spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **train
         if name == "regularizer":
             training[name] = regularizer_weights(value, architecture["n_components"])
         elif value is not None or name not in OPTIONAL:
-            training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name, 0)
+            training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name)
     checked = Spec(**architecture, **training)
     if checked.learning_rate == 0:
         msg = "learning_rate must be positive; it is 0."
@@ -47,33 +44,6 @@ def spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **train
         msg = f"interpolation must be at most 1; it is {checked.interpolation}."
         raise ValueError(msg)
     return checked
-
-
-def whole_number(value: Any, name: str, lowest: int) -> int:
-    """``value`` as an int of at least ``lowest`` and 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        msg = f"{name} must be a whole number, not {value!r}."
-        raise TypeError(msg)
-    number = int(value)
-    if number < lowest:
-        msg = f"{name} must be at least {lowest}; it is {value}."
-        raise ValueError(msg)
-    if number > LARGEST:
-        msg = f"{name} must be at most {LARGEST}; it is {value}."
-        raise ValueError(msg)
-    return number
-
-
-def real_number(value: Any, name: str, lowest: float) -> float:
-    """``value`` as a finite float of at least ``lowest``."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        msg = f"{name} must be a number, not {value!r}."
-        raise TypeError(msg)
-    number = float(value)
-    if not (math.isfinite(number) and number >= lowest):
-        msg = f"{name} must be a finite number of at least {lowest:g}; it is {value}."
-        raise ValueError(msg)
-    return number
 
 
 def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:
@@ -91,7 +61,7 @@ def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_compone
     if "conformal" in weights and n_components == 1:
         msg = "The conformal regularizer is undefined for n_components=1: every curve keeps its angles."
         raise ValueError(msg)
-    return {name: real_number(weight, f"regularizer[{name!r}]", 0) for name, weight in weights.items()}
+    return {name: real_number(weight, f"regularizer[{name!r}]") for name, weight in weights.items()}
 
 
 def _architecture(n_components: Any, hidden_dims: Any, shape: tuple[int, int]) -> dict[str, Any]:

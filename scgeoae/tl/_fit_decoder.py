@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scanpy import logging as logg
-from scipy import sparse
 
-from .._masks import refuse_masked
+from .._checks import real_array
 from ..core.fit import fit
 from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys, embedding_key
@@ -152,13 +151,10 @@ def fit_decoder(
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:
     """The map (n, d) float64, checked."""
-    stored = adata.obsm[name]
-    refuse_masked(stored, f"obsm[{name!r}]")
-    z = np.asarray(stored.toarray() if sparse.issparse(stored) else stored)
-    if z.ndim != 2 or z.dtype.kind not in "fiu":
-        msg = f"obsm[{name!r}] must be a matrix of real numbers; it has dtype {z.dtype} and shape {z.shape}."
+    z = real_array(adata.obsm[name], f"obsm[{name!r}]").astype(np.float64)
+    if z.ndim != 2:
+        msg = f"obsm[{name!r}] must be a matrix; it has shape {z.shape}."
         raise TypeError(msg)
-    z = z.astype(np.float64)
     n_bad = int((~np.isfinite(z).all(1)).sum())
     if n_bad:
         msg = f"obsm[{name!r}] holds missing or infinite coordinates of {n_bad} cells. Drop these cells first."

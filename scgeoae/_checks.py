@@ -1,0 +1,55 @@
+"""Check what users pass: numbers, points and matrices, before any work is done."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+LARGEST = 2**63 - 1
+"""The largest integer that files and generators take."""
+
+
+def whole_number(value: Any, name: str, minimum: int) -> int:
+    """Return ``value`` as an `int`; raise an error unless it is an integer of 64 bits and at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        msg = f"{name} must be an integer, but it is {value!r}."
+        raise TypeError(msg)
+    number = int(value)
+    if not minimum <= number <= LARGEST:
+        bound = f"at least {minimum}" if number < minimum else f"at most {LARGEST}"
+        msg = f"{name} must be {bound}, but it is {value}."
+        raise ValueError(msg)
+    return number
+
+
+def real_number(value: Any, name: str, minimum: float = 0) -> float:
+    """Return ``value`` as a `float`; raise an error unless it is finite and at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        msg = f"{name} must be a number, but it is {value!r}."
+        raise TypeError(msg)
+    number = float(value)
+    if not (math.isfinite(number) and number >= minimum):
+        msg = f"{name} must be a finite number of at least {minimum:g}, but it is {value}."
+        raise ValueError(msg)
+    return number
+
+
+def real_array(values: Any, name: str) -> np.ndarray:
+    """Return ``values``, dense or sparse, as a dense array; raise an error unless it holds real numbers."""
+    refuse_masked(values, name)
+    array = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        msg = f"{name} must hold real numbers, but its dtype is {array.dtype}."
+        raise TypeError(msg)
+    return array
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Raise a `ValueError` if values of a masked array are masked: numpy would use what lies under the mask."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        msg = f"{name} has masked values. Fill them in first."
+        raise ValueError(msg)
