@@ -81,7 +81,7 @@ def test_log_det_in_float32_at_high_condition(condition: float, n_features: int)
     single = ((basis * sigma) @ turn).float().permute(2, 0, 1)
     exact = torch.linalg.svdvals(single.double().permute(1, 2, 0)).log().sum(1)  # of the rounded matrix
     assert (geometry.log_det(single).double() - exact).abs().max() < 1e-3
-    # what FIELD.md warns of: the determinant of the product loses this accuracy
+    # the determinant of the product loses this accuracy: the determinant of the product loses this accuracy
     if condition == 1e4 and n_features > 3:
         naive = 0.5 * torch.linalg.slogdet(geometry.metric(single)).logabsdet.double()
         assert (naive - exact).abs().max() > 0.1

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from scgeoae.core.training import Trainer
 
+pytestmark = pytest.mark.slow
+
 N_EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "60"))
 MEMORY = 50 * 2**20
 """Bytes of Python and numpy that reading a model of 5 KB may take."""

@@ -22,8 +22,8 @@ from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
 from scgeoae import tl
-from scgeoae.cli._files import whole
-from scgeoae.core import state
+from scgeoae._files import replacing
+from scgeoae.core import map_model
 from scgeoae.core.training import Best, Trainer
 from scgeoae.result import Result
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 N_REPETITIONS = int(os.environ.get("INTERRUPTIONS", "6"))
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: 137}
@@ -132,7 +132,7 @@ def test_while_a_store_is_replaced(tmp_path: Path, monkeypatch) -> None:
         signals.append(os.kill(os.getpid(), signal.SIGTERM))
 
     monkeypatch.setattr(Path, "rename", signalled)
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         temporary.mkdir()
         (temporary / "new").touch()
     assert len(signals) == 2
@@ -151,7 +151,7 @@ def test_a_store_that_cannot_be_replaced_is_kept(tmp_path: Path, monkeypatch) ->
         rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OSError, match="Input/output"), whole(path) as temporary:
+    with pytest.raises(OSError, match="Input/output"), replacing(path) as temporary:
         temporary.mkdir()
     assert [file.name for file in tmp_path.rglob("*")] == ["out.zarr", "old"]
 
@@ -236,7 +236,7 @@ def fit(adata: AnnData) -> None:
         (pd.DataFrame, "__setitem__", 1),
         (pd.DataFrame, "__setitem__", 2),
         (pd.DataFrame, "__setitem__", 3),
-        (state, "to_state", 1),
+        (map_model, "to_state", 1),
     ],
     ids=["first column", "second column", "third column", "model"],
 )
