@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Train one map on several GPUs of several nodes; a preempted job is queued again and goes on from its checkpoint, and so
-# does one that ran out of time and is submitted anew under the same name. All nodes must see the folder of this job.
-# sbatch --job-name=map train.sh cells.h5ad map.h5ad --use_rep X
+# Train one map on several GPUs of several nodes:
+#     sbatch --job-name=map train.sh cells.h5ad map.h5ad --use_rep X
+# A preempted job is queued again and continues from its checkpoint. If a job runs out of time, submit it again under the
+# same name to continue. All nodes must have access to the directory of the job.
 #SBATCH --job-name=scgeoae
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
