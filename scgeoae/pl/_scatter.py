@@ -62,6 +62,7 @@ def scatter(
     drawn = sc.pl.embedding(adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     if ax is None:
+        axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
         axes[0].figure.set_layout_engine("constrained")
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
     for panel in axes:

@@ -13,6 +13,7 @@ from matplotlib.collections import EllipseCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 import scgeoae
 from scgeoae.core.manifold import Manifold
@@ -165,11 +166,11 @@ def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None
     np.testing.assert_array_equal(dashed(ax), scgeoae.get.nonlinearity(mapped, points, radius=5) > limit)
     assert 0.4 < dashed(ax).mean() < 0.6
     assert (drawn(ax).get_edgecolors() == [0, 0, 0, 1]).all()
-    assert any("dashed" in text.get_text() for text in ax.texts)
+    assert any("dashed" in text.get_text() for text in ax.findobj(Text))
     monkeypatch.setattr(_indicatrix, "BELIEVED", np.inf)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
     assert not dashed(ax).any()
-    assert not any("dashed" in text.get_text() for text in ax.texts)
+    assert not any("dashed" in text.get_text() for text in ax.findobj(Text))
 
 
 def test_outlines_show_on_a_black_cluster(mapped: AnnData, monkeypatch) -> None:
