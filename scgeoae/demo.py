@@ -1,4 +1,4 @@
-"""The whole path on data that comes with scanpy: train, look, store."""
+"""A demonstration on data that comes with scanpy: train, draw and store."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _pictures(adata: AnnData) -> Iterator[tuple[str, Figure]]:
 
 
 def _diagnostics(adata: AnnData) -> Figure:
-    """Determinant above, indicatrices below; vanilla on the left, geometric on the right."""
+    """Draw the determinant above, indicatrices below; vanilla on the left, geometric on the right."""
     figure, axes = plt.subplots(2, 2, figsize=(10, 9), layout="constrained")
     for key, (above, below) in zip(RESULTS, axes.T, strict=True):
         pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key], size=40)

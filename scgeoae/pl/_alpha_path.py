@@ -12,7 +12,6 @@ from ..result import alpha_path_key, stored_table
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -75,7 +74,18 @@ def alpha_path(
         x, y = [row["log_det_variance"]] * len(CURVES), row[list(CURVES)]
         label = rf"default, $\alpha$ = {row['alpha']:g}"
         ax.plot(x, y, "o", color=rcParams["text.color"], markersize=11, markerfacecolor="none", label=label)
-    _write_alphas(ax, table)
+    upper, first = table[list(CURVES)].max(axis=1), table["log_det_variance"].idxmin()
+    for row, alpha, x in table[["alpha", "log_det_variance"]].itertuples():
+        ax.annotate(
+            rf"$\alpha$ = {alpha:g}" if row == first else f"{alpha:g}",
+            (x, upper[row]),
+            xytext=(2, 9),  # clear of the ring
+            textcoords="offset points",
+            rotation=45,  # so that near ones do not touch
+            rotation_mode="anchor",
+            fontsize="small",
+            path_effects=[withStroke(linewidth=2, foreground=ax.get_facecolor())],  # readable across a line
+        )
     ax.set(
         xscale="log",
         yscale="log",
@@ -91,19 +101,3 @@ def alpha_path(
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize="small")
     return finish([ax], show=show, return_fig=return_fig)
-
-
-def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
-    """Write each alpha above the upper of its points."""
-    upper, first = table[list(CURVES)].max(axis=1), table["log_det_variance"].idxmin()
-    for row, alpha, x in table[["alpha", "log_det_variance"]].itertuples():
-        ax.annotate(
-            rf"$\alpha$ = {alpha:g}" if row == first else f"{alpha:g}",
-            (x, upper[row]),
-            xytext=(2, 9),  # clear of the ring
-            textcoords="offset points",
-            rotation=45,  # so that near ones do not touch
-            rotation_mode="anchor",
-            fontsize="small",
-            path_effects=[withStroke(linewidth=2, foreground=ax.get_facecolor())],  # readable across a line
-        )

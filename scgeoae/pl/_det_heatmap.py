@@ -51,7 +51,7 @@ def det_heatmap(
     """Color the map by its relative determinant (Nazari et al. 2023, section 4).
 
     The scale is logarithmic, diverging and centered on 1, the geometric average. Red: the map is compressed, with more
-    data per area than elsewhere. Blue: the map is inflated. A map that preserves area is evenly grey. For maps of one
+    data per area than elsewhere. Blue: the map is inflated. A map that preserves area is evenly gray. For maps of one
     dimension the determinant is plotted against the coordinate.
 
     Parameters

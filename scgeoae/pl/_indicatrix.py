@@ -53,9 +53,6 @@ OUTERMOST = (0.001, 0.999)
 ROW = 0.08
 """Height of a line of the key, as a share of the longer side of the map."""
 
-HALO: dict[str, Any] = {"linewidth": 1.6, "dashes": {"dash_offset": 0, "dash_list": None}}
-"""A solid line in the color of the background below the outline, which makes it visible on a dense cluster too."""
-
 
 def indicatrix(
     adata: AnnData,
@@ -78,12 +75,12 @@ def indicatrix(
     Ellipses are drawn on a square grid and on islands of cells between its nodes; one whose center lies in a larger one
     is left out.
 
-    An indicatrix shows the linearised decoder. Where the decoder is so curved that the decoded ellipse is farther than
+    An indicatrix shows the linearized decoder. Where the decoder is so curved that the decoded ellipse is farther than
     its own radius from the circle (:func:`scgeoae.get.nonlinearity` above 1), the ellipse is dashed: its area is valid
     at its center only. Smaller ellipses, with a larger `n_grid`, are valid in more places.
 
-    On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
-    the others held fixed, at cells spread over the picture.
+    On maps of more than two dimensions, ellipses are drawn at cells spread over the picture. They show the metric in the
+    two drawn dimensions, with the others held fixed.
 
     Parameters
     ----------
@@ -147,7 +144,7 @@ def indicatrix(
     points = result.decoder_points(points)
     lengths, directions = result.manifold.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
-    semi_axes = radius * lengths[:, None] * directions  # (m, 2, 2), one a column
+    semi_axes = radius * lengths[:, None] * directions  # (m, 2, 2), one per column
     believed = result.manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
     centers = points[:, dimensions]
     if cells is None:
@@ -180,7 +177,7 @@ def _grid(drawn: np.ndarray, n_grid: int) -> tuple[float, np.ndarray]:
 
 
 def _box(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower left and upper right corner (2,) of ``z`` (n, 2), no side of which is below a tenth of the other."""
+    """Return the lower left and upper right corner (2,) of ``z`` (n, 2); no side is below a tenth of the other."""
     low, high = z.min(0).astype(np.float64), z.max(0).astype(np.float64)
     longer = (high - low).max() or np.abs(z).max() or 1.0  # a single place is as large as it is far from the origin
     missing = np.maximum(0.1 * longer - (high - low), 0)
@@ -221,7 +218,9 @@ def _uncovered(centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray)
 
 
 def _draw_ellipses(ax: Axes, centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray) -> None:
+    """Draw ellipses with a solid or dashed outline, on a solid halo that makes it visible on dense clusters too."""
     longer, shorter = np.linalg.norm(semi_axes, axis=1).T
+    halo = Stroke(linewidth=1.6, dashes={"dash_offset": 0, "dash_list": None}, foreground=ax.get_facecolor())
     ellipses = EllipseCollection(
         2 * longer,
         2 * shorter,
@@ -233,16 +232,16 @@ def _draw_ellipses(ax: Axes, centers: np.ndarray, semi_axes: np.ndarray, believe
         edgecolors=rcParams["text.color"],
         linestyles=["solid" if solid else (0, (2, 2)) for solid in believed],
         linewidths=0.8,
-        path_effects=[Stroke(foreground=ax.get_facecolor(), **HALO), Normal()],
+        path_effects=[halo, Normal()],
         zorder=2.5,  # above the cells, below names of groups on them
     )
     ax.add_collection(ellipses)
 
 
 def _draw_key(ax: Axes, framed: np.ndarray, radius: float, unit: float, *, dashed: bool) -> None:
-    """Draw the undistorted circle, a scale bar and what dashes mean, in a strip below what is framed, (n, 2).
+    """Draw the undistorted circle, a scale bar and what dashes mean, in a strip below the points to frame, (n, 2).
 
-    The radius of the circles is in units of the data, of which `unit` make a unit of the map.
+    The radius of the circles and the unit of the map are lengths in the data.
     """
     (left, bottom), (right, top) = _box(framed)
     width, height = right - left, top - bottom
@@ -272,10 +271,10 @@ class Key(AnchoredOffsetbox):
 
     def __init__(self, lines: list[list[Artist]], share: float) -> None:
         rows: list[Artist] = [HPacker(children=line, align="center", pad=0, sep=4) for line in lines]
-        child, self.share = VPacker(children=rows, align="left", pad=0, sep=1), share
-        self.full = FontProperties(size="small").get_size_in_points()
+        child = VPacker(children=rows, align="left", pad=0, sep=1)
         super().__init__("lower left", child=child, pad=0.5, borderpad=0, frameon=False)
         self.set_in_layout(False)
+        self.share, self.full = share, FontProperties(size="small").get_size_in_points()
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw the key with the largest text that fits."""

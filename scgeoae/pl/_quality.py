@@ -16,36 +16,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUPS = (
-    ["kl_density_0.1", "kl_density_100"],
-    ["knn_recall", "trustworthiness", "continuity", "lcmc", "mrre_data", "mrre_map", "rnx_local", "rnx_global"],
-    ["spearman", "stress", "rmse"],
-    ["knn_accuracy", "ari", "nmi"],
-    ["log_det_variance", "det_p95_p5", "anisotropy"],
-    ["mean_rank"],
-)
-"""Measures of densities, of neighbors, of distances, of labels, of the decoder and of all together."""
-
-LABELS = {
-    "kl_density_0.1": "KL density, sigma 0.1",
-    "kl_density_100": "KL density, sigma 100",
-    "knn_recall": "kNN recall",
-    "lcmc": "LCMC",
-    "mrre_data": "MRRE, data side",
-    "mrre_map": "MRRE, map side",
-    "rnx_local": "RNX, local",
-    "rnx_global": "RNX, global",
-    "spearman": "Spearman",
-    "rmse": "RMSE (depends on scale)",
-    "knn_accuracy": "kNN accuracy",
-    "ari": "ARI",
-    "nmi": "NMI",
-    "log_det_variance": "variance of ln det",
-    "det_p95_p5": "det, p95 / p5",
-    "anisotropy": "anisotropy, median",
-    "mean_rank": "mean rank",
-}
-ARROWS = {"higher": "↑", "lower": "↓"}
+GROUPS: list[dict[str, str]] = [
+    {"kl_density_0.1": "KL density, sigma 0.1", "kl_density_100": "KL density, sigma 100"},
+    {
+        "knn_recall": "kNN recall",
+        "trustworthiness": "trustworthiness",
+        "continuity": "continuity",
+        "lcmc": "LCMC",
+        "mrre_data": "MRRE, data side",
+        "mrre_map": "MRRE, map side",
+        "rnx_local": "RNX, local",
+        "rnx_global": "RNX, global",
+    },
+    {"spearman": "Spearman", "stress": "stress", "rmse": "RMSE (depends on scale)"},
+    {"knn_accuracy": "kNN accuracy", "ari": "ARI", "nmi": "NMI"},
+    {"log_det_variance": "variance of ln det", "det_p95_p5": "det, p95 / p5", "anisotropy": "anisotropy, median"},
+    {"mean_rank": "mean rank"},
+]
+"""Labels of the measures of densities, of neighbors, of distances, of labels, of the decoder and of all together."""
 
 
 def quality(
@@ -92,10 +80,12 @@ def quality(
     >>> ax = scgeoae.pl.quality(table, show=False)
     """
     rows: dict[str, float] = {}  # where the line of each measure begins; groups are a third of a line apart
+    labels: list[str] = []
     end = -1 / 3
-    for names in GROUPS:
-        shown = [name for name in names if name in table]
+    for group in GROUPS:
+        shown = [name for name in group if name in table]
         rows |= {name: end + 1 / 3 + i for i, name in enumerate(shown)}
+        labels += [f"{group[name]} {'↑' if MEASURES[name].better == 'higher' else '↓'}" for name in shown]
         end += len(shown) + 1 / 3 if shown else 0
     if not rows or not len(table):
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
@@ -106,7 +96,6 @@ def quality(
         _draw_line(ax, table, name, row, cmap)
     ax.set(xlim=(0, len(table)), ylim=(end, -0.1), xticks=np.arange(len(table)) + 0.5)
     ax.set_xticklabels([str(name).removeprefix("X_") for name in table.index], rotation=30 if len(table) > 4 else 0)
-    labels = [f"{LABELS.get(name, name)} {ARROWS[MEASURES[name].better]}" for name in rows]
     ax.set_yticks([row + 0.5 for row in rows.values()], labels)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)

@@ -55,7 +55,7 @@ def scatter(
             msg = f"Did not find {name!r} in .obs, which holds {list(adata.obs)}, nor among the genes."
             raise KeyError(msg)
     arguments = {
-        "color": colors if len(colors) > 1 else colors[0],
+        "color": colors[0] if len(colors) == 1 else colors,
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
         "legend_fontoutline": 2,
     }

@@ -219,7 +219,7 @@ def test_indicatrix_at_cells(mapped: AnnData) -> None:
         scgeoae.pl.indicatrix(mapped, cells=["nobody"], show=False)
 
 
-def test_determinant_is_centred_on_one(mapped: AnnData) -> None:
+def test_determinant_is_centered_on_one(mapped: AnnData) -> None:
     ax = scgeoae.pl.det_heatmap(mapped, show=False)
     points = ax.collections[0]
     assert isinstance(points.norm, LogNorm)

@@ -49,7 +49,7 @@ def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
 
 
-def test_shares_are_told_in_a_narrow_panel(measured: AnnData) -> None:
+def test_shares_are_readable_in_a_narrow_panel(measured: AnnData) -> None:
     _, ax = plt.subplots(figsize=(1.5, 3))
     measured.uns["geoae_areas"]["data_share"] = np.geomspace(0.02, 0.4, len(measured.uns["geoae_areas"]))
     scgeoae.pl.cluster_areas(measured, ax=ax, show=False)
