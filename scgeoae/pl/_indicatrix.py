@@ -79,8 +79,8 @@ def indicatrix(
     its own radius from the circle (:func:`scgeoae.get.nonlinearity` above 1), the ellipse is dashed: its area is valid
     at its center only. Smaller ellipses, with a larger `n_grid`, are valid in more places.
 
-    On maps of more than two dimensions, ellipses are drawn at cells spread over the picture. They show the metric in the
-    two drawn dimensions, with the others held fixed.
+    On maps of more than two dimensions, ellipses are drawn at cells spread over the picture. They show the metric in
+    the two drawn dimensions, with the others held fixed.
 
     Parameters
     ----------
