@@ -120,10 +120,10 @@ def det_heatmap(
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
         _draw_field(result, points, dimensions)
-    if points.colorbar is not None:
-        _write_factors(points.colorbar.long_axis, norm)
-        points.colorbar.set_label("data area per map area\n(times the average)", fontsize="small")
-        points.colorbar.ax.tick_params(labelsize="small")
+    if (bar := points.colorbar) is not None:
+        _write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, norm)
+        bar.set_label("data area per map area\n(times the average)", fontsize="small")
+        bar.ax.tick_params(labelsize="small")
     return finish(axes, show=show, return_fig=return_fig)
 
 

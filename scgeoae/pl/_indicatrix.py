@@ -50,7 +50,7 @@ ISLAND = 3
 OUTERMOST = (0.001, 0.999)
 """Quantiles between which most cells lie."""
 
-ROW = 0.08
+ROW = 0.07
 """Height of a line of the key, as a share of the longer side of the map."""
 
 
@@ -248,8 +248,8 @@ def _draw_key(ax: Axes, framed: np.ndarray, radius: float, unit: float, *, dashe
     power = 10.0 ** np.floor(np.log10(0.2 * width * unit))
     length = max(step * power for step in (1, 2, 5) if step * power <= 0.2 * width * unit * (1 + 1e-9))
     color, row = rcParams["text.color"], ROW * max(width, height)
-    strip = max(2 * radius / unit, row) + row * (1 + dashed)
-    low, high = bottom - 0.05 * height - strip, top + 0.05 * height
+    strip = 0.05 * height + max(2 * radius / unit, row) + row * (1 + dashed)
+    low, high = bottom - strip, top + 0.05 * height
     ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(low, high))
     circle, bar = AuxTransformBox(ax.transData), AuxTransformBox(ax.transData)
     circle.add_artist(Circle((0, 0), radius / unit, facecolor="none", edgecolor=color, linewidth=0.8))

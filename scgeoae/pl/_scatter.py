@@ -61,12 +61,13 @@ def scatter(
     }
     drawn = sc.pl.embedding(adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
-    if ax is None:
+    beside = colorbar_loc in {"right", None}
+    if ax is None and beside:  # scanpy's color bars allow no other layout than its own
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
         axes[0].figure.set_layout_engine("constrained")
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
     for panel in axes:
-        panel.set(aspect="equal", anchor="W", xlabel=x, ylabel=y)  # legend and color bar on the right have more room
+        panel.set(aspect="equal", anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
         panel.set_in_layout(True)  # scanpy excludes panels with a legend
         for points in panel.collections:
             points.set_rasterized(True)

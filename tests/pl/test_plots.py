@@ -274,6 +274,15 @@ def test_color_bars_are_as_high_as_their_panel(mapped: AnnData, figsize: tuple[f
         assert 0 < bar.x0 - ax.bbox.x1 < 0.1 * ax.bbox.width
 
 
+def test_a_color_bar_elsewhere_is_labeled_too(mapped: AnnData) -> None:
+    ax = scgeoae.pl.det_heatmap(mapped, vmax=5, colorbar_loc="bottom", show=False)
+    ax.figure.canvas.draw()
+    bar = ax.collections[0].colorbar.ax
+    assert "data area" in bar.get_xlabel()
+    assert {"1/5", "1/2", "1", "2", "5"} <= {text.get_text() for text in bar.get_xticklabels()}
+    assert bar.get_window_extent().y1 < ax.bbox.y0
+
+
 @pytest.mark.parametrize("draw", [scgeoae.pl.det_heatmap, scgeoae.pl.indicatrix])
 def test_conventions(mapped: AnnData, draw) -> None:
     before = mapped.copy()
