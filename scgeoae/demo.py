@@ -1,4 +1,4 @@
-"""The whole path on data that comes with scanpy: train, look, store."""
+"""A demonstration on data that comes with scanpy: train, draw and store."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def _pictures(adata: AnnData) -> Iterator[tuple[str, Figure]]:
 
 
 def _diagnostics(adata: AnnData) -> Figure:
-    """Determinant above, indicatrices below; vanilla on the left, geometric on the right."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 9), gridspec_kw={"wspace": 0.4, "hspace": 0.15})
+    """Draw the determinant above, indicatrices below; vanilla on the left, geometric on the right."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 9), layout="constrained")
     for key, (above, below) in zip(RESULTS, axes.T, strict=True):
-        pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key])
-        pl.indicatrix(adata, key=key, color=LABELS, ax=below, show=False, title="")
-    axes[1, 0].get_legend().remove()
+        pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key], size=40)
+        legend = "right margin" if key == "geoae" else "none"
+        pl.indicatrix(adata, key=key, color=LABELS, legend_loc=legend, ax=below, show=False, title="", size=40)
     return figure

@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib import rcParams
-from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..result import alpha_path_key, stored_table
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CURVES = {"reconstruction": ("all cells", "C0", "o"), "validation_reconstruction": ("held-out cells", "C1", "s")}
-"""Label, colour and marker by column."""
+"""Label, color and marker of each column."""
 
 
 def alpha_path(
@@ -29,10 +28,10 @@ def alpha_path(
     show: bool | None = None,
     return_fig: bool | None = None,
 ) -> Figure | Axes | list[Axes] | None:
-    """Draw what true areas cost: reconstruction against the variance of ln det, one point an alpha.
+    """Draw what true areas cost: reconstruction against the variance of ln det, with one point for each alpha.
 
-    Both axes are logarithmic, and better is towards the lower left. The curves are those of all cells and of the cells
-    that were held out of training; a ring marks the default alpha where it is among them.
+    Both axes are logarithmic; lower left is better. One curve is of all cells, the other of the cells that were held
+    out of training. A ring marks the default alpha if it is in the table.
 
     Parameters
     ----------
@@ -66,32 +65,18 @@ def alpha_path(
     columns = {"alpha", "log_det_variance", "default", *CURVES}
     table = stored_table(adata, alpha_path_key(key), columns, "scgeoae.tl.alpha_path(adata, alphas)")
     if ax is None:
-        ax = new_axes(5, 3.8)[0]
-    variance = table["log_det_variance"]
+        (ax,) = new_axes(5, 3.8)
     for column, (label, color, marker) in CURVES.items():
         if table[column].notna().any():
-            ax.plot(variance, table[column], color=color, marker=marker, markersize=5, linewidth=1.2, label=label)
-    _mark_default(ax, table)
-    _write_alphas(ax, table)
-    _decorate(ax)
-    return finish([ax], show=show, return_fig=return_fig)
-
-
-def _mark_default(ax: Axes, table: pd.DataFrame) -> None:
-    row = table[table["default"]]
-    if len(row):
-        points = row[list(CURVES)].to_numpy().ravel()
-        label = rf"default, $\alpha$ = {row['alpha'].item():g}"
-        x = [row["log_det_variance"].item()] * len(points)
-        ax.plot(x, points, "o", color=rcParams["text.color"], markersize=11, markerfacecolor="none", label=label)
-
-
-def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
-    """Each alpha above the upper of its points."""
-    upper = table[list(CURVES)].max(axis=1)
-    first = table["log_det_variance"].idxmin()
+            (line,) = ax.plot(table["log_det_variance"], table[column], color=color, linewidth=1.2, label=label)
+            line.set(marker=marker, markersize=5)
+    for _, row in table[table["default"]].iterrows():
+        x, y = [row["log_det_variance"]] * len(CURVES), row[list(CURVES)]
+        label = rf"default, $\alpha$ = {row['alpha']:g}"
+        ax.plot(x, y, "o", color=rcParams["text.color"], markersize=11, markerfacecolor="none", label=label)
+    upper, first = table[list(CURVES)].max(axis=1), table["log_det_variance"].idxmin()
     for row, alpha, x in table[["alpha", "log_det_variance"]].itertuples():
-        text = ax.annotate(
+        ax.annotate(
             rf"$\alpha$ = {alpha:g}" if row == first else f"{alpha:g}",
             (x, upper[row]),
             xytext=(2, 9),  # clear of the ring
@@ -99,20 +84,20 @@ def _write_alphas(ax: Axes, table: pd.DataFrame) -> None:
             rotation=45,  # so that near ones do not touch
             rotation_mode="anchor",
             fontsize="small",
+            path_effects=[withStroke(linewidth=2, foreground=ax.get_facecolor())],  # readable across a line
         )
-        text.set_path_effects([Stroke(linewidth=2, foreground=ax.get_facecolor()), Normal()])  # readable across a line
-
-
-def _decorate(ax: Axes) -> None:
     ax.set(
         xscale="log",
         yscale="log",
         xlabel="variance of ln det (0: areas are true)",
         ylabel="reconstruction\n(share of variance left)",
     )
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set(
+        major_locator=LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7)),
+        major_formatter="{x:g}",
+        minor_formatter=NullFormatter(),
+    )
     ax.margins(0.12, 0.16)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize="small")
+    return finish([ax], show=show, return_fig=return_fig)

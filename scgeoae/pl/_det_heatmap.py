@@ -5,27 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from matplotlib import rcParams
-from matplotlib.colors import LogNorm
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib import colormaps, rcParams
+from matplotlib.colors import LogNorm, to_rgba
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import color_list, drawn_coordinates, finish, map_dimensions, new_axes, scatter
+from ._scatter import coordinates_to_draw, finish, new_axes, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
-LABEL = "data area per map area\n(times the average)"
+    from ..core.region import OccupiedRegion
+
 PERCENTILE = 99
-DOT, DOT_ALPHA = 60, 0.3
-"""Area of scanpy's points over that of the dots on a field; how opaque these are, so that it shows below clusters."""
+"""Share of the cells, in percent, that the default limits hold."""
 
 SMALLEST_LIMIT = 2.0
+"""Default limits are at least this factor and its inverse."""
+
+DOT, DOT_COLOR = 1 / 15, to_rgba("black", 0.3)
+"""Area, as a share of that of scanpy's points, and color of the cells on a field, which must show between them."""
 
 
 def det_heatmap(
@@ -43,10 +48,10 @@ def det_heatmap(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Figure | Axes | list[Axes] | None:
-    """Colour the map by its relative determinant (Nazari et al. 2023, section 4).
+    """Color the map by its relative determinant (Nazari et al. 2023, section 4).
 
-    The scale is logarithmic, diverging and centred on 1, the geometric average. Red: the map is compressed, with more
-    data per area than elsewhere. Blue: the map is inflated. A map that preserves area is evenly grey. For maps of one
+    The scale is logarithmic, diverging and centered on 1, the geometric average. Red: the map is compressed, with more
+    data per area than elsewhere. Blue: the map is inflated. A map that preserves area is evenly gray. For maps of one
     dimension the determinant is plotted against the coordinate.
 
     Parameters
@@ -56,16 +61,16 @@ def det_heatmap(
     key
         Name of the result.
     field
-        Draw the determinant over the whole occupied region (maps of two dimensions), cells as dots on it.
+        Draw the determinant over the whole occupied region, with cells as dots on it (maps of two dimensions only).
     color
         Further panels beside the determinant, as in :func:`scanpy.pl.embedding`.
     dimensions
         The two dimensions to draw.
     vmin, vmax
-        Limits of the colours. By default a symmetric range that holds 99 % of the cells, and at least 1/2 to 2, so that
-        a map that is even looks even. With one of them the other is its inverse.
+        Limits of the colors. By default a symmetric range that holds 99 % of the cells, and at least 1/2 to 2, so that
+        a map that is even looks even. If only one is given, the other is its inverse.
     cmap
-        A diverging colour map.
+        A diverging color map.
     ax
         Draw here; one panel only.
     show
@@ -96,30 +101,29 @@ def det_heatmap(
     result = Result(adata, key)
     column = result.keys.determinant
     determinant = result.column(column).to_numpy()
-    z = drawn_coordinates(result)
+    z = coordinates_to_draw(result, dimensions)
     norm = _norm(determinant, vmin, vmax)
     if z.shape[1] == 1:
-        return finish([_profile(z[:, 0], determinant, norm, ax)], show=show, return_fig=return_fig)
-    panels = [column, *(name for name in color_list(color) if name is not None)]
-    axes = scatter(
-        result,
-        ax=ax,
-        color=panels if len(panels) > 1 else column,
-        dimensions=map_dimensions(dimensions, z.shape[1]),
-        norm=[norm, *[None] * (len(panels) - 1)] if len(panels) > 1 else norm,
-        **{"cmap": cmap, "title": ["relative determinant", *panels[1:]], "sort_order": False} | kwargs,
-    )
-    for panel in axes[1:]:
-        _undo_cmap(panel, kwargs.get("color_map"))
-    points = cast("PathCollection", axes[0].collections[0])
+        ax = ax or new_axes(6.4, 4.8)[0]
+        ax.scatter(z, determinant, s=4, color=rcParams["text.color"], rasterized=True)
+        ax.axhline(1, color="0.6", linewidth=1)
+        ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")
+        _write_factors(ax.yaxis, norm)
+        return finish([ax], show=show, return_fig=return_fig)
+    if field and result.model.region is None:
+        msg = f"The field is drawn on maps of two dimensions only; the map has {z.shape[1]}."
+        raise ValueError(msg)
+    others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
+    defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
+    axes = scatter(result, color=[column, *others], dimensions=dimensions, ax=ax, **defaults | kwargs)
+    points = next(cast("PathCollection", drawn) for drawn in axes[0].collections if drawn.get_array() is not None)
+    points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
-        _draw_field(result, axes[0], dimensions, norm, cmap)
-        points.set_visible(False)
-        sizes, drawn = points.get_sizes() / DOT, z[:, dimensions]
-        axes[0].scatter(
-            drawn[:, 0], drawn[:, 1], s=sizes, color="black", alpha=DOT_ALPHA, linewidths=0, rasterized=True
-        )
-    _label_colorbar(points, norm)
+        _draw_field(result, points, dimensions)
+    if (bar := points.colorbar) is not None:
+        _write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, norm)
+        bar.set_label("data area per map area\n(times the average)", fontsize="small")
+        bar.ax.tick_params(labelsize="small")
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -128,76 +132,36 @@ def _norm(determinant: np.ndarray, vmin: float | None, vmax: float | None) -> Lo
         if limit is not None and not limit > 0:
             msg = f"Limits of the determinant must be positive, not {limit}."
             raise ValueError(msg)
-    if vmin is None:
-        vmin = 1 / vmax if vmax is not None else 1 / _symmetric_limit(determinant)
-    return LogNorm(vmin, 1 / vmin if vmax is None else vmax, clip=True)
-
-
-def _symmetric_limit(determinant: np.ndarray) -> float:
     spread = np.exp(np.nanpercentile(np.abs(np.log(determinant)), PERCENTILE))
-    return max(float(spread), SMALLEST_LIMIT)
+    largest = vmax or (1 / vmin if vmin else max(float(spread), SMALLEST_LIMIT))
+    return LogNorm(vmin or 1 / largest, largest, clip=True)
 
 
-def _profile(z: np.ndarray, determinant: np.ndarray, norm: LogNorm, ax: Axes | None) -> Axes:
-    ax = ax or new_axes(6.4, 4.8)[0]
-    ax.scatter(z, determinant, s=4, color=rcParams["text.color"], rasterized=True)
-    ax.axhline(1, color="0.6", linewidth=1)
-    ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")
-    _write_factors(ax, norm)
-    return ax
-
-
-def _draw_field(result: Result, ax: Axes, dimensions: tuple[int, int], norm: LogNorm, cmap: str) -> None:
-    """Draw the determinant over the region; limits are those of the cells and the region together."""
-    region = result.model.region
-    if region is None:
-        msg = "The field is drawn on maps of two dimensions only."
-        raise ValueError(msg)
+def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int]) -> None:
+    """Draw the determinant over the region below the cells, which become dots; the frame holds both."""
+    region, ax = cast("OccupiedRegion", result.model.region), cast("Axes", points.axes)
     values = np.full(region.mask.shape, np.nan)
     values[region.mask] = result.relative_determinant(region.points())
     extent = region.extent
     if dimensions == (1, 0):
         values, extent = values.T, (*extent[2:], *extent[:2])
-    left, right, bottom, top = extent
-    x, y = [left, right, *ax.get_xlim()], [bottom, top, *ax.get_ylim()]
-    image = ax.imshow(values, extent=extent, origin="lower", norm=norm, cmap=cmap, interpolation="nearest")
+    x, y = [*extent[:2], *ax.get_xlim()], [*extent[2:], *ax.get_ylim()]
+    cmap = points.get_cmap().with_extremes(bad="none")  # elsewhere the background
+    image = ax.imshow(
+        values, extent=extent, origin="lower", norm=cast("LogNorm", points.norm), cmap=cmap, interpolation="nearest"
+    )
     image.set_zorder(0)
     ax.set(xlim=(min(x), max(x)), ylim=(min(y), max(y)))
+    points.set(array=None, facecolor=DOT_COLOR, sizes=DOT * points.get_sizes())
 
 
-def _undo_cmap(panel: Axes, cmap: str | None) -> None:
-    """Give a panel of another quantity scanpy's colours: its scale is not centred on 1."""
-    points = panel.collections[0]
-    if points.get_array() is not None:
-        points.set_cmap(cmap or rcParams["image.cmap"])
-
-
-def _label_colorbar(points: PathCollection, norm: LogNorm) -> None:
-    bar = points.colorbar
-    if bar is None:
-        return
-    _write_factors(bar.ax, norm)
-    bar.set_label(LABEL, fontsize="small")
-    bar.ax.tick_params(labelsize="small")
-
-
-def _write_factors(ax: Axes, norm: LogNorm) -> None:
-    """Round factors and their inverses at the second axis."""
-    ax.yaxis.set_major_locator(FixedLocator(_ticks(norm)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _ticks(norm: LogNorm) -> list[float]:
-    """Round factors on both sides of 1, few enough to be read."""
-    low, high = float(norm.vmin or 1), float(norm.vmax or 1)
-    widest = max(1 / low, high)
-    if widest < 4:
-        factors = [1.25, 1.5, 2.0, 3.0]
-    elif widest < 100:
-        factors = [2.0, 5.0, 10.0, 20.0, 50.0]
-    else:
-        factors = [10.0**power for power in range(1, 20)]
-    ticks = [1 / factor for factor in reversed(factors)] + [1.0] + factors
-    return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+def _write_factors(axis: Axis, norm: LogNorm) -> None:
+    """Write round factors and their inverses, few enough to be read, at a logarithmic axis."""
+    widest = max(1 / cast("float", norm.vmin), cast("float", norm.vmax))
+    many = [2, 5, 10, 20, 50] if widest < 100 else 10.0 ** np.arange(1, 20)
+    factors = np.array([1.25, 1.5, 2, 3] if widest < 4 else many)
+    axis.set(
+        major_locator=FixedLocator([*1 / factors, 1, *factors]),
+        major_formatter=lambda factor, _: f"{factor:g}" if factor >= 1 else f"1/{1 / factor:g}",
+        minor_locator=NullLocator(),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..result import DEFAULT_KEY, TERMS, Result
 from ._scatter import finish, new_axes
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LABELS = ("reconstruction\n(share of variance left)", "regularizer")
-"""Axis labels of the terms of the loss."""
 
 
 def history(
@@ -38,7 +35,7 @@ def history(
     key
         Name of the result.
     ax
-        Two Axes to draw in, for the reconstruction and the regulariser.
+        Two Axes to draw in, for the reconstruction and the regularizer.
     show
         Show the plot instead of returning it.
     return_fig
@@ -67,15 +64,17 @@ def history(
     if len(axes) != 2:
         msg = f"history draws two panels: ax must be two Axes, not {len(axes)}."
         raise ValueError(msg)
-    for panel, term, label in zip(axes, TERMS, LABELS, strict=True):
-        panel.plot(curves["step"], curves[term], color="C0", label="training")
-        if np.isfinite(curves[f"validation_{term}"]).any():
-            panel.plot(curves["step"], curves[f"validation_{term}"], color="C1", label="held out")
-        positive = np.concatenate([curves[term], curves[f"validation_{term}"]])
-        panel.set(xlabel="step", ylabel=label, yscale="log" if (positive > 0).any() else "linear")
+    for panel, term in zip(axes, TERMS, strict=True):
+        training, held_out = curves[term], curves[f"validation_{term}"]
+        panel.plot(curves["step"], training, color="C0", label="training")
+        if np.isfinite(held_out).any():
+            panel.plot(curves["step"], held_out, color="C1", label="held out")
+        positive = (training > 0).any() or (held_out > 0).any()
+        panel.set(xlabel="step", ylabel=term, yscale="log" if positive else "linear")
+    axes[0].set_ylabel("reconstruction\n(share of variance left)")
     axes[0].legend(frameon=False)
     if axes[0].get_yscale() == "log":
-        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
-        axes[0].yaxis.set_minor_formatter(NullFormatter())
+        axes[0].yaxis.set(
+            major_locator=LogLocator(subs=(1, 2, 3, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter()
+        )
     return finish(list(axes), show=show, return_fig=return_fig)

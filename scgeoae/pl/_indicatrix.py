@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_rgba
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea, VPacker
+from matplotlib.patches import Circle
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.text import Text
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from ..result import DEFAULT_KEY, Result
-from ._foot import draw_foot
-from ._scatter import box, color_list, drawn_coordinates, finish, map_dimensions, scatter
+from ._scatter import coordinates_to_draw, finish, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
 
-    from ..core.manifold import Manifold
     from ..core.region import OccupiedRegion
 
 FILL = 0.42
@@ -44,21 +50,8 @@ ISLAND = 3
 OUTERMOST = (0.001, 0.999)
 """Quantiles between which most cells lie."""
 
-HALO: dict[str, Any] = {"linewidth": 1.6, "dashes": {"dash_offset": 0, "dash_list": None}}
-"""A line in the colour of the background, without gaps, below the outline: it shows on a dense cluster too."""
-
-
-class Ellipses(NamedTuple):
-    """Indicatrices at `points` (m, 2): semi-axes `lengths` (m, 2), `angles` (m,) in degrees, all for one `radius`.
-
-    `believed` (m,) says where the linear picture holds at this radius.
-    """
-
-    points: np.ndarray
-    lengths: np.ndarray
-    angles: np.ndarray
-    radius: float
-    believed: np.ndarray
+ROW = 0.07
+"""Height of a line of the key, as a share of the longer side of the map."""
 
 
 def indicatrix(
@@ -77,16 +70,17 @@ def indicatrix(
     """Draw what equal circles in the data look like on the map (Nazari et al. 2023, section 4).
 
     Where an ellipse is large, the map is inflated. Where it is elongated, the map stretches directions unequally. Equal
-    circles everywhere mean a map without distortion. All ellipses stand for circles of one radius in the data. The
-    circle at the foot shows this circle on an undistorted map, and the bar shows a distance in the data. Ellipses are
-    drawn on a square grid and on islands of cells between its nodes; one whose centre lies in a larger one is left out.
+    circles everywhere mean a map without distortion. All ellipses stand for circles of one radius in the data. The key
+    below the cells shows this circle on an undistorted map, and a bar that is as long as a distance in the data.
+    Ellipses are drawn on a square grid and on islands of cells between its nodes; one whose center lies in a larger one
+    is left out.
 
-    An indicatrix shows the linearised decoder. Where the decoder is so curved that the decoded ellipse is farther than
+    An indicatrix shows the linearized decoder. Where the decoder is so curved that the decoded ellipse is farther than
     its own radius from the circle (:func:`scgeoae.get.nonlinearity` above 1), the ellipse is dashed: its area is valid
-    at its centre only. Smaller ellipses, with a larger `n_grid`, are valid in more places.
+    at its center only. Smaller ellipses, with a larger `n_grid`, are valid in more places.
 
-    On maps of more than two dimensions the ellipses are those of the metric restricted to the two drawn directions,
-    the others held fixed, at cells spread over the picture.
+    On maps of more than two dimensions, ellipses are drawn at cells spread over the picture. They show the metric in
+    the two drawn dimensions, with the others held fixed.
 
     Parameters
     ----------
@@ -95,7 +89,7 @@ def indicatrix(
     key
         Name of the result.
     color
-        Colour of the cells, or several for several panels, as in :func:`scanpy.pl.embedding`.
+        Color of the cells, or several for several panels, as in :func:`scanpy.pl.embedding`.
     n_grid
         Ellipses along the longer side of the occupied region.
     cells
@@ -103,7 +97,7 @@ def indicatrix(
     dimensions
         The two dimensions to draw.
     ax
-        Draw here; one colour only.
+        Draw here; one color only.
     show
         Show the plot instead of returning it.
     return_fig
@@ -113,7 +107,7 @@ def indicatrix(
 
     Returns
     -------
-    The Axes, a list of them for several colours, the figure if `return_fig`, or `None` if shown.
+    The Axes, a list of them for several colors, the figure if `return_fig`, or `None` if shown.
 
     Raises
     ------
@@ -133,78 +127,69 @@ def indicatrix(
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
     result = Result(adata, key)
-    z = drawn_coordinates(result)
-    dimensions = map_dimensions(dimensions, z.shape[1])
+    z = coordinates_to_draw(result, dimensions)
+    if z.shape[1] == 1:
+        msg = "The map has one dimension; indicatrices need two. Run `scgeoae.pl.det_heatmap` instead."
+        raise ValueError(msg)
     drawn = z[:, dimensions]
-    spacing = _longer_side(drawn) / n_grid
-    manifold = result.manifold
-    points = (
-        z[_positions(adata, cells)] if cells is not None else _grid_points(result.model.region, z, dimensions, spacing)
-    )
-    ellipses = _ellipses(manifold, result.model.unit, result.decoder_points(points), dimensions, spacing)
+    spacing, nodes = _grid(drawn, n_grid)
+    region, unit = result.model.region, result.model.unit
+    if cells is not None:
+        points = Result(adata[cells], key).coordinates()
+    elif region is not None:
+        points = _points_in_region(region, z, nodes[:, np.argsort(dimensions)], spacing)
+    else:  # cells near the nodes
+        distance, nearest = KDTree(drawn).query(nodes, p=np.inf)
+        points = z[np.unique(nearest[distance <= spacing / 2])]
+    points = result.decoder_points(points)
+    lengths, directions = result.manifold.indicatrix(points, dimensions)
+    radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
+    semi_axes = radius * lengths[:, None] * directions  # (m, 2, 2), one per column
+    believed = result.manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
+    centers = points[:, dimensions]
     if cells is None:
-        ellipses = _thinned(ellipses)
-    framed = np.vstack([drawn, _corners(ellipses, ROOM * spacing)])
-    colors = color_list(color)
-    axes = scatter(result, ax=ax, color=colors[0] if len(colors) == 1 else colors, dimensions=dimensions, **kwargs)
+        kept = _uncovered(centers, semi_axes, believed)
+        centers, semi_axes, believed = centers[kept], semi_axes[kept], believed[kept]
+    reach = np.minimum(np.linalg.norm(semi_axes, axis=2), ROOM * spacing)  # (m, 2), half the box around an ellipse
+    framed = np.vstack([drawn, centers - reach, centers + reach])
+    axes = scatter(result, color=color, dimensions=dimensions, ax=ax, **kwargs)
     for panel in axes:
-        panel.add_collection(_collection(ellipses, panel))
-        draw_foot(panel, framed, radius=ellipses.radius, unit=result.model.unit, dashed=not ellipses.believed.all())
+        _draw_ellipses(panel, centers, semi_axes, believed)
+        _draw_key(panel, framed, radius, unit, dashed=not believed.all())
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _longer_side(drawn: np.ndarray) -> float:
-    """Measure the box of the cells without the outermost 0.1 % on each side; of all cells if most are at one place."""
-    most = np.ptp(np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0), axis=0).max()
-    low, high = box(drawn)
-    return float(most or (high - low).max())
+def _grid(drawn: np.ndarray, n_grid: int) -> tuple[float, np.ndarray]:
+    """Lay a square grid over the cells, with `n_grid` nodes along the longer side of most of them.
 
-
-def _positions(adata: AnnData, cells: Sequence[str] | np.ndarray) -> np.ndarray:
-    cells = np.asarray(cells)
-    if cells.dtype.kind in "iu":
-        return cells
-    if cells.dtype == bool:
-        return np.flatnonzero(cells)
-    positions = adata.obs_names.get_indexer(cells)
-    if (positions < 0).any():
-        msg = f"Did not find these cells in .obs_names: {cells[positions < 0][:5].tolist()}."
-        raise KeyError(msg)
-    return positions
-
-
-def _grid_points(
-    region: OccupiedRegion | None, z: np.ndarray, dimensions: tuple[int, int], spacing: float
-) -> np.ndarray:
-    """Where to draw: nodes of a square lattice in the occupied region and its islands, or cells nearest to nodes."""
-    drawn = z[:, dimensions]
-    low, high = _lattice_box(drawn)
-    counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
-    margin = (counts * spacing - (high - low)) / 2
-    lines = [low[i] - margin[i] + (np.arange(counts[i]) + 0.5) * spacing for i in range(2)]
-    lattice = np.column_stack([axis.ravel() for axis in np.meshgrid(*lines)])  # (m, 2)
-    if region is not None:
-        return _in_region(region, z, lattice[:, np.argsort(dimensions)], spacing)
-    tile = np.round((drawn - lattice[0]) / spacing).astype(int)
-    distance = np.abs(drawn - (lattice[0] + tile * spacing)).max(1)
-    order = np.argsort(distance, kind="stable")
-    _, first = np.unique(tile[order], axis=0, return_index=True)
-    return z[order[first]]
-
-
-def _lattice_box(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bound the lattice: all cells, but at most one longer side beyond most cells, which bounds the number of nodes."""
+    Returns
+    -------
+    Spacing and nodes (m, 2). Nodes lie at most one such side beyond most cells, which bounds their number.
+    """
     low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
-    side = _longer_side(drawn)
-    return np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
+    corner, opposite = _box(drawn)
+    side = (high - low).max() or (opposite - corner).max()  # most cells may be at one place
+    spacing = float(side) / n_grid
+    low, high = np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
+    counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
+    lines = [(low[i] + high[i]) / 2 + (np.arange(counts[i]) - (counts[i] - 1) / 2) * spacing for i in range(2)]
+    return spacing, np.column_stack([nodes.ravel() for nodes in np.meshgrid(*lines)])
 
 
-def _in_region(region: OccupiedRegion, z: np.ndarray, lattice: np.ndarray, spacing: float) -> np.ndarray:
+def _box(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower left and upper right corner (2,) of ``z`` (n, 2); no side is below a tenth of the other."""
+    low, high = z.min(0).astype(np.float64), z.max(0).astype(np.float64)
+    longer = (high - low).max() or np.abs(z).max() or 1.0  # a single place is as large as it is far from the origin
+    missing = np.maximum(0.1 * longer - (high - low), 0)
+    return low - missing / 2, high + missing / 2
+
+
+def _points_in_region(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:
     """Keep the nodes in the region, and add the cells in the middle of islands: pieces with some cells but no node.
 
     Larger islands come first. None is added nearer than half the spacing to a point, where ellipses would overlap.
     """
-    nodes = lattice[region.contains(lattice)]
+    nodes = nodes[region.contains(nodes)]
     pieces, n_pieces = ndimage.label(region.mask, np.ones((3, 3)))
     sizes = np.bincount(pieces[region.mask], minlength=n_pieces + 1)
     points = nodes.astype(z.dtype)
@@ -218,58 +203,87 @@ def _in_region(region: OccupiedRegion, z: np.ndarray, lattice: np.ndarray, spaci
     return points
 
 
-def _ellipses(
-    manifold: Manifold, unit: float, points: np.ndarray, dimensions: tuple[int, int], spacing: float
-) -> Ellipses:
-    """Ellipses of one radius in the data, chosen from the spacing and the 90th percentile of the longest axes."""
-    lengths, directions = manifold.indicatrix(points, dimensions)
-    longest = np.quantile(lengths[:, 0], 0.9) if len(lengths) else 1.0
-    radius = min(FILL * unit, LONGEST / longest) * spacing
-    angles = np.degrees(np.arctan2(directions[:, 1, 0], directions[:, 0, 0]))
-    believed = manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
-    return Ellipses(points[:, dimensions], radius * lengths, angles, radius, believed)
+def _uncovered(centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray) -> np.ndarray:
+    """Say which ellipses to keep, (m,) bool, so that the center of none lies in another.
 
-
-def _thinned(ellipses: Ellipses) -> Ellipses:
-    """Leave out ellipses that would overlap: the centre of one lies in another.
-
-    Larger ones come first and solid ones before dashed ones; a dashed one may cover the centres of others.
+    Larger ones come first and solid ones before dashed ones; a dashed one may cover the centers of others.
     """
-    angles, offsets = np.radians(ellipses.angles), ellipses.points - ellipses.points[:, None]  # (m,), (m, m, 2)
-    axes = np.stack(
-        [np.column_stack([np.cos(angles), np.sin(angles)]), np.column_stack([-np.sin(angles), np.cos(angles)])]
-    )
-    along = np.einsum("kid,ijd->ijk", axes, offsets) / ellipses.lengths[:, None]  # (m, m, 2)
-    covers = (along**2).sum(-1) < 1  # the ellipse i the middle of j
+    squares = (semi_axes**2).sum(1)  # (m, 2), of the lengths
+    along = np.einsum("iab,ija->ijb", semi_axes, centers - centers[:, None]) / squares[:, None]
+    covers = (along**2).sum(-1) < 1  # ellipse i the center of ellipse j
     kept = np.zeros(len(covers), dtype=bool)
-    for i in np.lexsort((-ellipses.lengths.prod(1), ~ellipses.believed)):
-        kept[i] = not (covers[kept, i].any() or (ellipses.believed[i] and covers[i, kept].any()))
-    parts = (ellipses.points, ellipses.lengths, ellipses.angles, ellipses.believed)
-    points, lengths, angles, believed = (part[kept] for part in parts)
-    return Ellipses(points, lengths, angles, ellipses.radius, believed)
+    for i in np.lexsort((-squares.prod(1), ~believed)):
+        kept[i] = not (covers[kept, i].any() or (believed[i] and covers[i, kept].any()))
+    return kept
 
 
-def _corners(ellipses: Ellipses, largest: float) -> np.ndarray:
-    """Corners (2 m, 2) of the boxes around the ellipses, none farther than ``largest`` from the middle."""
-    angles = np.radians(ellipses.angles)
-    turns = np.column_stack([np.cos(angles), np.sin(angles)])  # of the longer axis; the shorter is orthogonal
-    half = np.sqrt((ellipses.lengths[:, :1] * turns) ** 2 + (ellipses.lengths[:, 1:] * turns[:, ::-1]) ** 2)
-    half = np.minimum(half, largest)
-    return np.vstack([ellipses.points - half, ellipses.points + half])
-
-
-def _collection(ellipses: Ellipses, ax: Axes) -> EllipseCollection:
-    return EllipseCollection(
-        2 * ellipses.lengths[:, 0],
-        2 * ellipses.lengths[:, 1],
-        ellipses.angles,
+def _draw_ellipses(ax: Axes, centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray) -> None:
+    """Draw ellipses with a solid or dashed outline, on a solid halo that makes it visible on dense clusters too."""
+    longer, shorter = np.linalg.norm(semi_axes, axis=1).T
+    halo = Stroke(linewidth=1.6, dashes={"dash_offset": 0, "dash_list": None}, foreground=ax.get_facecolor())
+    ellipses = EllipseCollection(
+        2 * longer,
+        2 * shorter,
+        np.degrees(np.arctan2(semi_axes[:, 1, 0], semi_axes[:, 0, 0])),
         units="xy",
-        offsets=ellipses.points,
+        offsets=centers,
         offset_transform=ax.transData,
         facecolors=to_rgba(ax.get_facecolor(), 0.2),
         edgecolors=rcParams["text.color"],
-        linestyles=["solid" if believed else (0, (2, 2)) for believed in ellipses.believed],
+        linestyles=["solid" if solid else (0, (2, 2)) for solid in believed],
         linewidths=0.8,
-        path_effects=[Stroke(foreground=ax.get_facecolor(), **HALO), Normal()],
+        path_effects=[halo, Normal()],
         zorder=2.5,  # above the cells, below names of groups on them
     )
+    ax.add_collection(ellipses)
+
+
+def _draw_key(ax: Axes, framed: np.ndarray, radius: float, unit: float, *, dashed: bool) -> None:
+    """Draw the undistorted circle, a scale bar and what dashes mean, in a strip below the points to frame, (n, 2).
+
+    The radius of the circles and the unit of the map are lengths in the data.
+    """
+    (left, bottom), (right, top) = _box(framed)
+    width, height = right - left, top - bottom
+    power = 10.0 ** np.floor(np.log10(0.2 * width * unit))
+    length = max(step * power for step in (1, 2, 5) if step * power <= 0.2 * width * unit * (1 + 1e-9))
+    color, row = rcParams["text.color"], ROW * max(width, height)
+    strip = 0.05 * height + max(2 * radius / unit, row) + row * (1 + dashed)
+    low, high = bottom - strip, top + 0.05 * height
+    ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(low, high))
+    circle, bar = AuxTransformBox(ax.transData), AuxTransformBox(ax.transData)
+    circle.add_artist(Circle((0, 0), radius / unit, facecolor="none", edgecolor=color, linewidth=0.8))
+    bar.add_artist(Line2D([0, length / unit], [0, 0], color=color, linewidth=2, solid_capstyle="butt"))
+    lines: list[list[Artist]] = [
+        [circle, TextArea("undistorted circle")],
+        [bar, TextArea(f"distance {length:g} in the data")],
+        [TextArea("dashed: strongly curved")],
+    ]
+    ax.add_artist(Key(lines[: 2 + dashed], share=strip / (high - low)))
+
+
+class Key(AnchoredOffsetbox):
+    """Symbols and their meaning, one below the other in the lower left corner of a panel.
+
+    The text shrinks until the key is no wider than the panel and no higher than a share of it. The size of the panel is
+    known only when it is drawn.
+    """
+
+    def __init__(self, lines: list[list[Artist]], share: float) -> None:
+        rows: list[Artist] = [HPacker(children=line, align="center", pad=0, sep=4) for line in lines]
+        child = VPacker(children=rows, align="left", pad=0, sep=1)
+        super().__init__("lower left", child=child, pad=0.5, borderpad=0, frameon=False)
+        self.set_in_layout(False)
+        self.share, self.full = share, FontProperties(size="small").get_size_in_points()
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the key with the largest text that fits."""
+        panel = cast("Axes", self.axes).bbox
+        for size in self.full * np.linspace(1, 0.2, 17):
+            self.prop.set_size(size)  # of the padding
+            for text in self.findobj(Text):
+                text.set_fontsize(size)
+            box = self.get_bbox(renderer)
+            if box.width <= panel.width and box.height <= self.share * panel.height:
+                break
+        super().draw(renderer)

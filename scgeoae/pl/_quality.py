@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -16,38 +16,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUPS = {
-    "density": ["kl_density_0.1", "kl_density_100"],
-    "neighbours": [
-        "knn_recall", "trustworthiness", "continuity", "lcmc", "mrre_data", "mrre_map", "rnx_local", "rnx_global",
-    ],
-    "distances": ["spearman", "stress", "rmse"],
-    "labels": ["knn_accuracy", "ari", "nmi"],
-    "decoder": ["log_det_variance", "det_p95_p5", "anisotropy"],
-    "all": ["mean_rank"],
-}  # fmt: skip
-"""Measures by what they look at."""
-
-LABELS = {
-    "kl_density_0.1": "KL density, sigma 0.1",
-    "kl_density_100": "KL density, sigma 100",
-    "knn_recall": "kNN recall",
-    "lcmc": "LCMC",
-    "mrre_data": "MRRE, data side",
-    "mrre_map": "MRRE, map side",
-    "rnx_local": "RNX, local",
-    "rnx_global": "RNX, global",
-    "spearman": "Spearman",
-    "rmse": "RMSE (depends on scale)",
-    "knn_accuracy": "kNN accuracy",
-    "ari": "ARI",
-    "nmi": "NMI",
-    "log_det_variance": "variance of ln det",
-    "det_p95_p5": "det, p95 / p5",
-    "anisotropy": "anisotropy, median",
-    "mean_rank": "mean rank",
-}
-ARROWS = {"higher": "↑", "lower": "↓"}
+GROUPS: list[dict[str, str]] = [
+    {"kl_density_0.1": "KL density, sigma 0.1", "kl_density_100": "KL density, sigma 100"},
+    {
+        "knn_recall": "kNN recall",
+        "trustworthiness": "trustworthiness",
+        "continuity": "continuity",
+        "lcmc": "LCMC",
+        "mrre_data": "MRRE, data side",
+        "mrre_map": "MRRE, map side",
+        "rnx_local": "RNX, local",
+        "rnx_global": "RNX, global",
+    },
+    {"spearman": "Spearman", "stress": "stress", "rmse": "RMSE (depends on scale)"},
+    {"knn_accuracy": "kNN accuracy", "ari": "ARI", "nmi": "NMI"},
+    {"log_det_variance": "variance of ln det", "det_p95_p5": "det, p95 / p5", "anisotropy": "anisotropy, median"},
+    {"mean_rank": "mean rank"},
+]
+"""Labels of the measures of densities, of neighbors, of distances, of labels, of the decoder and of all together."""
 
 
 def quality(
@@ -58,18 +44,18 @@ def quality(
     show: bool | None = None,
     return_fig: bool | None = None,
 ) -> Figure | Axes | list[Axes] | None:
-    """Draw the table of :func:`scgeoae.metrics.embedding_quality`: maps side by side, one line a measure.
+    """Draw the table of :func:`scgeoae.metrics.embedding_quality`: a column for each map, a line for each measure.
 
-    Every value is printed; the arrow says which direction is better, bold print and a frame mark the best (and what
-    prints like it), and the colour the place between the worst (white) and the best of its line. A line's colours say
-    nothing about how large the differences are: read the numbers.
+    The arrow says which direction is better. Bold print and a frame mark the best value and those that print alike. The
+    color shows where a value lies between the worst (white) and the best of its line; how large the differences are is
+    in the numbers only.
 
     Parameters
     ----------
     table
         As :func:`scgeoae.metrics.embedding_quality` returns it; columns may be left out, rows in any order.
     cmap
-        A sequential colour map that begins with a light colour.
+        A sequential color map that begins with a light color.
     ax
         Draw here.
     show
@@ -93,18 +79,24 @@ def quality(
     >>> table = scgeoae.metrics.embedding_quality(adata, ["pca", "umap"])
     >>> ax = scgeoae.pl.quality(table, show=False)
     """
-    groups = {group: [name for name in names if name in table] for group, names in GROUPS.items()}
-    lines = _lines(groups)
-    if not lines or not len(table):
+    rows: dict[str, float] = {}  # where the line of each measure begins; groups are a third of a line apart
+    labels: list[str] = []
+    end = -1 / 3
+    for group in GROUPS:
+        shown = [name for name in group if name in table]
+        rows |= {name: end + 1 / 3 + i for i, name in enumerate(shown)}
+        labels += [f"{group[name]} {'↑' if MEASURES[name].better == 'higher' else '↓'}" for name in shown]
+        end += len(shown) + 1 / 3 if shown else 0
+    if not rows or not len(table):
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
         raise ValueError(msg)
     if ax is None:
-        (ax,) = new_axes(2.6 + 1.15 * len(table), 0.9 + 0.29 * max(lines.values()))
-    for name, line in lines.items():
-        _draw_line(ax, table, name, line, cmap)
-    ax.set(xlim=(0, len(table)), ylim=(max(lines.values()) + 1, -0.1), xticks=np.arange(len(table)) + 0.5)
+        (ax,) = new_axes(2.6 + 1.15 * len(table), 0.6 + 0.29 * end)
+    for name, row in rows.items():
+        _draw_line(ax, table, name, row, cmap)
+    ax.set(xlim=(0, len(table)), ylim=(end, -0.1), xticks=np.arange(len(table)) + 0.5)
     ax.set_xticklabels([str(name).removeprefix("X_") for name in table.index], rotation=30 if len(table) > 4 else 0)
-    ax.set_yticks([line + 0.5 for line in lines.values()], [_label(name) for name in lines])
+    ax.set_yticks([row + 0.5 for row in rows.values()], labels)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.grid(visible=False)
@@ -112,50 +104,30 @@ def quality(
     return finish([ax], show=show, return_fig=return_fig)
 
 
-def _lines(groups: dict[str, list[str]]) -> dict[str, float]:
-    """Where each measure's line begins: groups are a third of a line apart."""
-    lines: dict[str, float] = {}
-    top = 0.0
-    for names in groups.values():
-        lines |= {name: top + i for i, name in enumerate(names)}
-        top += len(names) + (1 / 3 if names else 0)
-    return lines
-
-
-def _label(name: str) -> str:
-    return f"{LABELS.get(name, name)} {ARROWS[MEASURES[name].better]}"
-
-
-def _draw_line(ax: Axes, table: pd.DataFrame, name: str, line: float, cmap: str) -> None:
+def _draw_line(ax: Axes, table: pd.DataFrame, name: str, row: float, cmap: str) -> None:
+    """Draw the tiles and numbers of one measure, and mark the best."""
     values = table[name].to_numpy(dtype=float)
-    share = _share_of_best(values, MEASURES[name].better)
-    errors = table.get(f"{name}_se")
-    best_number = _number(values[np.nanargmax(share)]) if np.nansum(share) else None
-    for column, value in enumerate(values):
-        best = _number(value) == best_number  # values that print alike are alike
-        color = plt.get_cmap(cmap)(0.55 * share[column]) if np.isfinite(value) else "0.97"
-        ax.add_patch(Rectangle((column, line), 1, 1, facecolor=color, edgecolor="white", linewidth=1.5))
-        if best:
-            inner = Rectangle((column + 0.03, line + 0.05), 0.94, 0.9, fill=False, edgecolor="black", linewidth=1.2)
-            ax.add_patch(inner)
-        text = _number(value)
-        if errors is not None and np.isfinite(value):
-            text += f" ± {_number(float(errors.iloc[column]), 1)}"
-        weight = "bold" if best else "normal"
-        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
-        ax.text(column + 0.5, line + 0.5, text, color="black", weight=weight, **place)  # the tiles are light
+    values = np.where(np.isfinite(values), values, np.nan)
+    share, best = 0 * values, None  # share: 0 for the worst, 1 for the best
+    known = values[~np.isnan(values)]
+    if len(known) > 1 and np.ptp(known):
+        worst = known.min() if MEASURES[name].better == "higher" else known.max()
+        share = np.abs(values - worst) / np.ptp(known)
+        best = _number(values[np.nanargmax(share)])
+    colors = plt.get_cmap(cmap).with_extremes(bad="0.97")
+    edges = np.arange(len(values) + 1), [row, row + 1]
+    ax.pcolormesh(*edges, share[None], cmap=colors, vmin=0, vmax=1 / 0.55, edgecolors="white", linewidth=1.5)
+    errors = table.get(f"{name}_se", np.full(len(values), np.nan))
+    for column, (value, error) in enumerate(zip(values, errors, strict=True)):
+        number = _number(value)
+        text = number if np.isnan(value) or np.isnan(error) else f"{number} ± {error:.1g}"
+        is_best = number == best  # values that print alike are alike
+        if is_best:
+            frame = Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, fill=False, edgecolor="black", linewidth=1.2)
+            ax.add_patch(frame)
+        written = ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize="small")
+        written.set(color="black", weight="bold" if is_best else "normal")  # the tiles are light
 
 
-def _share_of_best(values: np.ndarray, better: str) -> np.ndarray:
-    """0 for the worst, 1 for the best, in between in proportion; 0 where there is nothing to be compared with."""
-    known = values[np.isfinite(values)]
-    if len(known) < 2 or np.ptp(known) == 0:
-        return np.zeros(len(values))
-    share = (values - known.min()) / np.ptp(known)
-    return share if better == "higher" else 1 - share
-
-
-def _number(value: float, digits: int = 3) -> str:
-    if not np.isfinite(value):
-        return "-"
-    return f"{value:#.3g}" if digits == 3 else f"{value:.{digits}g}"
+def _number(value: float) -> str:
+    return f"{value:#.3g}" if np.isfinite(value) else "-"

@@ -1,4 +1,4 @@
-"""The structure of the plots: panels, ellipses, legends, colours, and that they leave the data alone."""
+"""The structure of the plots: panels, ellipses, legends, colors, and that they leave the data alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnchoredOffsetbox
+from matplotlib.patches import Circle
+from matplotlib.text import Text
 
 import scgeoae
 from scgeoae.core.manifold import Manifold
@@ -27,8 +32,13 @@ def ellipses(ax: Axes) -> EllipseCollection:
     return collection
 
 
+def key(ax: Axes) -> AnchoredOffsetbox:
+    (box,) = [artist for artist in ax.artists if isinstance(artist, AnchoredOffsetbox)]
+    return box
+
+
 def texts(ax: Axes) -> str:
-    return " ".join(text.get_text() for text in ax.texts)
+    return " ".join(text.get_text() for text in key(ax).findobj(Text))
 
 
 def test_indicatrix_draws_one_scale(mapped: AnnData) -> None:
@@ -47,18 +57,23 @@ def test_indicatrix_draws_one_scale(mapped: AnnData) -> None:
     angle = np.deg2rad(drawn.get_angles())
     v = np.column_stack([np.cos(angle), np.sin(angle)]) * drawn.get_widths()[:, None] / 2
     np.testing.assert_allclose(np.einsum("ni,nij,nj->n", v, g, v), radii**2, rtol=1e-5)
-    # the legend's circle has that radius, as the unit of the map is 1
-    (circle,) = ax.patches
+    # the key's circle has that radius, as the unit of the map is 1
+    (circle,) = key(ax).findobj(Circle)
     assert circle.get_radius() == pytest.approx(radii[0], rel=1e-6)
     assert "undistorted circle" in texts(ax)
     assert "in the data" in texts(ax)
 
 
-def test_scale_bar_has_its_length(mapped: AnnData) -> None:
+def test_circle_and_scale_bar_have_the_scale_of_the_map(mapped: AnnData) -> None:
     ax = scgeoae.pl.indicatrix(mapped, show=False)
-    (bar,) = ax.lines
+    (bar,), (circle,) = key(ax).findobj(Line2D), key(ax).findobj(Circle)
     length = float(texts(ax).split("distance ")[1].split()[0])
     assert np.ptp(bar.get_xdata()) == pytest.approx(length)  # unit 1
+    ax.figure.canvas.draw()
+    pixels = ax.bbox.width / np.ptp(ax.get_xlim())
+    assert np.ptp(bar.get_path().transformed(bar.get_transform()).vertices[:, 0]) == pytest.approx(length * pixels)
+    widest = circle.get_transform().transform_path(circle.get_path()).get_extents()
+    assert (widest.width, widest.height) == pytest.approx([2 * circle.get_radius() * pixels] * 2)
 
 
 @pytest.fixture
@@ -117,27 +132,27 @@ def uneven(mapped: AnnData, monkeypatch) -> AnnData:
 def test_large_indicatrices_cover_no_other(uneven: AnnData) -> None:
     ax = scgeoae.pl.indicatrix(uneven, n_grid=30, show=False)
     drawn = ellipses(ax)
-    centres, radii = np.asarray(drawn.get_offsets()), np.asarray(drawn.get_widths()) / 2
-    distances = np.linalg.norm(centres - centres[:, None], axis=2) + np.diag(np.full(len(centres), np.inf))
+    centers, radii = np.asarray(drawn.get_offsets()), np.asarray(drawn.get_widths()) / 2
+    distances = np.linalg.norm(centers - centers[:, None], axis=2) + np.diag(np.full(len(centers), np.inf))
     assert radii.max() > 3 * radii.min()
     assert (distances >= radii[:, None] * 0.999).all()
     # nor does the frame cut them
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     spacing = np.ptp(scgeoae.get.coordinates(uneven), axis=0).max() / 30
     reach = np.minimum(radii, 1.4 * spacing)[:, None]
-    assert (centres - reach >= [left, bottom]).all()
-    assert (centres + reach <= [right, top]).all()
+    assert (centers - reach >= [left, bottom]).all()
+    assert (centers + reach <= [right, top]).all()
     cells = np.argsort(scgeoae.get.coordinates(uneven)[:, 0])[:5]
     plt.close("all")
     assert len(ellipses(scgeoae.pl.indicatrix(uneven, cells=cells, show=False)).get_offsets()) == 5  # as asked
 
 
-def test_a_missing_colour_is_named(mapped: AnnData) -> None:
+def test_a_missing_color_is_named(mapped: AnnData) -> None:
     with pytest.raises(KeyError, match=r"Did not find 'labels' in .obs, which holds \['bulk_labels'"):
         scgeoae.pl.indicatrix(mapped, color="labels", show=False)
 
 
-def test_other_quantities_have_other_colours(mapped: AnnData) -> None:
+def test_other_quantities_have_other_colors(mapped: AnnData) -> None:
     first, second = scgeoae.pl.det_heatmap(mapped, color="geoae_anisotropy", show=False)
     assert first.collections[0].get_cmap().name == "coolwarm"
     assert second.collections[0].get_cmap().name == plt.rcParams["image.cmap"]
@@ -146,7 +161,7 @@ def test_other_quantities_have_other_colours(mapped: AnnData) -> None:
 def test_legends_end_before_the_next_panel(mapped: AnnData) -> None:
     figure = scgeoae.pl.indicatrix(mapped, color=["bulk_labels", "n_genes"], show=False, return_fig=True)
     figure.canvas.draw()
-    labelled, other = (ax for ax in figure.axes if ax.get_title())
+    labelled, other = figure.axes
     assert labelled.get_legend().get_window_extent().x1 < other.get_tightbbox().x0
 
 
@@ -154,8 +169,9 @@ def test_on_a_dark_background(mapped: AnnData) -> None:
     with plt.style.context("dark_background"):
         ax = scgeoae.pl.indicatrix(mapped, show=False)
         assert (np.asarray(ellipses(ax).get_edgecolor()) == 1).all()
-        assert ax.patches[0].get_edgecolor() == (1, 1, 1, 1)
-        assert ax.lines[0].get_color() == "white"
+        assert [circle.get_edgecolor() for circle in key(ax).findobj(Circle)] == [(1, 1, 1, 1)]
+        assert [bar.get_color() for bar in key(ax).findobj(Line2D)] == ["white"]
+        assert {text.get_color() for text in key(ax).findobj(Text)} == {"white"}
 
 
 def test_names_of_groups_lie_above_the_ellipses(mapped: AnnData) -> None:
@@ -169,22 +185,28 @@ def test_names_of_groups_lie_above_the_ellipses(mapped: AnnData) -> None:
     ("width", "size", "dpi"),
     [(1.2, 10, 100), (1.6, 14, 72), (1.9, 10, 60), (1.36, 10, 130), (2.5, 20, 300), (8, 10, 100)],
 )
-def test_the_foot_stays_inside_the_frame(mapped: AnnData, monkeypatch, width: float, size: float, dpi: float) -> None:
+def test_the_key_stays_inside_the_frame_and_below_the_cells(
+    mapped: AnnData, monkeypatch, width: float, size: float, dpi: float
+) -> None:
     monkeypatch.setattr("scgeoae.pl._indicatrix.BELIEVED", -1)
     with plt.rc_context({"font.size": size}):
         figure, ax = plt.subplots(figsize=(width, 4), dpi=dpi)
         scgeoae.pl.indicatrix(mapped, ax=ax, show=False)
+        full = FontProperties(size="small").get_size_in_points()
     for _ in range(2):  # the sizes do not depend on what was drawn before
         figure.canvas.draw()
-        foot = [text for text in ax.texts if "dashed" in text.get_text() or "dist" in text.get_text()]
-        boxes = np.array([text.get_window_extent().extents for text in foot])
-        assert len(foot) == 3
+        lines = key(ax).findobj(Text)
+        symbols = [*key(ax).findobj(Circle), *key(ax).findobj(Line2D)]
+        boxes = np.array([artist.get_window_extent().extents for artist in [*lines, *symbols]])
+        assert (len(lines), len(symbols)) == (3, 2)
+        assert (boxes[:, 0] > ax.bbox.x0).all()
         assert (boxes[:, 2] < ax.bbox.x1).all()
         assert (boxes[:, 1] > ax.bbox.y0).all()
-        assert (boxes[:-1, 1] >= boxes[1:, 3] - 1).all()  # no line covers the next
-        assert len({text.get_fontsize() for text in foot}) == 1
-    full = foot[0].full
-    assert foot[0].get_fontsize() == full if width == 8 else foot[0].get_fontsize() < full
+        assert (boxes[:, 3] < ax.transData.transform(mapped.obsm["X_geoae"])[:, 1].min()).all()
+        assert (boxes[:2, 1] >= boxes[1:3, 3] - 1).all()  # no line covers the next
+        assert (boxes[:2, 0] >= boxes[3:, 2]).all()  # nor its symbol
+        assert len({text.get_fontsize() for text in lines}) == 1
+    assert lines[0].get_fontsize() == full if width == 8 else lines[0].get_fontsize() < full
 
 
 def test_indicatrix_at_cells(mapped: AnnData) -> None:
@@ -197,7 +219,7 @@ def test_indicatrix_at_cells(mapped: AnnData) -> None:
         scgeoae.pl.indicatrix(mapped, cells=["nobody"], show=False)
 
 
-def test_determinant_is_centred_on_one(mapped: AnnData) -> None:
+def test_determinant_is_centered_on_one(mapped: AnnData) -> None:
     ax = scgeoae.pl.det_heatmap(mapped, show=False)
     points = ax.collections[0]
     assert isinstance(points.norm, LogNorm)
@@ -241,7 +263,7 @@ def test_field_of_swapped_dimensions(mapped: AnnData) -> None:
 
 @pytest.mark.parametrize("layout", [None, "constrained"])
 @pytest.mark.parametrize("figsize", [(3, 6), (12, 3)])
-def test_colour_bars_are_as_high_as_their_panel(mapped: AnnData, figsize: tuple[float, float], layout: str) -> None:
+def test_color_bars_are_as_high_as_their_panel(mapped: AnnData, figsize: tuple[float, float], layout: str) -> None:
     figure, axes = plt.subplots(1, 2, figsize=figsize, layout=layout)
     scgeoae.pl.det_heatmap(mapped, ax=axes[0], show=False)
     scgeoae.pl.indicatrix(mapped, color="n_genes", ax=axes[1], show=False)
@@ -250,6 +272,15 @@ def test_colour_bars_are_as_high_as_their_panel(mapped: AnnData, figsize: tuple[
         bar = ax.collections[0].colorbar.ax.get_window_extent()
         assert (bar.y0, bar.y1) == pytest.approx((ax.bbox.y0, ax.bbox.y1), abs=1)
         assert 0 < bar.x0 - ax.bbox.x1 < 0.1 * ax.bbox.width
+
+
+def test_a_color_bar_elsewhere_is_labeled_too(mapped: AnnData) -> None:
+    ax = scgeoae.pl.det_heatmap(mapped, vmax=5, colorbar_loc="bottom", show=False)
+    ax.figure.canvas.draw()
+    bar = ax.collections[0].colorbar.ax
+    assert "data area" in bar.get_xlabel()
+    assert {"1/5", "1/2", "1", "2", "5"} <= {text.get_text() for text in bar.get_xticklabels()}
+    assert bar.get_window_extent().y1 < ax.bbox.y0
 
 
 @pytest.mark.parametrize("draw", [scgeoae.pl.det_heatmap, scgeoae.pl.indicatrix])

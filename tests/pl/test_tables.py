@@ -13,6 +13,7 @@ from matplotlib.collections import EllipseCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 import scgeoae
 from scgeoae.core.manifold import Manifold
@@ -48,7 +49,7 @@ def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
 
 
-def test_shares_are_told_in_a_narrow_panel(measured: AnnData) -> None:
+def test_shares_are_readable_in_a_narrow_panel(measured: AnnData) -> None:
     _, ax = plt.subplots(figsize=(1.5, 3))
     measured.uns["geoae_areas"]["data_share"] = np.geomspace(0.02, 0.4, len(measured.uns["geoae_areas"]))
     scgeoae.pl.cluster_areas(measured, ax=ax, show=False)
@@ -165,11 +166,11 @@ def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None
     np.testing.assert_array_equal(dashed(ax), scgeoae.get.nonlinearity(mapped, points, radius=5) > limit)
     assert 0.4 < dashed(ax).mean() < 0.6
     assert (drawn(ax).get_edgecolors() == [0, 0, 0, 1]).all()
-    assert any("dashed" in text.get_text() for text in ax.texts)
+    assert any("dashed" in text.get_text() for text in ax.findobj(Text))
     monkeypatch.setattr(_indicatrix, "BELIEVED", np.inf)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
     assert not dashed(ax).any()
-    assert not any("dashed" in text.get_text() for text in ax.texts)
+    assert not any("dashed" in text.get_text() for text in ax.findobj(Text))
 
 
 def test_outlines_show_on_a_black_cluster(mapped: AnnData, monkeypatch) -> None:
