@@ -31,7 +31,7 @@ def rank() -> int:
 
 
 def owned(n: int) -> slice:
-    """Return the rows of `n` that this process reads: an equal stretch."""
+    """Return the rows of ``n`` that this process reads: one contiguous part, all of equal size."""
     return slice(n * rank() // world_size(), n * (rank() + 1) // world_size())
 
 
