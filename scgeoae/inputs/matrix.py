@@ -120,10 +120,8 @@ class Matrix:
         """Iterate over about ``n`` rows, or all if there are fewer, in short slices spread evenly over all rows."""
         n_rows = self.shape[0]
         run = min(self._block_size, RUN)
-        starts = (
-            range(0, n_rows, run) if n >= n_rows else np.linspace(0, n_rows - run, -(-n // run)).astype(int).tolist()
-        )
-        for start in starts:
+        starts = np.arange(0, n_rows, run) if n >= n_rows else np.linspace(0, n_rows - run, -(-n // run)).astype(int)
+        for start in starts.tolist():
             yield slice(start, min(start + run, n_rows))
 
     def value_range(self, n: int | None = None) -> ValueRange:
