@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 raise OSError(error.errno, msg) from error
             raise
         with signals_to(lambda _: None):  # this takes an instant and must not stop halfway
-            if not path.is_dir():
+            if not (path.is_dir() and temporary.is_dir()):
                 temporary.replace(path)
                 return
             replaced = temporary.with_name("replaced")  # a folder cannot be moved onto another one

@@ -142,7 +142,7 @@ def test_several_files(cells: AnnData, two_files: list[str], tmp_path: Path, cap
     assert result.X is None
     assert result.obs["file"].tolist() == ["a"] * 300 + ["b"] * 400
     assert [name.rsplit("-", 1)[0] for name in result.obs_names] == cells.obs_names.tolist()
-    features = scgeoae.get.model(result).features
+    features = scgeoae.get.model(result).input.features
     assert set(features) == set(cells.var_names[100:500])
     place = scgeoae.tl.map_cells(cells, result, copy=True)
     np.testing.assert_allclose(place.obsm["X_geoae"], result.obsm["X_geoae"], atol=1e-3)
@@ -269,6 +269,7 @@ def test_backend_by_device(monkeypatch, device: str | None, gpus: bool, backend:
     assert begun == ([1] if backend == "nccl" else []) + [backend, "end"]
 
 
+@pytest.mark.slow
 def test_bad_input_of_two_processes(cells: AnnData, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     done = torchrun("train", str(tmp_path / "cells.h5ad"), str(tmp_path / "map.h5ad"), "--use_rep", "X_none", *OPTIONS)
@@ -277,6 +278,7 @@ def test_bad_input_of_two_processes(cells: AnnData, tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"cells.h5ad"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the processes")
 def test_killed_process(cells: AnnData, tmp_path: Path) -> None:
     """It ends the other process; resumed from the checkpoint, the training gives the same map, bit for bit."""

@@ -66,9 +66,7 @@ def test_layer(path: Path) -> None:
 
 @pytest.mark.parametrize("layer", ["pl", "metrics"])
 def test_numbers_come_through_result_and_manifold(layer: str) -> None:
-    further = {"pl": ["metrics.quality"], "metrics": ["_input", "inputs", "_masks"]}[
-        layer
-    ]  # the measures; the data to compare
+    further = {"pl": ["metrics.quality"], "metrics": ["inputs", "_checks"]}[layer]  # the measures; the data to compare
     allowed = [f"scgeoae.{name}" for name in (layer, "result", "core.manifold", *further)]
     for path in (PACKAGE / layer).glob("*.py"):
         ours = {name for name in imported(path, types=False) if within(name, "scgeoae")}

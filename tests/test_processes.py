@@ -61,7 +61,7 @@ try:
     scgeoae.tl.geometric_ae(adata, **arguments)
 finally:
     torch.distributed.destroy_process_group()
-weights = {name: value.numpy() for name, value in scgeoae.get.model(adata).state_dict().items()}
+weights = {name: value.numpy() for name, value in scgeoae.get.model(adata).autoencoder.state_dict().items()}
 np.savez(f"{file}.{rank}.npz", z=adata.obsm["X_geoae"], det=adata.obs["geoae_det"],
          error=adata.obs["geoae_reconstruction_error"], reads=reads, **weights)
 """
@@ -95,7 +95,10 @@ def assert_all_refuse(done: list[subprocess.CompletedProcess], message: str) -> 
         assert message in each.stderr
 
 
-@pytest.mark.parametrize(("size", "further"), [(2, {"streamed": True}), (3, {"regularizer": {"isometry": 1.0}})])
+@pytest.mark.parametrize(
+    ("size", "further"),
+    [(2, {"streamed": True}), pytest.param(3, {"regularizer": {"isometry": 1.0}}, marks=pytest.mark.slow)],
+)
 def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int, further: dict) -> None:
     monkeypatch.setattr(rows, "MAX_CHUNK", 50)
     arguments = {"n_steps": 50, "batch_size": 100, "hidden_dims": [32, 32], "learning_rate": 0.01, **further}
@@ -107,7 +110,7 @@ def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int
     scgeoae.tl.geometric_ae(adata, **arguments)
     for rank in range(size):
         with np.load(tmp_path / f"group.{rank}.npz") as got:
-            for name, value in scgeoae.get.model(adata).state_dict().items():
+            for name, value in scgeoae.get.model(adata).autoencoder.state_dict().items():
                 atol = 1e-5 * value.abs().max().item()
                 np.testing.assert_allclose(got[name], value.numpy(), rtol=1e-5, atol=atol, err_msg=name)
             np.testing.assert_allclose(got["z"], adata.obsm["X_geoae"], atol=1e-3)
@@ -121,12 +124,14 @@ def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int
     assert all("finished" not in each.stdout + each.stderr for each in done[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["values", "cells", "features", "arguments", "versions"])
 def test_processes_that_do_not_train_alike(tmp_path: Path, what: str) -> None:
     done = launch(tmp_path, 2, {"n_steps": 3, "differ": what})
     assert_all_refuse(done, "do not train alike")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
     done = launch(tmp_path, 2, {"n_steps": 500, "die": True})
     assert time.time() - (tmp_path / "group.died").stat().st_mtime < 60
@@ -136,6 +141,7 @@ def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
     assert not (tmp_path / "group.0.npz").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_not_all_processes_see(tmp_path: Path) -> None:
     arguments = {"n_steps": 5, "hidden_dims": [8]}
     scgeoae.tl.geometric_ae(sc.datasets.pbmc68k_reduced(), **arguments, checkpoint=tmp_path / "state0")

@@ -57,6 +57,7 @@ def change(config: Path, text: str, replacements: dict[str, str]) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WORKFLOW.is_dir(), reason="the source archive holds no tutorials")
 def test_workflow(tmp_path: Path) -> None:
     directory = tmp_path / "snakemake"

@@ -91,7 +91,7 @@ FILES = [
     File("map of a newer format", from_the_future, MAP, "format 99; this version of scgeoae reads up to 1"),
     File("map", with_map, MAP),
     File("map of few, quality", lambda adata: with_map(adata) or few(4)(adata),
-         ("quality", "in.h5ad", "--use_rep", "X"), "k must be smaller"),
+         ("quality", "in.h5ad", "--use_rep", "X"), "k must be less than half"),
     File("flat map, fitted", put("obsm", "odd", np.zeros((60, 2))),
          ("fit-decoder", "in.h5ad", "out.h5ad", "--basis", "odd", *BRIEF), "spread the cells"),
     File("diverges", lambda _: None,

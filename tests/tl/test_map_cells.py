@@ -325,7 +325,7 @@ def test_a_query_on_disk_by_columns_is_refused(reference: AnnData, cells: AnnDat
     assert not query.obsm
     query.obsm["X_pca"] = reference.obsm["X_pca"]
     query.varm["PCs"] = reference.varm["PCs"]
-    assert scgeoae.get.model(trained(query)).projection is None
+    assert scgeoae.get.model(trained(query)).input.projection is None
 
 
 @pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes])
