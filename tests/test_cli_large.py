@@ -244,6 +244,7 @@ def torchrun(*words: str) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(words, process.returncode, *output)
 
 
+@pytest.mark.slow
 def test_two_processes(cells: AnnData, tmp_path: Path) -> None:
     cells.write_h5ad(tmp_path / "cells.h5ad")
     done = torchrun("train", str(tmp_path / "cells.h5ad"), str(tmp_path / "map.h5ad"), *OPTIONS)
