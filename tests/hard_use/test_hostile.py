@@ -109,7 +109,7 @@ def read(content: bytes) -> None:
             assert peak < MEMORY
             assert not watch().seen
         with torch.no_grad():
-            assert model(torch.zeros(1, model.n_features)).shape == (1, model.n_features)
+            assert model.autoencoder(torch.zeros(1, model.n_features)).shape == (1, model.n_features)
 
 
 @bounded
