@@ -10,6 +10,7 @@ and names are one JSON object, path to value, in the metadata under ``scgeoae``.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ._files import replacing
+from ._labels import tile_labels
 from .core.map_model import MapModel, from_state, to_state
 from .result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ENTRY = "scgeoae"
 """Name of the metadata."""
@@ -33,7 +35,13 @@ MAX_BYTES = 2**31
 """Larger files are refused: an autoencoder of 30,000 genes takes 50 MB."""
 
 
-def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str], *, key: str = DEFAULT_KEY) -> None:
+def write_model(
+    adata_or_model: AnnData | MapModel,
+    path: str | os.PathLike[str],
+    *,
+    key: str = DEFAULT_KEY,
+    obs: str | Sequence[str] | None = None,
+) -> None:
     """Write a model, without the cells, to one file.
 
     The file is written whole or not at all; an existing one is replaced.
@@ -46,27 +54,40 @@ def write_model(adata_or_model: AnnData | MapModel, path: str | os.PathLike[str]
         The file; its suffix is usually ``.safetensors``.
     key
         Name of the result.
+    obs
+        Columns of labels in `adata.obs` to store with the model, and their colors, so that :func:`scgeoae.tl.map_cells`
+        can label new cells without the cells of the reference. Stored are, for each of some thousand tiles of the map,
+        the votes of the 30 labeled cells nearest to its center, so no number is about fewer cells. Labels that are
+        read off the map are less accurate than those by the cells of the reference
+        (``tests/benchmarks/mapping.py labels``).
 
     Raises
     ------
     KeyError
-        If there is no result under this key.
+        If there is no result under this key, or no such column.
     TypeError
         If it is neither an AnnData nor a model.
     ValueError
-        If the stored model is damaged.
+        If the stored model is damaged, labels are asked of a model or of a map that is not of two dimensions, or a
+        column holds numbers or fewer than 30 labels.
 
     Examples
     --------
     >>> import scanpy as sc, scgeoae
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
-    >>> scgeoae.write_model(adata, "blood.safetensors")
+    >>> scgeoae.write_model(adata, "blood.safetensors", obs="bulk_labels")
     """
     if isinstance(adata_or_model, AnnData):
-        model = Result(adata_or_model, key).model
+        result = Result(adata_or_model, key)
+        model = result.model
+        if obs is not None:
+            model = replace(model, labels=tile_labels(adata_or_model, model, result.coordinates(), obs))
     elif isinstance(adata_or_model, MapModel):
         model = adata_or_model
+        if obs is not None:
+            msg = f"obs={obs!r} names labels of cells, but a model has no cells. Pass the AnnData."
+            raise ValueError(msg)
     else:
         msg = f"Pass an AnnData or a model, not {type(adata_or_model).__name__}."
         raise TypeError(msg)

@@ -25,6 +25,26 @@ ACTIVATION = "elu"
 """What the layout calls the activation of the networks."""
 
 
+@dataclass(frozen=True)
+class TileLabels:
+    """Labels of a map without its cells: votes of reference cells for each occupied tile.
+
+    Attributes
+    ----------
+    categories
+        Names (c,) of the classes, object.
+    counts
+        Votes (m, c) uint8 of the reference cells nearest to the center of each tile, in the order of
+        :meth:`~scgeoae.core.region.OccupiedRegion.points`.
+    colors
+        Colors (c,) of the classes, object, or `None`.
+    """
+
+    categories: np.ndarray
+    counts: np.ndarray
+    colors: np.ndarray | None = None
+
+
 @dataclass
 class MapModel:
     """A trained map: what it takes to place new cells on it, to decode its points, and to say where it holds.
@@ -41,6 +61,8 @@ class MapModel:
         Quantiles 0, 0.01, …, 1 of the training cells' reconstruction error, input units, shape (101,).
     input
         How the input is made of a cell's genes or representation.
+    labels
+        Labels of the training cells by tile of the map, by name.
     """
 
     autoencoder: GeometricAutoencoder
@@ -48,6 +70,7 @@ class MapModel:
     region: OccupiedRegion | None = None
     error_quantiles: np.ndarray | None = field(default=None, repr=False)
     input: InputRecipe = field(default_factory=InputRecipe)
+    labels: dict[str, TileLabels] = field(default_factory=dict)
 
     @property
     def n_features(self) -> int:
@@ -129,6 +152,9 @@ def to_state(model: MapModel) -> dict[str, Any]:
             "obsm_key": recipe.obsm_key,
             "projection": recipe.projection,
             "value_range": None if recipe.value_range is None else np.array(recipe.value_range, dtype=np.float64),
+            # by number: a name may hold what a path must not
+            "labels": {str(i): {"name": name} | vars(table) for i, (name, table) in enumerate(model.labels.items())}
+            or None,
         }
     )
 
@@ -174,7 +200,8 @@ def _from_state(state: Mapping[str, Any]) -> MapModel:
     _check_weights(weights, _expected_shapes(**architecture))
     network = GeometricAutoencoder(**architecture, generator=torch.Generator())  # not the global one
     network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
-    n_features, region, quantiles = network.n_features, state.get("region"), state.get("error_quantiles")
+    n_features, quantiles = network.n_features, state.get("error_quantiles")
+    region = _region(state["region"]) if "region" in state else None
     recipe = InputRecipe(
         features=_names(state["features"], n_features, "features") if "features" in state else None,
         obsm_key=str(state["obsm_key"]) if "obsm_key" in state else None,
@@ -184,9 +211,10 @@ def _from_state(state: Mapping[str, Any]) -> MapModel:
     return MapModel(
         network.eval(),
         unit=_positive(state["unit"], "unit"),
-        region=None if region is None else _region(region),
+        region=region,
         error_quantiles=None if quantiles is None else _finite(quantiles, (101,), "error_quantiles"),
         input=recipe,
+        labels=_labels(state.get("labels", {}), region),
     )
 
 
@@ -256,6 +284,22 @@ def _projection(stored: Mapping[str, Any], n_features: int) -> Projection:
         layer=str(stored["layer"]) if "layer" in stored else None,
         **arrays,
     )
+
+
+def _labels(stored: Mapping[str, Any], region: OccupiedRegion | None) -> dict[str, TileLabels]:
+    labels: dict[str, TileLabels] = {}
+    for number, table in stored.items():
+        place = f"labels/{number}"
+        n_classes = len(table["categories"])
+        categories = _names(table["categories"], n_classes, f"{place}/categories")
+        colors = _names(table["colors"], n_classes, f"{place}/colors") if "colors" in table else None
+        n_tiles = 0 if region is None else int(region.mask.sum())
+        counts = _of_shape(np.asarray(table["counts"]), (n_tiles, n_classes), f"{place}/counts")
+        if counts.dtype != np.uint8 or not counts.any(1).all() or len(set(categories)) < n_classes:
+            msg = f"{place} is not made of votes for different classes"
+            raise ValueError(msg)
+        labels[str(_scalar(table["name"], f"{place}/name"))] = TileLabels(categories, counts, colors)
+    return labels
 
 
 def _value_range(stored: Any) -> ValueRange:

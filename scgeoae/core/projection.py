@@ -37,9 +37,9 @@ class Scaling:
     std: np.ndarray = field(repr=False)
     max_value: float | None = None
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """Scale rows ``x`` (n, g)."""
-        scaled = (x - self.mean) / self.std
+    def apply(self, x: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Scale rows ``x`` (n, g), or (n, h) of some ``genes``."""
+        scaled = (x - self.mean[genes]) / self.std[genes]
         return scaled if self.max_value is None else np.clip(scaled, -self.max_value, self.max_value)
 
     def undo(self, x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The input of a model: choose a matrix of an AnnData, read its rows wherever it lies, make the same of new cells."""
 
 from .matrix import Files, Matrix, is_streamed
-from .recipe import query_rows, recipe_of
+from .recipe import query_rows, recipe_of, reference_rows
 from .representation import Representation, choose
 from .rows import DenseRows, chunk_rows, resolve_device
 
@@ -15,5 +15,6 @@ __all__ = [
     "is_streamed",
     "query_rows",
     "recipe_of",
+    "reference_rows",
     "resolve_device",
 ]

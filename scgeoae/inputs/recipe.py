@@ -9,7 +9,7 @@ from scanpy import logging as logg
 
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
-from .representation import choose, genes
+from .representation import N_LISTED, choose, genes
 from .rows import ReadRows
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from anndata import AnnData
 
+    from ..core.map_model import MapModel
     from ..core.rows import Rows
     from .matrix import Matrix
     from .representation import Representation
@@ -37,6 +38,10 @@ Measured on pbmc3k: 0.9 where it was, 0.001 where the query was scaled by itself
 
 RATIO = 10.0
 """A warning is given if the values of a query span less than the reference's divided by this."""
+
+
+MAX_MISSING = 0.4
+"""Largest share of the genes' weight that a query may lack. Measured (``tests/benchmarks/mapping.py missing``)."""
 
 
 def recipe_of(adata: AnnData, representation: Representation) -> InputRecipe:
@@ -180,46 +185,108 @@ def _mean_and_std(var: pd.DataFrame, names: np.ndarray) -> tuple[np.ndarray, np.
     return (mean, std) if np.isfinite([mean, std]).all() and (std > 0).all() else None
 
 
-def query_rows(adata: AnnData, recipe: InputRecipe, n_features: int, device: torch.device) -> Rows:
+class MissingGenes(NamedTuple):
+    """Genes of the model that a query lacks.
+
+    Attributes
+    ----------
+    names
+        Their names (m,), object.
+    share
+        Share of the weight of all loadings (sum of squares) that falls on them; of the genes, if these are the input.
+    by_component
+        The same of each component, (D,); `None` if genes are the input.
+    """
+
+    names: np.ndarray
+    share: float
+    by_component: np.ndarray | None
+
+
+def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | None]:
     """Make the input of a model of new cells, and warn if their values look prepared in another way.
+
+    A gene that is missing counts as the reference's mean: it contributes nothing to the distance from the mean.
 
     Parameters
     ----------
     adata
         The new cells.
-    recipe
-        How the input of the model was made.
-    n_features
-        D, number of input features of the model.
-    device
-        Device of the model.
+    model
+        The model; the rows are on its device.
 
     Returns
     -------
-    Rows (n, D) of the new cells, in their order.
+    Rows (n, D) of the new cells, in their order, and the missing genes, if there are any.
 
     Raises
     ------
     KeyError
         If the layer or `obsm` does not exist.
     ValueError, TypeError
-        If genes are missing, values are not finite, or the cells were scaled by themselves.
+        If more than `MAX_MISSING` of the genes' weight is missing, values are not finite, or the cells were scaled by
+        themselves.
     """
-    projection = recipe.projection
+    recipe, projection = model.input, model.input.projection
     if projection is None:
-        return _rows_of_obsm(adata, recipe, n_features, device)
+        return _rows_of_obsm(adata, recipe, model.n_features, model.device), None
     x = genes(adata, projection.genes, projection.layer)
+    present = adata.var_names.get_indexer(projection.genes) >= 0
+    missing = None if present.all() else _missing_genes(adata, projection, present)
+    scaling, names = projection.scaling, projection.genes[present]
+    scaling = None if scaling is None else Scaling(scaling.mean[present], scaling.std[present], scaling.max_value)
     values = x.value_range()
-    if projection.scaling is None or values.low >= 0:  # scaled values are negative in part
+    scaled = scaling is not None and values.low < 0  # scaled values are negative in part
+    if not scaled:
         _warn_of_range(values, recipe.value_range, x.source, signed=True)
-        return ReadRows(x, device, projection)
-    if not _is_scaled_as(projection.scaling, adata.var, projection.genes, x):
+    elif scaling is not None and not _is_scaled_as(scaling, adata.var, names, x):
         msg = (
             f"{x.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
             "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
         )
         raise ValueError(msg)
-    return ReadRows(x, device, projection, scaled=True)
+    if missing is None:
+        return ReadRows(x, model.device, projection, scaled=scaled), None
+    mean = model.autoencoder.mean.cpu().double().numpy() if projection.center is None else projection.center
+    return ReadRows(x, model.device, projection, scaled=scaled, present=present, mean=mean), missing
+
+
+def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> MissingGenes:
+    """Measure how much is missing; warn, or raise a `ValueError` if it is too much."""
+    names, share, by_component = projection.genes[~present], float(np.mean(~present)), None
+    if projection.loadings is not None:
+        weight = np.square(projection.loadings.astype(np.float64))  # (g, D)
+        by_component = weight[~present].sum(0) / weight.sum(0)
+        share = float(weight[~present].sum() / weight.sum())
+    listed = ", ".join(map(str, names[:N_LISTED])) + (", …" if len(names) > N_LISTED else "")
+    found = f"{len(names)} of the {len(present)} genes of the reference are missing in the query: {listed}"
+    if share <= MAX_MISSING:
+        logg.warning(
+            f"{found}. They are set to the mean of the reference; {share:.0%} of the weight of all genes is missing."
+        )
+        return MissingGenes(names, share, by_component)
+    plain = {str(name).split(".")[0].casefold() for name in adata.var_names}
+    n_alike = sum(str(name).split(".")[0].casefold() in plain for name in names)
+    hint = " Many differ in case or in a version such as '.3' alone: rename them." if n_alike > len(names) / 2 else ""
+    msg = (
+        f"{found} (its var_names begin with {adata.var_names[:3].tolist()}). {share:.0%} of the weight of all genes is "
+        f"missing, and a map can do without {MAX_MISSING:.0%}.{hint}"
+    )
+    raise ValueError(msg)
+
+
+def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:
+    """Return the input (n, D) of the reference's own cells: its `obsm` where that is still there, else from genes.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        As :func:`query_rows`.
+    """
+    key = model.input.obsm_key
+    if key is None or key not in adata_ref.obsm:
+        return query_rows(adata_ref, model)[0]
+    return choose(adata_ref, use_rep=key, n_pcs=model.n_features).rows(model.device)
 
 
 def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: Matrix) -> bool:

@@ -91,26 +91,18 @@ def choose(
 
 
 def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> Matrix:
-    """Return the columns of `X` or of a layer that hold these genes (g,), in the order of ``names``.
+    """Return the columns of `X` or of a layer that hold these genes, in the order of ``names``; leave out missing ones.
 
     Raises
     ------
     KeyError
         If the layer does not exist.
     ValueError, TypeError
-        If genes are missing, names are not unique, or the matrix is not made of real numbers.
+        If names are not unique, or the matrix is not made of real numbers.
     """
     values, source = _expression(adata, layer)
     columns = adata.var_names.get_indexer(names)
-    missing = [str(name) for name in np.asarray(names)[columns < 0]]
-    if missing:
-        listed = ", ".join(missing[:N_LISTED]) + (", …" if len(missing) > N_LISTED else "")
-        msg = (
-            f"{len(missing)} of the {len(names)} genes of the reference are missing in the query: {listed} "
-            f"(its var_names begin with {adata.var_names[:3].tolist()})."
-        )
-        raise ValueError(msg)
-    return Matrix(values, source, columns)
+    return Matrix(values, source, columns[columns >= 0])
 
 
 def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:

@@ -60,14 +60,25 @@ class ReadRows:
         How the input is computed from the genes that are read; by default the matrix is the input.
     scaled
         Whether the genes are scaled already.
+    present, mean
+        Which genes of the projection the matrix holds (g,), and the scaled value (g,) of the others. By default it
+        holds all.
     """
 
     chunk = 1
 
     def __init__(
-        self, matrix: Matrix, device: torch.device, projection: Projection | None = None, *, scaled: bool = False
+        self,
+        matrix: Matrix,
+        device: torch.device,
+        projection: Projection | None = None,
+        *,
+        scaled: bool = False,
+        present: np.ndarray | None = None,
+        mean: np.ndarray | None = None,
     ) -> None:
         self.matrix, self.device, self.projection, self.scaled = matrix, device, projection, scaled
+        self.present, self.mean = present, mean
         self.shape = (matrix.shape[0], matrix.shape[1] if projection is None else projection.n_features)
 
     def take(self, index: Tensor) -> Tensor:
@@ -85,7 +96,12 @@ class ReadRows:
         if self.projection is None:
             x = self.matrix.dense(rows, np.float32)
         else:
-            x = self.projection.apply(self.matrix.dense(rows), scaled=self.scaled).astype(np.float32)
+            x = self.matrix.dense(rows)
+            if self.present is not None and self.mean is not None:
+                known, x = x, np.tile(self.mean, (len(x), 1))
+                scaling = self.projection.scaling
+                x[:, self.present] = known if self.scaled or scaling is None else scaling.apply(known, self.present)
+            x = self.projection.apply(x, scaled=self.scaled or self.present is not None).astype(np.float32)
         return torch.from_numpy(x).to(self.device)
 
 

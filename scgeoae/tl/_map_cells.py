@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 from scanpy import logging as logg
 
+from .._labels import check_tile_labels, label_colors, label_columns, look_up, vote
 from .._model_file import read_model
 from ..core.evaluation import describe
 from ..core.map_model import MapModel
-from ..inputs import query_rows, resolve_device
+from ..inputs import query_rows, reference_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
-from ._labels import label_colors, label_columns, vote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,10 @@ def map_cells(
     :func:`scanpy.pp.scale` contains the means and standard deviations. The query is then log-normalized expression.
     Every cell is mapped by itself: its place does not depend on the other cells of the query.
 
+    Genes that the query lacks are set to the mean of the reference, with a warning, as long as they carry at most 40 %
+    of the weight of all genes. The more is missing, the closer cells are drawn to the middle of the map
+    (``tests/benchmarks/mapping.py missing`` measures by how much).
+
     Parameters
     ----------
     adata
@@ -47,8 +51,10 @@ def map_cells(
     key
         Name of the result in `adata_ref`, and of the one that is written.
     obs
-        Columns of labels in ``adata_ref.obs`` to carry over by a vote of the 15 nearest reference cells on the map. A
-        column of this name in `adata` is replaced.
+        Labels to carry over. With the cells of the reference: columns of ``adata_ref.obs``, by a vote of the 15
+        reference cells that are nearest in the input of the model: in direction from the mean of the reference, or by
+        distance if there are at most 10 features. With a model or a file: labels that :func:`scgeoae.write_model`
+        stored, by the tile of the map in which the cell lies. A column of this name in `adata` is replaced.
     copy
         Return a copy instead of writing to `adata`.
 
@@ -69,19 +75,21 @@ def map_cells(
         region of the map that the reference occupies (maps of two dimensions). Expect up to 4 % false positives among
         cells like the reference's.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
-        For each of `obs`: the label, in the reference's categories, and the share of the neighbors that have it.
+        For each of `obs`: the label, in the reference's categories, and the share of the votes for it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
         For each of `obs`: the reference's colors of the categories, if it has any.
     `adata.uns['geoae']` : :class:`dict`
-        `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query.
+        `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query. If genes are missing,
+        `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared loadings that falls on
+        them; without loadings, the share of the genes) and `'missing_share_by_component'`.
 
     Raises
     ------
     KeyError
         If the reference holds no result, the query no such layer or `obsm`, or `adata_ref` no such label.
     ValueError
-        If genes are missing, the query was scaled by itself, values are not finite, the model file is damaged, the
-        model has no encoder, labels are asked of a model, or `adata` is `adata_ref`. Nothing is written then.
+        If too many genes are missing, the query was scaled by itself, values are not finite, the model file is damaged,
+        the model has no encoder, or `adata` is `adata_ref`. Nothing is written then.
     TypeError
         If `adata_ref` is something else.
     OSError
@@ -102,20 +110,32 @@ def map_cells(
         raise ValueError(msg)
     keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
     model, reference = _reference(adata_ref, key)
-    labels = label_columns(reference, obs)
-    rows = query_rows(adata, model.input, model.n_features, model.device)
+    names = [] if obs is None else [obs] if isinstance(obs, str) else list(obs)
+    if reference is None:
+        check_tile_labels(model, names)
+        known, voters = {}, None
+        colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
+    else:
+        known = label_columns(reference, names)
+        voters = reference_rows(reference, model) if names else None
+        colors = label_colors(reference, known)
+    rows, missing = query_rows(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
     cells = describe(model.autoencoder, rows)
     columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
-    if labels and reference is not None:
-        z_ref = Result(reference, key).coordinates()
-        for name, known in labels.items():
-            columns[name], columns[f"{name}_confidence"] = vote(cells.z, z_ref, known)
+    if names:
+        found = look_up(model, cells.z, names) if voters is None else vote(model, rows, voters, known)
+        for name, (label, confidence) in found.items():
+            columns[name], columns[f"{name}_confidence"] = label, confidence
+    params: dict[str, Any] = {"mapped": True}
+    if missing is not None:
+        params |= {"n_missing_genes": len(missing.names), "missing_share": missing.share}
+        params["missing_share_by_component"] = missing.by_component
 
     adata = adata.copy() if copy else adata
-    colors = label_colors(reference, labels)
-    added = Result.write(adata, keys, model, cells, params={"mapped": True}, columns=columns, uns=colors)
+    palettes = {f"{name}_colors": palette for name, palette in colors.items()}
+    added = Result.write(adata, keys, model, cells, params=params, columns=columns, uns=palettes)
     logg.info("    finished", time=start, deep=added)
     return adata if copy else None
 

@@ -558,15 +558,16 @@ def test_other_dimensions(cells: AnnData) -> None:
     assert query.obs["geoae_outside"].mean() == pytest.approx(0.01, abs=0.003)
 
 
-def test_labels_are_the_vote_of_neighbours(reference: AnnData, cells: AnnData) -> None:
+def test_labels_are_the_vote_of_neighbors_in_the_input(reference: AnnData, cells: AnnData) -> None:
     from sklearn.neighbors import KNeighborsClassifier
 
     reference.obs["bulk_labels"] = reference.obs["bulk_labels"].cat.add_categories("never")
     reference.obs["odd"] = np.arange(reference.n_obs) % 2 == 1
     query = cells[::3].copy()
     scgeoae.tl.map_cells(query, reference, obs=["bulk_labels", "odd"])
-    oracle = KNeighborsClassifier(15).fit(reference.obsm["X_geoae"], reference.obs["bulk_labels"].astype(str))
-    shares = oracle.predict_proba(query.obsm["X_geoae"])
+    z = reference.obsm["X_pca"]  # its mean is 0
+    oracle = KNeighborsClassifier(15, metric="cosine").fit(z, reference.obs["bulk_labels"].astype(str))
+    shares = oracle.predict_proba(z[::3])
     np.testing.assert_allclose(query.obs["bulk_labels_confidence"], shares.max(1))
     certain = np.sort(shares, 1)[:, -1] > np.sort(shares, 1)[:, -2]
     expected = oracle.classes_[shares.argmax(1)]
@@ -605,3 +606,123 @@ def test_log(reference: AnnData, cells: AnnData, log: StringIO) -> None:
         sc.settings.verbosity = 1
     for text in ("mapping 700 cells", "'X_geoae', map coordinates", "'geoae_outside'", "'phase_confidence'"):
         assert text in log.getvalue()
+
+
+@pytest.fixture
+def published(reference: AnnData, tmp_path: Path) -> Path:
+    """A model with labels, without cells."""
+    reference.uns["bulk_labels_colors"] = np.array([f"#0000{i:02}" for i in range(10)], dtype=object)
+    scgeoae.write_model(reference, tmp_path / "map.safetensors", obs=["bulk_labels", "phase"])
+    return tmp_path / "map.safetensors"
+
+
+def test_labels_by_tiles_are_those_of_the_cells_nearest_to_their_centers(
+    reference: AnnData, cells: AnnData, published: Path
+) -> None:
+    model = scgeoae.read_model(published)
+    centers = model.region.points()
+    distance = np.linalg.norm(centers[:, None] - reference.obsm["X_geoae"][None], axis=2)
+    voters = reference.obs["bulk_labels"].to_numpy()[distance.argsort(1)[:, :30]]
+    table = model.labels["bulk_labels"]
+    expected = np.stack([(voters == name).sum(1) for name in table.categories], 1)
+    assert (table.counts == expected).all(1).mean() > 0.95  # equal distances
+    assert (table.counts.sum(1) == 30).all()
+
+    query = cells[::3].copy()
+    scgeoae.tl.map_cells(query, published, obs="bulk_labels")
+    tile = np.linalg.norm(query.obsm["X_geoae"][:, None] - centers[None], axis=2).argmin(1)
+    assert (query.obs["bulk_labels"].to_numpy() == table.categories[table.counts[tile].argmax(1)]).mean() > 0.99
+    np.testing.assert_allclose(query.obs["bulk_labels_confidence"].max(), table.counts[tile].max() / 30)
+    assert query.uns["bulk_labels_colors"].tolist() == reference.uns["bulk_labels_colors"].tolist()
+    assert (query.obs["bulk_labels"].astype(str) == cells.obs["bulk_labels"][::3].astype(str)).mean() > 0.6
+    assert "phase" not in query.obs.columns[query.obs.columns.str.endswith("_confidence")]
+
+
+def test_labels_travel_with_a_mapped_query(cells: AnnData, published: Path, tmp_path: Path) -> None:
+    query = cells[::3].copy()
+    scgeoae.tl.map_cells(query, published)
+    query.write_h5ad(tmp_path / "query.h5ad")
+    model = scgeoae.get.model(ad.read_h5ad(tmp_path / "query.h5ad"))
+    again = scgeoae.tl.map_cells(cells, model, obs="phase", copy=True)
+    assert set(again.obs["phase"]) <= set(cells.obs["phase"])
+
+
+@pytest.mark.parametrize("labeled", ["cells", "file"])
+def test_labels_one_by_one(reference: AnnData, cells: AnnData, published: Path, labeled: str) -> None:
+    source = reference if labeled == "cells" else published
+    together = scgeoae.tl.map_cells(cells[:8], source, obs="bulk_labels", copy=True)
+    for i in range(8):
+        alone = scgeoae.tl.map_cells(cells[i : i + 1], source, obs="bulk_labels", copy=True)
+        assert alone.obs["bulk_labels"].tolist() == together.obs["bulk_labels"].tolist()[i : i + 1]
+        assert (
+            alone.obs["bulk_labels_confidence"].tolist() == together.obs["bulk_labels_confidence"].tolist()[i : i + 1]
+        )
+
+
+def test_labels_that_cannot_be_stored(reference: AnnData, tmp_path: Path) -> None:
+    reference.obs["rare"] = pd.Categorical(["a"] * 29 + [None] * (reference.n_obs - 29))
+    file = tmp_path / "map.safetensors"
+    with pytest.raises(ValueError, match="labels 29 cells; a tile needs 30"):
+        scgeoae.write_model(reference, file, obs="rare")
+    with pytest.raises(KeyError, match=r"Did not find \['none'\]"):
+        scgeoae.write_model(reference, file, obs=["phase", "none"])
+    with pytest.raises(ValueError, match="a model has no cells"):
+        scgeoae.write_model(scgeoae.get.model(reference), file, obs="phase")
+    with pytest.raises(ValueError, match="no tiles"):
+        scgeoae.write_model(trained(reference, n_components=3), file, obs="phase")
+    assert not file.exists()
+
+
+def test_labels_that_a_model_lacks(reference: AnnData, cells: AnnData, published: Path) -> None:
+    with pytest.raises(KeyError, match=r"no labels \['cell_type'\] \(labels there: \['bulk_labels', 'phase'\]\)"):
+        place(cells, published, obs=["phase", "cell_type"])
+    with pytest.raises(KeyError, match="labels there: none"):
+        place(cells, scgeoae.get.model(reference), obs="phase")
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes, on_scaled_genes])
+def test_missing_genes_count_as_their_mean(references: dict, cells: AnnData, kind: Callable, log: StringIO) -> None:
+    reference = references[kind]
+    gone = np.arange(cells.n_vars) % 10 == 0
+    mean = cells.X.mean(0)
+    filled = cells.copy()
+    filled.X[:, gone] = mean[gone]
+    query = scgeoae.tl.map_cells(cells[:, ~gone], reference, copy=True)
+    expected = place(filled, reference)
+    size = np.ptp(expected, axis=0).max()
+    np.testing.assert_allclose(query.obsm["X_geoae"], expected, atol=2e-3 * size)  # clipping moves the mean a little
+    assert "30 of the 300 genes of the reference are missing" in log.getvalue()
+    params = query.uns["geoae"]["params"]
+    assert params["n_missing_genes"] == 30
+    if kind in (on_genes, on_scaled_genes):
+        assert params["missing_share"] == pytest.approx(0.1)
+        assert "missing_share_by_component" not in params
+    else:
+        weight = np.square(reference.varm["PCs"])
+        np.testing.assert_allclose(params["missing_share_by_component"], weight[gone].sum(0), rtol=1e-4)
+        assert params["missing_share"] == pytest.approx(weight[gone].sum() / N_PCS, rel=1e-4)
+
+
+def test_missing_genes_one_by_one_and_on_disk(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
+    fewer = cells[:, ::-1][:, 30:].copy()
+    together = place(fewer, reference)
+    for i in range(5):
+        assert_same_place(np.vstack([place(fewer[i : i + 1], reference), together])[:1], together[i : i + 1])
+    fewer.write_h5ad(tmp_path / "query.h5ad")
+    backed = ad.read_h5ad(tmp_path / "query.h5ad", backed="r")
+    scgeoae.tl.map_cells(backed, reference)
+    assert_same_place(backed.obsm["X_geoae"], together)
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (lambda name: f"other {name}", r"300 of the 300 genes.*100% of the weight"),
+        (str.lower, "differ in case or in a version"),
+        (lambda name: f"{name}.3", "differ in case or in a version"),
+    ],
+)
+def test_too_many_missing_genes(reference: AnnData, cells: AnnData, rename: Callable, message: str) -> None:
+    cells.var_names = [rename(name) for name in cells.var_names]
+    with pytest.raises(ValueError, match=message):
+        place(cells, reference)
