@@ -599,7 +599,8 @@ RESULTS = [
     Case("no cell, areas", subset([]), areas, ValueError, "0 groups"),
     Case("no cell, mapped", of(0), as_query),
     Case("one cell, mapped", of(1), as_query),
-    Case("genes missing, mapped", of(9, 5), as_query, ValueError, "1 of the 6 genes"),
+    Case("a gene missing, mapped", of(9, 5), as_query),
+    Case("genes missing, mapped", of(9, 3), as_query, ValueError, "3 of the 6 genes"),
     Case("equal genes, mapped", same_names("var_names"), as_query, ValueError, "var_names_make_unique"),
     Case(
         "X is None, mapped", lambda _: ad.AnnData(obs=cells().obs, var=cells().var), as_query, ValueError, "X is None"
@@ -653,7 +654,7 @@ RESULTS = [
     Case("coordinates text", put("obsm", "X_geoae", np.full((60, 2), "x")), get.metric, *REAL),
     Case("coordinates masked", masked_map, get.metric, *MASKED),
     Case("coordinates masked, drawn", masked_map, indicatrix, *MASKED),
-    Case("coordinates masked, voted on", masked_map, as_reference, *MASKED),
+    Case("coordinates masked, labels stored", masked_map, lambda a: scgeoae.write_model(a, "x", obs="kind"), *MASKED),
     Case("coordinates masked, quality", masked_map, quality, *MASKED),
     Case("points masked", mapped(), lambda a: get.decode(a, np.ma.masked_equal([[1.0, 2.0]], 1)), *MASKED),
     Case("coordinates sparse", put("obsm", "X_geoae", sparse.eye(60, 2, format="csr")), get.metric),

@@ -360,11 +360,11 @@ def test_genes_go_by_name(reference: AnnData, cells: AnnData, rng: np.random.Gen
 
 
 @pytest.mark.parametrize("kind", [on_log, on_genes])
-def test_missing_genes_are_counted_and_listed(references: dict, cells: AnnData, kind: Callable) -> None:
-    with pytest.raises(ValueError, match=rf"7 of the 300 genes .* missing .*{cells.var_names[0]}, .*…"):
-        place(cells[:, 7:].copy(), references[kind])
-    with pytest.raises(ValueError, match=f"1 of the 300 genes .*: {cells.var_names[-1]} "):
-        place(cells[:, :-1].copy(), references[kind])
+def test_missing_genes_are_counted_and_listed(references: dict, cells: AnnData, kind: Callable, log: StringIO) -> None:
+    place(cells[:, :-1].copy(), references[kind])
+    assert f"1 of the 300 genes of the reference are missing in the query: {cells.var_names[-1]}. " in log.getvalue()
+    with pytest.raises(ValueError, match=rf"200 of the 300 genes .* missing .*{cells.var_names[0]}, .*…"):
+        place(cells[:, 200:].copy(), references[kind])
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
@@ -405,7 +405,7 @@ def test_three_kinds_of_reference(reference: AnnData, cells: AnnData, tmp_path: 
     expected = place(cells, reference)
     for kind in (scgeoae.get.model(reference), tmp_path / "model.safetensors", str(tmp_path / "model.safetensors")):
         np.testing.assert_array_equal(place(cells, kind), expected)
-        with pytest.raises(ValueError, match="a model without cells"):
+        with pytest.raises(KeyError, match=r"no labels \['bulk_labels'\].* and no cells"):
             place(cells, kind, obs="bulk_labels")
     with pytest.raises(TypeError, match="must be an AnnData, a model or the path"):
         place(cells, 5)
@@ -653,10 +653,8 @@ def test_labels_one_by_one(reference: AnnData, cells: AnnData, published: Path, 
     together = scgeoae.tl.map_cells(cells[:8], source, obs="bulk_labels", copy=True)
     for i in range(8):
         alone = scgeoae.tl.map_cells(cells[i : i + 1], source, obs="bulk_labels", copy=True)
-        assert alone.obs["bulk_labels"].tolist() == together.obs["bulk_labels"].tolist()[i : i + 1]
-        assert (
-            alone.obs["bulk_labels_confidence"].tolist() == together.obs["bulk_labels_confidence"].tolist()[i : i + 1]
-        )
+        for column in ("bulk_labels", "bulk_labels_confidence"):
+            assert alone.obs[column].iloc[0] == together.obs[column].iloc[i]
 
 
 def test_labels_that_cannot_be_stored(reference: AnnData, tmp_path: Path) -> None:
@@ -707,7 +705,7 @@ def test_missing_genes_one_by_one_and_on_disk(reference: AnnData, cells: AnnData
     fewer = cells[:, ::-1][:, 30:].copy()
     together = place(fewer, reference)
     for i in range(5):
-        assert_same_place(np.vstack([place(fewer[i : i + 1], reference), together])[:1], together[i : i + 1])
+        np.testing.assert_allclose(place(fewer[i : i + 1], reference), together[i : i + 1], atol=1e-4)
     fewer.write_h5ad(tmp_path / "query.h5ad")
     backed = ad.read_h5ad(tmp_path / "query.h5ad", backed="r")
     scgeoae.tl.map_cells(backed, reference)
