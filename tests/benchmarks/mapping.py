@@ -1,26 +1,38 @@
 """Do new cells land where they belong, and are cells noticed that the reference does not explain?
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py halves --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py labels --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py missing --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py left_out --data DIR``
 
-`halves`: train on half of the cells and map the other half. Prints the accuracy of labels by a vote of neighbors on the
-map, for training and for mapped cells; the share of mapped cells that are flagged; and the correlation of decoded genes
-with the expression that the principal components keep. `left_out`: leave one cell type out of the training and map it.
-Prints the share of its cells that are flagged (sensitivity), and of held-out cells of the other types that are not
-(specificity).
+`halves`: train on half of the cells and map the other half. Prints the accuracy of labels, the share of mapped cells
+that are flagged, and the correlation of decoded genes with the expression that the principal components keep.
+`labels`: label 40 % of the cells by a reference of the others. Prints the accuracy and the expected calibration error
+(mean difference of confidence and accuracy over ten bins) with the reference's cells and with the published model file,
+and the accuracy of `sc.tl.ingest` and of the 20 nearest cells in the principal components.
+`missing`: the same query without some of its genes. Prints the share of the weight that is missing, how far cells move
+on the map (in units of its root mean square radius) and the accuracy of labels.
+`left_out`: leave one cell type out of the training and map it. Prints the share of its cells that are flagged
+(sensitivity), and of held-out cells of the other types that are not (specificity).
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import anndata as ad
 import datasets
 import numpy as np
+import pytest
 import scanpy as sc
+from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae
+from scgeoae.inputs import recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
 SETS = "pbmc3k,cite_cbmc_top2000,human_kidney_top2000"
 N_NEIGHBORS = 15
 """Of the vote of `tl.map_cells`."""
+DROPPED = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 MIN_CELLS = 50
 """Smallest cell type that is left out."""
 
@@ -71,6 +84,70 @@ def halves(adata: AnnData, name: str, seed: int) -> None:
     )
 
 
+def thirds(adata: AnnData, seed: int) -> tuple[AnnData, AnnData]:
+    """Train on 60 % of the cells; return them and the others."""
+    order = np.random.default_rng(seed).permutation(adata.n_obs)
+    reference, query = (adata[part].copy() for part in np.split(order, [int(0.6 * adata.n_obs)]))
+    train(reference)
+    return reference, query
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error over ten bins (Guo et al. 2017)."""
+    bins = np.minimum((10 * confidence).astype(int), 9)
+    return sum(abs(confidence[bins == i].sum() - right[bins == i].sum()) for i in range(10)) / len(bins)
+
+
+def labels(adata: AnnData, name: str, seed: int) -> None:
+    """Carry labels over in five ways."""
+    reference, query = thirds(adata, seed)
+    truth = query.obs["label"].to_numpy()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "map.safetensors"
+        scgeoae.write_model(reference, file, obs="label")
+        for source, reference_of in {"reference's cells": reference, "model file": file}.items():
+            mapped = scgeoae.tl.map_cells(query, reference_of, obs="label", copy=True)
+            right = mapped.obs["label"].astype(str).to_numpy() == truth
+            error = calibration_error(mapped.obs["label_confidence"].to_numpy(), right)
+            print(f"{name}, seed {seed}, {source}: accuracy {right.mean():.3f}, calibration error {error:.3f}")
+    projection = scgeoae.get.model(reference).input.projection
+    components = projection.apply(query[:, projection.genes].X.toarray())
+    nearest = KNeighborsClassifier(20).fit(reference.obsm["X_pca"], reference.obs["label"])
+    print(f"{name}, seed {seed}, 20 nearest in the components: {nearest.score(components, truth):.3f}")
+    sc.pp.neighbors(reference)
+    sc.tl.umap(reference)
+    scaled = (query.X.toarray() - reference.var["mean"].to_numpy()) / reference.var["std"].to_numpy()
+    query.X = np.clip(scaled, -10, 10)
+    reference.obs["label"] = reference.obs["label"].astype("category")
+    sc.tl.ingest(query, reference, obs="label")
+    print(f"{name}, seed {seed}, ingest: {(query.obs['label'].astype(str) == truth).mean():.3f}", flush=True)
+
+
+def missing(adata: AnnData, name: str, seed: int, data: Path) -> None:
+    """Map a query from which genes were dropped at random, and one with the genes of a targeted panel."""
+    reference, query = thirds(adata, seed)
+    truth = query.obs["label"].to_numpy()
+    whole = scgeoae.tl.map_cells(query, reference, obs="label", copy=True)
+    radius = np.sqrt(reference.obsm["X_geoae"].var(0).sum())
+    rng = np.random.default_rng(seed)
+    panel = np.isin(query.var_names, ad.read_h5ad(data / "xenium_breast.h5ad", backed="r").var_names)
+    drops = {f"{share:.0%} of the genes": rng.permutation(query.n_vars) >= share * query.n_vars for share in DROPPED}
+    for what, kept in {**drops, f"all but {panel.sum()} genes of a panel": panel}.items():
+        if kept.sum() == 0:
+            continue
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recipe, "MAX_MISSING", 1.0)
+            mapped = scgeoae.tl.map_cells(query[:, kept].copy(), reference, obs="label", copy=True)
+        moved = np.linalg.norm(mapped.obsm["X_geoae"] - whole.obsm["X_geoae"], axis=1) / radius
+        right = (mapped.obs["label"].astype(str) == truth).mean(), (whole.obs["label"].astype(str) == truth).mean()
+        print(
+            f"{name}, seed {seed}, without {what}: {mapped.uns['geoae']['params']['missing_share']:.2f} of the weight "
+            f"missing, moved by {np.median(moved):.3f} (95 % below {np.quantile(moved, 0.95):.3f}), accuracy "
+            f"{right[0]:.3f} instead of {right[1]:.3f}",
+            flush=True,
+        )
+
+
 def left_out(adata: AnnData, name: str, label: str) -> None:
     """Train without one type of cells; map it and a fifth of the other cells."""
     missing, rest = (adata[chosen].copy() for chosen in (adata.obs["label"] == label, adata.obs["label"] != label))
@@ -88,16 +165,18 @@ def left_out(adata: AnnData, name: str, label: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["halves", "left_out"])
+    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out"])
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="number of splits of `halves`")
+    parser.add_argument("--seeds", type=int, default=3, help="number of splits")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
         adata = labeled(arguments.data, name)
-        if arguments.what == "halves":
+        if arguments.what != "left_out":
             for seed in range(arguments.seeds):
-                halves(adata, name, seed)
+                {"halves": halves, "labels": labels, "missing": partial(missing, data=arguments.data)}[arguments.what](
+                    adata, name, seed
+                )
         else:
             counts = adata.obs["label"].value_counts()
             for label in counts.index[counts >= MIN_CELLS]:
