@@ -131,6 +131,8 @@ TRAIN = Command(
         option("--regularizer_batch", INTEGER, "Points per batch at which the regularizer is estimated.", 64),
         option("--interpolation", NUMBER, "Share of these points that lie between two cells.", 0.5),
         option("--contrast_weight", NUMBER, "Weight of the contrast, which keeps neighbors.", 0.05),
+        option("--landmarks", NAME, "obsm with places near which cells should stay, NaN for free cells."),
+        option("--landmark_weight", NUMBER, "Weight of the landmarks.", 1.0),
         option("--noise", NUMBER, "Noise on the input, relative to its standard deviation. Default: by the data."),
         HIDDEN_DIMS,
         option("--n_steps", INTEGER, "Number of optimizer steps. Default: by the data, at most 1,500."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.linalg import orthogonal_procrustes
 
 from .evaluation import describe
 from .map_model import MapModel
@@ -17,17 +18,24 @@ if TYPE_CHECKING:
     from .rows import Rows
 
 
-def calibrate(network: GeometricAutoencoder, rows: Rows) -> tuple[MapModel, Cells]:
+def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[MapModel, Cells]:
     """Calibrate a trained autoencoder in place; return the model and its evaluation at the training cells.
 
-    The map is centered, multiplied such that the unit is 1, and rotated to its principal axes. `ln det` then changes by
-    a known constant and the anisotropy not at all, so one pass over the data is enough.
+    The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
+    (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
+    then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
     """
     cells = describe(network, rows)
-    center, axes = principal_frame(cells.z)
     unit = unit_of(cells.log_det, network.n_components)
-    substitute(network, unit * axes.T, center)
-    z = ((cells.z - center) @ (unit * axes)).astype(np.float32)
+    if landmarks is None:
+        center, axes = principal_frame(cells.z)
+        home = np.zeros(len(center))
+    else:
+        known = np.isfinite(landmarks).all(1)
+        center, home = cells.z[known].mean(0, dtype=np.float64), landmarks[known].mean(0, dtype=np.float64)
+        axes, _ = orthogonal_procrustes(cells.z[known] - center, landmarks[known] - home)
+    substitute(network, unit * axes.T, center - home @ axes.T / unit)
+    z = ((cells.z - center) @ (unit * axes) + home).astype(np.float32)
     cells = cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
     return framed(network, cells, unit=1.0), cells
 

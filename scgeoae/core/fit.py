@@ -56,6 +56,7 @@ def fit(
     seed: int,
     *,
     coordinates: np.ndarray | None = None,
+    landmarks: np.ndarray | None = None,
     name: str = "The data",
     run: Callable[[Trainer], History] = Trainer.run,
 ) -> Fitted:
@@ -71,6 +72,8 @@ def fit(
         Of the weights, the split into training and held-out cells, and the training.
     coordinates
         Map coordinates (n, d) made elsewhere, to which only a decoder is fitted; they stay as they are.
+    landmarks
+        Places (n, d) on an earlier map near which cells should stay, NaN for cells that are free.
     name
         What messages call the rows.
     run
@@ -83,25 +86,37 @@ def fit(
     FloatingPointError
         If the training diverges.
     """
-    if coordinates is None:
+    places = landmarks if coordinates is None else coordinates
+    if places is None:
         trainer = prepare(rows, spec, seed, name=name)
         history = run(trainer)
-        model, cells = calibrate(trainer.model, rows)
+        return Fitted(*calibrate(trainer.model, rows), history, trainer.spec)
+    center = np.nanmean(places, axis=0)
+    scale = float(np.sqrt(np.nanmean(np.square(places - center))))
+    trainer = prepare(
+        rows, spec, seed, standardized=(places - center) / scale, with_encoder=coordinates is None, name=name
+    )
+    history = run(trainer)
+    if coordinates is None:
+        model, cells = calibrate(trainer.model, rows, landmarks)
     else:
-        center = coordinates.mean(0)
-        scale = float(np.sqrt(np.square(coordinates - center).mean()))
-        trainer = prepare(rows, spec, seed, standardized=(coordinates - center) / scale, name=name)
-        history = run(trainer)
         model, cells = calibrate_decoder(trainer.model, rows, coordinates, center, scale)
     return Fitted(model, cells, history, trainer.spec)
 
 
 def prepare(
-    rows: Rows, spec: Spec, seed: int, *, standardized: np.ndarray | None = None, name: str = "The data"
+    rows: Rows,
+    spec: Spec,
+    seed: int,
+    *,
+    standardized: np.ndarray | None = None,
+    with_encoder: bool = True,
+    name: str = "The data",
 ) -> Trainer:
     """Make the trainer before its first step: fresh weights, scaling, held-out cells, what the data choose.
 
-    Parameters are those of :func:`fit`; ``standardized`` are map coordinates of mean 0 and overall variance 1.
+    Parameters are those of :func:`fit`; ``standardized`` are map coordinates, or landmarks, of mean 0 and overall
+    variance 1.
     """
     _check_same_cells(rows, name)
     n, n_features = rows.shape
@@ -110,7 +125,7 @@ def prepare(
         n_features,
         spec.n_components,
         hidden_dims=spec.hidden_dims,
-        with_encoder=standardized is None,
+        with_encoder=with_encoder,
         generator=generator,
     ).to(rows.device)
     try:

@@ -46,6 +46,8 @@ class Batch:
         Columns (d, k, D) of the decoder's Jacobian at the regularized points; `None` without a regularizer.
     part
         Which cells these are.
+    landmarks
+        Where cells should stay on the map (m, d), NaN for cells that are free; `None` if all are.
     """
 
     x: Tensor
@@ -53,20 +55,28 @@ class Batch:
     decoded: Tensor
     tangents: Tensor | None
     part: Part
+    landmarks: Tensor | None = None
 
     @classmethod
     def with_tangents(
-        cls, decoder: DenseNetwork, x: Tensor, z: Tensor, part: Part, n_cells: int, between: Tensor | None = None
+        cls,
+        decoder: DenseNetwork,
+        x: Tensor,
+        z: Tensor,
+        part: Part,
+        n_cells: int,
+        between: Tensor | None = None,
+        landmarks: Tensor | None = None,
     ) -> Batch:
         """Decode cells, with tangents at the first ``n_cells`` of them and at further map points ``between`` (k, d)."""
         points = z if between is None else torch.cat([between, z])
         k = len(points) - len(z)
         decoded, tangents = decoder.pushforward(points, k + part.n_among_first(n_cells))
-        return cls(x, z, decoded[k:], tangents, part)
+        return cls(x, z, decoded[k:], tangents, part, landmarks)
 
 
 class Objective:
-    """``reconstruction + alpha * regularizer + contrast_weight * contrast``.
+    """``reconstruction + alpha * regularizer + contrast_weight * contrast + landmark_weight * landmarks``.
 
     A term is a function of a :class:`Batch` that returns a scalar without unit. With several processes it returns the
     summand of this process, and the trainer adds up values and gradients. To add a term, write the function below and
@@ -89,8 +99,14 @@ class Objective:
             "reconstruction": reconstruction,
             "regularizer": partial(regularizer, weights=spec.regularizer),
             "contrast": partial(contrast, log_scale=self.log_scale),
+            "landmarks": landmarks,
         }
-        self.weights = {"reconstruction": 1.0, "regularizer": spec.alpha, "contrast": spec.contrast_weight}
+        self.weights = {
+            "reconstruction": 1.0,
+            "regularizer": spec.alpha,
+            "contrast": spec.contrast_weight,
+            "landmarks": spec.landmark_weight,
+        }
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -108,14 +124,22 @@ class Objective:
         """The `MEASURED` terms, (2,), of held-out cells."""
         return torch.stack([self.terms[name](batch) for name in MEASURED])
 
-    def batch(self, decoder: DenseNetwork, x: Tensor, z: Tensor, part: Part, generator: torch.Generator) -> Batch:
+    def batch(
+        self,
+        decoder: DenseNetwork,
+        x: Tensor,
+        z: Tensor,
+        part: Part,
+        generator: torch.Generator,
+        landmarks: Tensor | None = None,
+    ) -> Batch:
         """Decode a training batch, with tangents at its first cells and between cells if these are regularized."""
         if not self.weights["regularizer"]:
-            return Batch(x, z, decoder(z), None, part)
+            return Batch(x, z, decoder(z), None, part, landmarks)
         n_points = min(self.spec.regularizer_batch, part.size)
         n_between = int(self.spec.interpolation * n_points)
         between = part.deal(interpolates(part.gathered(z), n_between, generator)) if n_between else None
-        return Batch.with_tangents(decoder, x, z, part, n_points - n_between, between)
+        return Batch.with_tangents(decoder, x, z, part, n_points - n_between, between, landmarks)
 
 
 def interpolates(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -141,6 +165,14 @@ def contrast(batch: Batch, log_scale: Tensor) -> Tensor:
     """Cross-entropy of identifying each anchor's nearest cell of the batch by closeness on the map."""
     z, x = batch.part.gathered(batch.z), batch.part.gathered(batch.x)
     return batch.part.share(cross_entropy(z, nearest(x), log_scale))
+
+
+def landmarks(batch: Batch) -> Tensor:
+    """Mean squared distance of cells from their landmarks, 0 for cells without one, per map dimension."""
+    if batch.landmarks is None:
+        return batch.z.new_zeros(())
+    away = torch.where(batch.landmarks.isnan(), 0, batch.z - batch.landmarks)
+    return away.square().sum() / (batch.part.size * batch.z.shape[1])
 
 
 def nearest(x: Tensor, n_anchors: int = N_ANCHORS) -> Tensor:

@@ -31,3 +31,4 @@ class Spec:
     regularizer_batch: int = 64
     interpolation: float = 0.0
     contrast_weight: float = 0.0
+    landmark_weight: float = 0.0

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
-    from .network import DenseNetwork
     from .rows import Rows
     from .spec import Spec
 
@@ -100,7 +99,8 @@ class Trainer:
     generator
         Host generator, the only source of randomness.
     coordinates
-        Standardized map coordinates (n, d) of all cells, for a model without encoder.
+        Standardized map coordinates (n, d) of all cells, for a model without encoder; with an encoder the landmarks of
+        cells, NaN for cells that are free.
     """
 
     def __init__(
@@ -165,18 +165,19 @@ class Trainer:
         part = Part(cells, self.rows.shape[0])
         x = self.model.standardize(self.rows.take(part.index))
         z = self._place(x, part, self.spec.noise or 0)
-        batch = self.objective.batch(self.model.decoder, x, z, part, self.generator)
+        landmarks = None if self.coordinates is None else self.coordinates[part.index.to(x.device)]
+        batch = self.objective.batch(self.model.decoder, x, z, part, self.generator, landmarks)
         loss, measured = self.objective(batch)
         loss.backward()
         return measured
 
     def _place(self, x: Tensor, part: Part, noise: float = 0) -> Tensor:
         """Map coordinates (m, d) of standardized cells ``x`` (m, D)."""
-        if self.coordinates is not None:
-            return self.coordinates[part.index.to(x.device)]
+        if self.model.encoder is None:
+            return cast("Tensor", self.coordinates)[part.index.to(x.device)]
         if noise:  # drawn for all processes, so that it does not depend on their number
             x = x + noise * torch.randn(part.size, x.shape[1], generator=self.generator)[part.chosen].to(x.device)
-        return cast("DenseNetwork", self.model.encoder)(x)
+        return self.model.encoder(x)
 
     @torch.no_grad()
     def _validate(self, step: int, share: float) -> None:

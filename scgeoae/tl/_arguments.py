@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import real_number, whole_number
+from .._checks import real_array, real_number, whole_number
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 MIN_CELLS = 3
 WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
@@ -79,6 +82,34 @@ def _architecture(n_components: Any, hidden_dims: Any, shape: tuple[int, int]) -
         raise TypeError(msg)
     widths = [whole_number(width, "each of hidden_dims", 1) for width in hidden_dims]
     return {"n_components": n_components, "hidden_dims": widths}
+
+
+def landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
+    """Return the landmarks (n, d) float64 of an `obsm`, NaN for cells without one.
+
+    Raises
+    ------
+    KeyError
+        If the `obsm` does not exist.
+    ValueError, TypeError
+        If it does not hold real numbers, has another dimension than the map, holds infinite or partly missing places,
+        or fewer than ``n_components + 1`` different places.
+    """
+    if key not in adata.obsm:
+        msg = f"Did not find .obsm[{key!r}]; .obsm holds {list(adata.obsm) or 'nothing'}."
+        raise KeyError(msg)
+    places = real_array(adata.obsm[key], f"obsm[{key!r}]").astype(np.float64)
+    if places.ndim != 2 or places.shape[1] != n_components:
+        msg = f"obsm[{key!r}] must hold places on a map of {n_components} dimensions; its shape is {places.shape}."
+        raise ValueError(msg)
+    missing = np.isnan(places)
+    if np.isinf(places).any() or (missing.any(1) != missing.all(1)).any():
+        msg = f"obsm[{key!r}] holds infinite places, or places of which only a part is missing."
+        raise ValueError(msg)
+    if (n_places := len(np.unique(places[~missing.any(1)], axis=0))) <= n_components:
+        msg = f"obsm[{key!r}] holds {n_places} different places; landmarks need more than {n_components}."
+        raise ValueError(msg)
+    return places
 
 
 def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def geometric_ae(
     regularizer_batch: int = 64,
     interpolation: float = 0.5,
     contrast_weight: float = 0.05,
+    landmarks: str | None = None,
+    landmark_weight: float = 1.0,
     noise: float | None = None,
     hidden_dims: Sequence[int] = (100, 100, 100, 100),
     n_steps: int | None = None,
@@ -110,6 +112,12 @@ def geometric_ae(
     contrast_weight
         Weight of the contrast, a cross-entropy: for each of 256 anchor cells per batch, identify by closeness on the
         map which cell of the batch is nearest in the data.
+    landmarks
+        Key of an `obsm` (n, d) with places near which cells should stay, NaN for cells that are free: coordinates on an
+        earlier map, so that a map of more cells looks like it. The new map is shifted, rotated and reflected onto them
+        and keeps its unit of 1.
+    landmark_weight
+        Weight of the landmarks: mean squared distance from them, per cell and dimension, where their variance is 1.
     noise
         Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
         standard deviation. The target of the reconstruction has no noise. New cells are then mapped as well as training
@@ -189,6 +197,7 @@ def geometric_ae(
         regularizer_batch=regularizer_batch,
         interpolation=interpolation,
         contrast_weight=contrast_weight,
+        landmark_weight=0 if landmarks is None else landmark_weight,
         noise=noise,
         n_steps=n_steps,
         batch_size=batch_size,
@@ -197,19 +206,20 @@ def geometric_ae(
         validation_fraction=validation_fraction,
         patience=patience,
     )
+    places = None if landmarks is None else _arguments.landmark_places(adata, landmarks, spec.n_components)
     seed = _arguments.seed_of(rng)
     _arguments.check_checkpoint(checkpoint, resume=resume)
     source, rows = representation.source, representation.rows(resolve_device(device))
 
     start = logg.info(f"training a geometric autoencoder on {source}")
     train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
-    model, cells, history, spec = fit(rows, spec, seed, name=source, run=train)
+    model, cells, history, spec = fit(rows, spec, seed, landmarks=places, name=source, run=train)
     check_map(model.autoencoder, rows, cells, regularized=alpha > 0)
     model.input = recipe_of(adata, representation)
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    params = {**chosen, **asdict(spec), "rng": seed}
+    params = {**chosen, **asdict(spec), "landmarks": landmarks, "rng": seed}
     added = Result.write(adata, keys, model, cells, params=params, history=history)
     logg.info("    finished", time=start, deep=added)
     return adata if copy else None

@@ -59,6 +59,7 @@ def run(
         "chunk": rows.chunk,
         "source": source,
         **asdict(trainer.spec),
+        "landmarks": None if trainer.coordinates is None else trainer.coordinates.nansum().item(),
         "rng": seed,
     }
     if not sharding.same_everywhere(made_with):

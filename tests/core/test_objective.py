@@ -10,7 +10,7 @@ import torch
 
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.objective import Batch, Objective, cross_entropy, interpolates, nearest
+from scgeoae.core.objective import Batch, Objective, cross_entropy, interpolates, landmarks, nearest
 from scgeoae.core.sharding import Part
 from scgeoae.core.spec import Spec
 
@@ -120,3 +120,20 @@ def test_contrast_stays_finite(log_scale: float) -> None:
     value = cross_entropy(z, torch.tensor([1, 9, 5]), scale)
     value.backward()
     assert all(torch.isfinite(each).all() for each in (value, z.grad, scale.grad))
+
+
+def test_landmarks_pull_only_the_cells_that_have_one() -> None:
+    spec = replace(SPEC, alpha=0, contrast_weight=0, landmark_weight=2.0)
+    _, _, batch, model = loss(spec)
+    places = batch.z.detach() + 1
+    places[::2] = torch.nan
+    z = batch.z.detach().requires_grad_()
+    with_places = replace(batch, z=z, landmarks=places)
+    assert landmarks(with_places).item() == pytest.approx(0.5)  # half of the cells are 1 away in both dimensions
+    landmarks(with_places).backward()
+    assert (z.grad[::2] == 0).all()
+    assert (z.grad[1::2] < 0).all()
+    total, _ = Objective(spec, z.device)(with_places)
+    residual = (model.decode(batch.z) - batch.x).square().mean()
+    assert total.item() == pytest.approx(residual.item() + 1, rel=1e-5)
+    assert landmarks(batch).item() == 0
