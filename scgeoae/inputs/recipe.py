@@ -41,9 +41,9 @@ RATIO = 10.0
 
 
 MAX_MISSING = 0.5
-"""Largest share of the genes' weight that a query may lack. Measured (``tests/benchmarks/mapping.py missing``): with 40 %
-missing, the median cell moves by 5 to 7 % of the radius of the map and 1 to 3 % fewer labels are right; with 60 %, by
-10 to 15 % and 2 to 5 %; with 80 %, by 22 to 35 % and 7 to 12 %."""
+"""Largest share of the genes' weight that a query may lack. Measured (``tests/benchmarks/mapping.py missing``): with
+40 % missing, the median cell moves by 5 to 7 % of the radius of the map and 1 to 3 % fewer labels are right; with 60 %,
+by 10 to 15 % and 2 to 5 %; with 80 %, by 22 to 35 % and 7 to 12 %."""
 
 
 def recipe_of(adata: AnnData, representation: Representation) -> InputRecipe:
