@@ -4,6 +4,7 @@
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py labels --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py missing --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py left_out --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py grow --data DIR``
 
 `halves`: train on half of the cells and map the other half. Prints the accuracy of labels, the share of mapped cells
 that are flagged, and the correlation of decoded genes with the expression that the principal components keep.
@@ -14,6 +15,9 @@ and the accuracy of `sc.tl.ingest` and of the 20 nearest cells in the principal 
 on the map (in units of its root mean square radius) and the accuracy of labels.
 `left_out`: leave one cell type out of the training and map it. Prints the share of its cells that are flagged
 (sensitivity), and of held-out cells of the other types that are not (specificity).
+`grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
+Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
+radius) and the quality of the new map.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import datasets
 import numpy as np
 import pytest
 import scanpy as sc
+from scipy.linalg import orthogonal_procrustes
 from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae
@@ -41,6 +46,8 @@ SETS = "pbmc3k,cite_cbmc_top2000,human_kidney_top2000"
 N_NEIGHBORS = 15
 """Of the vote of `tl.map_cells`."""
 DROPPED = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+LANDMARK_WEIGHTS = (0, 0.1, 1, 10)
+MEASURES = ("knn_recall", "trustworthiness", "spearman", "stress", "knn_accuracy", "det_p95_p5")
 MIN_CELLS = 50
 """Smallest cell type that is left out."""
 
@@ -163,9 +170,35 @@ def left_out(adata: AnnData, name: str, label: str) -> None:
     )
 
 
+def grow(adata: AnnData, name: str, seed: int) -> None:
+    """Map the cells of an earlier map together with a new type."""
+    new = (adata.obs["label"] == adata.obs["label"].value_counts().index[2]).to_numpy()
+    earlier, both = adata[~new].copy(), adata.copy()
+    train(earlier)
+    sc.pp.scale(both, max_value=10)
+    sc.pp.pca(both, n_comps=datasets.N_PCS)
+    places = earlier.obsm["X_geoae"].astype(np.float64)
+    both.obsm["earlier"] = np.full((adata.n_obs, 2), np.nan)
+    both.obsm["earlier"][~new] = places
+    radius = np.sqrt(places.var(0).sum())
+    for weight in LANDMARK_WEIGHTS:
+        arguments = {"landmarks": "earlier", "landmark_weight": weight} if weight else {}
+        scgeoae.tl.geometric_ae(both, rng=seed, **arguments)
+        z = both.obsm["X_geoae"][~new].astype(np.float64)
+        turn, _ = orthogonal_procrustes(z - z.mean(0), places - places.mean(0))
+        moved = np.linalg.norm((z - z.mean(0)) @ turn + places.mean(0) - places, axis=1) / radius
+        quality = scgeoae.metrics.embedding_quality(both, ["geoae"], labels="label").iloc[0]
+        measures = ", ".join(f"{measure} {quality[measure]:.3f}" for measure in MEASURES)
+        print(
+            f"{name}, seed {seed}, {f'landmark weight {weight}' if weight else 'from scratch'}: moved by "
+            f"{np.median(moved):.3f} (95 % below {np.quantile(moved, 0.95):.3f}); {measures}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out"])
+    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out", "grow"])
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits")
@@ -173,10 +206,14 @@ def main() -> None:
     for name in arguments.sets.split(","):
         adata = labeled(arguments.data, name)
         if arguments.what != "left_out":
+            functions = {
+                "halves": halves,
+                "labels": labels,
+                "missing": partial(missing, data=arguments.data),
+                "grow": grow,
+            }
             for seed in range(arguments.seeds):
-                {"halves": halves, "labels": labels, "missing": partial(missing, data=arguments.data)}[arguments.what](
-                    adata, name, seed
-                )
+                functions[arguments.what](adata, name, seed)
         else:
             counts = adata.obs["label"].value_counts()
             for label in counts.index[counts >= MIN_CELLS]:
