@@ -27,9 +27,9 @@ N_NEIGHBORS = 15
 N_TILE_NEIGHBORS = 30
 """Reference cells that vote on the label of a tile: no fewer than these share it in a published model."""
 MANY_FEATURES = 10
-"""Above this many features, neighbors are nearest in direction from the mean of the reference: the length of a cell's
-vector varies with its sequencing depth. Measured (``tests/benchmarks/mapping.py labels``): 4 to 10 % more labels are
-right than by Euclidean distance on pbmc3k and cord blood, and as many on the kidney."""
+"""Above this many features, neighbors are nearest in direction from the mean of the reference, because the length of a
+cell's vector varies with its sequencing depth. Measured (``tests/benchmarks/mapping.py labels``): 1 to 9 % more labels
+are right than by the nearest cells in Euclidean distance."""
 
 Label = tuple[pd.Categorical, np.ndarray]
 """Labels (n,) and confidences (n,) float64 in (0, 1]: the share of the votes for the label."""
