@@ -131,7 +131,10 @@ def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
     np.testing.assert_array_equal(ad.read_h5ad(output).obsm["X_geoae"], there.obsm["X_geoae"])
     run("map", query, result, output, "--obs", "bulk_labels,louvain", "--quiet")
     assert {"bulk_labels_confidence", "louvain_confidence"} <= set(ad.read_h5ad(output).obs)
-    assert "model without cells" in refused(capsys, "map", query, model, output, "--obs", "bulk_labels", "-q")
+    assert "labels there: none" in refused(capsys, "map", query, model, output, "--obs", "bulk_labels", "-q")
+    scgeoae.write_model(mapped, model, obs="bulk_labels")
+    run("map", query, model, output, "--obs", "bulk_labels", "--quiet")
+    assert "bulk_labels_confidence" in ad.read_h5ad(output).obs
 
 
 def test_fit_decoder(cells: Path, capsys) -> None:

@@ -108,7 +108,11 @@ def alpha_path(
     others = {name: value for name, value in call.arguments.items() if name not in NOT_OF_A_TRAINING}
     representation = choose(adata, **{name: others.pop(name) for name in OF_THE_INPUT})
     seed, device = _arguments.seed_of(others.pop("rng")), others.pop("device")
+    landmarks = others.pop("landmarks")
+    if landmarks is None:
+        others["landmark_weight"] = 0
     spec = _arguments.spec(representation.shape, **others)
+    places = None if landmarks is None else _arguments.landmark_places(adata, landmarks, spec.n_components)
     source, rows = representation.source, representation.rows(resolve_device(device))
 
     start = logg.info(f"training with {len(values)} values of alpha")
@@ -116,7 +120,7 @@ def alpha_path(
     for alpha in values:
         logg.info(f"    alpha = {alpha:g}")
         train = partial(run, source=source, seed=seed)
-        fitted = fit(rows, replace(spec, alpha=alpha), seed, name=source, run=train)
+        fitted = fit(rows, replace(spec, alpha=alpha), seed, landmarks=places, name=source, run=train)
         if fitted.history.interrupted:
             raise KeyboardInterrupt
         check_map(fitted.model.autoencoder, rows, fitted.cells, regularized=alpha > 0)
