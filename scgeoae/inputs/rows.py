@@ -16,6 +16,7 @@ from .matrix import is_dask
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..core.novelty import Novelty
     from ..core.projection import Projection
     from .matrix import Matrix
 
@@ -60,14 +61,28 @@ class ReadRows:
         How the input is computed from the genes that are read; by default the matrix is the input.
     scaled
         Whether the genes are scaled already.
+    measure
+        How the novelty of cells is measured, by default not at all.
+
+    Attributes
+    ----------
+    novelty
+        Of the cells that were read so far, (n,) float64; `None` if it is not measured.
     """
 
     chunk = 1
 
     def __init__(
-        self, matrix: Matrix, device: torch.device, projection: Projection | None = None, *, scaled: bool = False
+        self,
+        matrix: Matrix,
+        device: torch.device,
+        projection: Projection | None = None,
+        *,
+        scaled: bool = False,
+        measure: Novelty | None = None,
     ) -> None:
         self.matrix, self.device, self.projection, self.scaled = matrix, device, projection, scaled
+        self.measure, self.novelty = measure, None if measure is None else np.full(matrix.shape[0], np.nan)
         self.shape = (matrix.shape[0], matrix.shape[1] if projection is None else projection.n_features)
 
     def take(self, index: Tensor) -> Tensor:
@@ -85,7 +100,12 @@ class ReadRows:
         if self.projection is None:
             x = self.matrix.dense(rows, np.float32)
         else:
-            x = self.projection.apply(self.matrix.dense(rows), scaled=self.scaled).astype(np.float32)
+            genes = self.matrix.dense(rows)
+            genes = genes if self.scaled else self.projection.scale(genes)
+            y = self.projection.apply(genes, scaled=True)
+            if self.measure is not None and self.novelty is not None:
+                self.novelty[rows] = self.measure.of(self.projection, genes, y)
+            x = y.astype(np.float32)
         return torch.from_numpy(x).to(self.device)
 
 

@@ -9,9 +9,10 @@ from anndata import AnnData
 from scanpy import logging as logg
 
 from .._model_file import read_model
+from ..core import sharding
 from ..core.evaluation import describe
 from ..core.map_model import MapModel
-from ..inputs import query_rows, resolve_device
+from ..inputs import ReadRows, query_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
 from ._labels import label_colors, label_columns, vote
 
@@ -68,6 +69,11 @@ def map_cells(
         Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
         region of the map that the reference occupies (maps of two dimensions). Expect up to 4 % false positives among
         cells like the reference's.
+    `adata.obs['geoae_novelty']` : :class:`pandas.Series`, `float64`
+        How many times more than in a reference cell of the same depth genes exceed what the principal components say;
+        1 is typical. See below; only if the model contains the PCA of the reference.
+    `adata.obs['geoae_novel']` : :class:`pandas.Series`, `bool`
+        Whether the novelty is beyond the 95th percentile of the reference's. Expect 5 % of cells like the reference's.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the neighbors that have it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
@@ -108,6 +114,9 @@ def map_cells(
     start = logg.info(f"mapping {adata.n_obs} cells")
     cells = describe(model.autoencoder, rows)
     columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
+    if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:
+        novelty = sharding.gather_array(rows.novelty[sharding.owned(adata.n_obs)], rows.device)
+        columns |= {keys.novelty: novelty, keys.novel: novelty > rows.measure.threshold}
     if labels and reference is not None:
         z_ref = Result(reference, key).coordinates()
         for name, known in labels.items():

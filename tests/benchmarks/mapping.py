@@ -6,8 +6,9 @@
 `halves`: train on half of the cells and map the other half. Prints the accuracy of labels by a vote of neighbors on the
 map, for training and for mapped cells; the share of mapped cells that are flagged; and the correlation of decoded genes
 with the expression that the principal components keep. `left_out`: leave one cell type out of the training and map it.
-Prints the share of its cells that are flagged (sensitivity), and of held-out cells of the other types that are not
-(specificity).
+Prints, for both flags of `tl.map_cells`, the share of its cells that are flagged (sensitivity) and of held-out cells of
+the other types that are not (specificity), also after thinning the counts of the query to a half and a quarter; and the
+means over the types.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import datasets
 import numpy as np
+import pandas as pd
 import scanpy as sc
 
 import scgeoae
@@ -30,15 +32,31 @@ N_NEIGHBORS = 15
 """Of the vote of `tl.map_cells`."""
 MIN_CELLS = 50
 """Smallest cell type that is left out."""
+SHARES = (1, 0.5, 0.25)
+"""Of the counts of a query that `left_out` maps."""
+FLAGS = ("geoae_outside", "geoae_novel")
 
 
 def labeled(data: Path, name: str) -> AnnData:
     """Return log-normalized expression of the labeled cells, their types in ``obs["label"]``."""
+    return datasets.log_normalized(counts_of(data, name))
+
+
+def counts_of(data: Path, name: str) -> AnnData:
+    """Return raw counts of the labeled cells, their types in ``obs["label"]``."""
     adata = datasets.read_counts(data / f"{name}.h5ad")
     adata.obs["label"] = datasets.labels_of(adata.obs)
     adata = adata[adata.obs["label"].notna()].copy()
     adata.obs["label"] = adata.obs["label"].astype(str)
-    return datasets.log_normalized(adata)
+    return adata
+
+
+def thinned(counts: AnnData, share: float) -> AnnData:
+    """Log-normalize a random ``share`` of the counts."""
+    counts = counts.copy() if share == 1 else scgeoae.pp.split_counts(counts, share=share)[0]
+    sc.pp.normalize_total(counts, target_sum=1e4)
+    sc.pp.log1p(counts)
+    return counts
 
 
 def train(adata: AnnData) -> None:
@@ -71,19 +89,26 @@ def halves(adata: AnnData, name: str, seed: int) -> None:
     )
 
 
-def left_out(adata: AnnData, name: str, label: str) -> None:
+def left_out(adata: AnnData, queries: dict[float, AnnData], name: str, label: str) -> pd.DataFrame:
     """Train without one type of cells; map it and a fifth of the other cells."""
-    missing, rest = (adata[chosen].copy() for chosen in (adata.obs["label"] == label, adata.obs["label"] != label))
-    kept, held_out = datasets.split(rest.n_obs)
-    reference, others = rest[kept].copy(), rest[held_out].copy()
+    missing, rest = (np.flatnonzero((adata.obs["label"] == label) == chosen) for chosen in (True, False))
+    kept, held_out = datasets.split(len(rest))
+    reference = adata[rest[kept]].copy()
     train(reference)
-    for query in (missing, others):
-        scgeoae.tl.map_cells(query, reference)
-    print(
-        f"{name} without {label} ({missing.n_obs} cells): sensitivity {missing.obs['geoae_outside'].mean():.2f}, "
-        f"specificity {1 - others.obs['geoae_outside'].mean():.3f}",
-        flush=True,
-    )
+    rows = []
+    for share, query in queries.items():
+        foreign, known = (query[cells].copy() for cells in (missing, rest[held_out]))
+        for cells in (foreign, known):
+            scgeoae.tl.map_cells(cells, reference)
+        rows += [(flag, share, foreign.obs[flag].mean(), 1 - known.obs[flag].mean()) for flag in FLAGS]
+    table = pd.DataFrame(rows, columns=["flag", "share", "sensitivity", "specificity"])
+    print(f"{name} without {label} ({len(missing)} cells)\n{as_text(table)}", flush=True)
+    return table
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """One line a flag, one column a measure and share of the counts."""
+    return table.pivot_table(index="flag", columns="share", sort=False).round(3).to_string()
 
 
 def main() -> None:
@@ -99,9 +124,11 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 halves(adata, name, seed)
         else:
-            counts = adata.obs["label"].value_counts()
-            for label in counts.index[counts >= MIN_CELLS]:
-                left_out(adata, name, label)
+            counts = counts_of(arguments.data, name)
+            queries = {share: thinned(counts, share) for share in SHARES}
+            sizes = adata.obs["label"].value_counts()
+            tables = [left_out(adata, queries, name, label) for label in sizes.index[sizes >= MIN_CELLS]]
+            print(f"{name}, mean of {len(tables)} types\n{as_text(pd.concat(tables))}", flush=True)
 
 
 if __name__ == "__main__":
