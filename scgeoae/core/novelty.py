@@ -54,10 +54,8 @@ class Novelty:
 
     def of(self, projection: Projection, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Novelty (n,), about 1 for a typical reference cell, of scaled genes ``x`` (n, g) with components ``y``."""
-        return _excess(x - projection.expected(y), self.spread) / self._expected(_detected(projection, x))
-
-    def _expected(self, share: np.ndarray) -> np.ndarray:
-        return np.exp(self.intercept + self.slope * np.log(share))
+        expected = np.exp(self.intercept + self.slope * np.log(_detected(projection, x)))
+        return _excess(x - projection.expected(y), self.spread) / expected
 
 
 def fit_novelty(
@@ -75,7 +73,7 @@ def fit_novelty(
     projection
         How genes become components.
     x
-        Scaled genes (m, g) of m reference cells, overwritten.
+        Scaled genes (m, g), float32, of m cells of the reference; overwritten.
     variances
         Of the components over the reference, (D,).
     n_reference
@@ -88,18 +86,18 @@ def fit_novelty(
     The novelty, or `None` if the components leave nothing out or there are fewer than two cells.
     """
     m, n_genes = x.shape
-    z, excess, share = np.empty((m, len(variances))), np.empty(m), np.empty(m)
+    z, (excess, share, size) = np.empty((m, len(variances))), np.empty((3, m))
     for rows in blocks(m, n_genes):
         part = x[rows].astype(np.float64)
         z[rows], share[rows] = projection.apply(part, scaled=True), _detected(projection, part)
         part -= projection.expected(z[rows])
-        x[rows], excess[rows] = part, _excess(part, spread)
+        excess[rows], size[rows] = _excess(part, spread), np.square(part).sum(1)
+        x[rows] = part / np.sqrt(np.maximum(size[rows], np.finfo(float).tiny))[:, None]
     if m < 2 or not np.median(excess) > NEGLIGIBLE:
         return None
-    products = (x @ x.T).astype(np.float64)  # (m, m)
-    size = np.diag(products).copy()
-    np.fill_diagonal(products, 0)
-    along = np.square(products).sum(1) / (m - 1) / size + size / n_reference  # (m,)
+    cosines = x @ x.T  # (m, m)
+    np.fill_diagonal(cosines, 0)
+    along = np.square(cosines) @ size / (m - 1) + size / n_reference  # (m,)
     gap = np.maximum(variances - along[:, None], SMALLEST_GAP * variances)  # (m, D)
     excess *= 1 + 1 / n_reference + (np.square(z) / gap).sum(1) / n_reference
     depth, height = np.log(share), np.log(np.maximum(excess, NEGLIGIBLE))
