@@ -127,7 +127,7 @@ class _Sample(NamedTuple):
     whole
         Whether all values are whole numbers.
     some
-        About `N_CALIBRATION` of the cells, (m, g) float32.
+        About `N_CALIBRATION` of the cells, (m, g) float32; none without loadings.
     """
 
     products: np.ndarray
@@ -150,14 +150,15 @@ def _read_sample(matrix: Matrix, loadings: np.ndarray | None = None) -> _Sample:
     """Read the sampled cells once, and multiply them by ``loadings`` (g, D); without, the products are (n, 0)."""
     n_genes = matrix.shape[1]
     loadings = np.empty((n_genes, 0)) if loadings is None else loadings
-    products, some, total, squares = [], [], np.zeros(n_genes), np.zeros(n_genes)
+    products, some, total, squares = [], [np.empty((0, n_genes), np.float32)], np.zeros(n_genes), np.zeros(n_genes)
     every = -(-min(matrix.shape[0], SAMPLE) // N_CALIBRATION)
     low, high, largest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf), -np.inf
     n_read, n_largest, whole = 0, 0, True
     for rows in matrix.spread(SAMPLE):
         x = matrix.dense(rows)  # in float64: X P and o are large beside their difference
         products.append(x @ loadings)
-        some.append(x[-n_read % every :: every].astype(np.float32))
+        if loadings.size:
+            some.append(x[-n_read % every :: every].astype(np.float32))
         n_read += len(x)
         total += x.sum(0)
         squares += np.square(x).sum(0)
