@@ -72,6 +72,16 @@ class ResultKeys(NamedTuple):
         """Column that marks the mapped cells that the reference does not explain."""
         return f"{self.uns}_outside"
 
+    @property
+    def novelty(self) -> str:
+        """Column of the novelty of mapped cells."""
+        return f"{self.uns}_novelty"
+
+    @property
+    def novel(self) -> str:
+        """Column that marks the mapped cells whose novelty is beyond that of the reference's cells."""
+        return f"{self.uns}_novel"
+
 
 def areas_key(key: str) -> str:
     """Name the entry of `uns` with the areas of groups of cells on the map of this result."""

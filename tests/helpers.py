@@ -2,5 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from scgeoae.core.projection import Projection, Scaling
+
 QUICK = {"n_steps": 150, "hidden_dims": (32, 32), "batch_size": 128}
 """Arguments of a training that takes a second."""
+
+
+def principal(x: np.ndarray, d: int, scaling: Scaling | None = None) -> tuple[Projection, np.ndarray]:
+    """PCA by hand of expression ``x`` (n, g): the projection and the components (n, d)."""
+    y = x if scaling is None else scaling.apply(x)
+    center = y.mean(0)
+    loadings = np.linalg.svd(y - center, full_matrices=False)[2][:d].T
+    genes = np.array([f"g{i}" for i in range(x.shape[1])], dtype=object)
+    return Projection(genes, loadings, center @ loadings, center, scaling), (y - center) @ loadings

@@ -75,7 +75,16 @@ def test_numbers_come_through_result_and_manifold(layer: str) -> None:
 
 def test_fields_are_named_in_one_place() -> None:
     """Nobody else puts together the name of a column or of an entry of `uns`."""
-    suffixes = ("_det", "_anisotropy", "_reconstruction_error", "_outside", "_areas", "_alpha_path")
+    suffixes = (
+        "_det",
+        "_anisotropy",
+        "_reconstruction_error",
+        "_outside",
+        "_novelty",
+        "_novel",
+        "_areas",
+        "_alpha_path",
+    )
     for path in MODULES:
         if path.name == "result.py":
             continue

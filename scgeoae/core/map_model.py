@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .autoencoder import GeometricAutoencoder
+from .novelty import Novelty
 from .projection import InputRecipe, Projection, Scaling, ValueRange
 from .region import OccupiedRegion
 
@@ -155,19 +156,20 @@ def to_state(model: MapModel) -> dict[str, Any]:
             # by number: a name may hold what a path must not
             "labels": {str(i): {"name": name} | vars(table) for i, (name, table) in enumerate(model.labels.items())}
             or None,
+            "novelty": recipe.novelty,
         }
     )
 
 
 def _stored(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy arrays, turn projections and scalings into dictionaries, leave out what is `None`."""
+    """Copy arrays, turn projections, scalings and novelties into dictionaries, leave out what is `None`."""
     state: dict[str, Any] = {}
     for name, value in parts.items():
         if isinstance(value, np.ndarray):
             state[name] = value.copy()
         elif isinstance(value, dict):
             state[name] = _stored(value)
-        elif isinstance(value, Projection | Scaling):
+        elif isinstance(value, Projection | Scaling | Novelty):
             state[name] = _stored({entry.name: getattr(value, entry.name) for entry in fields(value)})
         elif value is not None:
             state[name] = value
@@ -202,11 +204,13 @@ def _from_state(state: Mapping[str, Any]) -> MapModel:
     network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     n_features, quantiles = network.n_features, state.get("error_quantiles")
     region = _region(state["region"]) if "region" in state else None
+    projection = _projection(state["projection"], n_features) if "projection" in state else None
     recipe = InputRecipe(
         features=_names(state["features"], n_features, "features") if "features" in state else None,
         obsm_key=str(state["obsm_key"]) if "obsm_key" in state else None,
-        projection=_projection(state["projection"], n_features) if "projection" in state else None,
+        projection=projection,
         value_range=_value_range(state["value_range"]) if "value_range" in state else None,
+        novelty=_novelty(state["novelty"], projection) if "novelty" in state else None,
     )
     return MapModel(
         network.eval(),
@@ -302,17 +306,32 @@ def _labels(stored: Mapping[str, Any], region: OccupiedRegion | None) -> dict[st
     return labels
 
 
+def _novelty(stored: Mapping[str, Any], projection: Projection | None) -> Novelty:
+    if projection is None or projection.loadings is None:
+        msg = "there is a novelty without loadings"
+        raise ValueError(msg)
+    intercept, slope = (float(_finite(stored[name], (), f"novelty/{name}")) for name in ("intercept", "slope"))
+    spread = _spread(stored["spread"], len(projection.genes), "novelty/spread") if "spread" in stored else None
+    return Novelty(intercept, slope, _positive(stored["threshold"], "novelty/threshold"), spread)
+
+
 def _value_range(stored: Any) -> ValueRange:
     low, high, whole = _finite(stored, (3,), "value_range").tolist()
     return ValueRange(low, high, bool(whole))
 
 
 def _scaling(stored: Mapping[str, Any], n_genes: int) -> Scaling:
-    mean, std = (_finite(stored[name], (n_genes,), f"projection/scaling/{name}") for name in ("mean", "std"))
-    if not (std > 0).all():
-        msg = "projection/scaling/std is not positive"
-        raise ValueError(msg)
+    mean = _finite(stored["mean"], (n_genes,), "projection/scaling/mean")
+    std = _spread(stored["std"], n_genes, "projection/scaling/std")
     return Scaling(mean, std, _positive(stored["max_value"], "max_value") if "max_value" in stored else None)
+
+
+def _spread(stored: Any, n_genes: int, name: str) -> np.ndarray:
+    std = _finite(stored, (n_genes,), name)
+    if not (std > 0).all():
+        msg = f"{name} is not positive"
+        raise ValueError(msg)
+    return std
 
 
 def _names(value: Any, n: int, name: str) -> np.ndarray:

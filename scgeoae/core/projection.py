@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .novelty import Novelty
 
 
 class ValueRange(NamedTuple):
@@ -94,15 +97,23 @@ class Projection:
         """D, the number of input features."""
         return len(self.genes) if self.loadings is None else self.loadings.shape[1]
 
+    def scale(self, x: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Scale rows ``x`` (n, g), or (n, h) of some ``genes``, as the reference was scaled, if it was."""
+        return x if self.scaling is None else self.scaling.apply(x, genes)
+
     def apply(self, x: np.ndarray, *, scaled: bool = False) -> np.ndarray:
         """Input (n, D), float64, of rows ``x`` (n, g) that are ``scaled`` already, or not."""
         x = np.asarray(x, dtype=np.float64)  # X P and o are large beside their difference
-        if self.scaling is not None and not scaled:
-            x = self.scaling.apply(x)
+        x = x if scaled else self.scale(x)
         return x if self.loadings is None or self.offset is None else x @ self.loadings - self.offset
 
     def undo(self, y: np.ndarray) -> np.ndarray:
-        """Expression (n, g), float64, before scaling, of inputs ``y`` (n, D).
+        """Expression (n, g), float64, before scaling, of inputs ``y`` (n, D)."""
+        x = self.expected(y)
+        return x if self.scaling is None else self.scaling.undo(x)
+
+    def expected(self, y: np.ndarray) -> np.ndarray:
+        """Scaled expression (n, g), float64, of inputs ``y`` (n, D).
 
         Of all expressions that `apply` takes to ``y`` the one nearest to the mean of the reference: with `P^+` the
         pseudo-inverse, ``c + (y + o - c P) P^+``. The columns of PCA loadings are orthonormal, so that this is the
@@ -113,7 +124,7 @@ class Projection:
             inverse, constant = self._inverse
             x = x @ inverse
             x += constant
-        return x if self.scaling is None else self.scaling.undo(x)
+        return x
 
     @cached_property
     def _inverse(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -139,9 +150,12 @@ class InputRecipe:
         How genes become the input, where that is known.
     value_range
         Range of what new cells are read from: genes before scaling, or the input.
+    novelty
+        How far genes exceed their reconstruction from the components, where these leave something out.
     """
 
     features: np.ndarray | None = field(default=None, repr=False)
     obsm_key: str | None = None
     projection: Projection | None = None
     value_range: ValueRange | None = None
+    novelty: Novelty | None = None

@@ -3,12 +3,13 @@
 from .matrix import Files, Matrix, is_streamed
 from .recipe import query_rows, recipe_of, reference_rows
 from .representation import Representation, choose
-from .rows import DenseRows, chunk_rows, resolve_device
+from .rows import DenseRows, ReadRows, chunk_rows, resolve_device
 
 __all__ = [
     "DenseRows",
     "Files",
     "Matrix",
+    "ReadRows",
     "Representation",
     "choose",
     "chunk_rows",

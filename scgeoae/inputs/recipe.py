@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
+from ..core.novelty import fit_novelty
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
 from .representation import N_LISTED, choose, genes
@@ -28,6 +29,12 @@ standard deviation of Z. Measured: 2e-6 where X is what PCA saw, 4e-2 for a rand
 
 SAMPLE = 20_000
 """About how many cells are read of the expression of a reference; if there are fewer, all are."""
+
+ROUNDING = 1e-12
+"""A variance below this share of the mean square is a rounding error."""
+
+N_CALIBRATION = 1_000
+"""How many of these cells, at most, calibrate the novelty."""
 
 QUERY_SAMPLE = 2_000
 """About how many cells of a query are searched for the zero level."""
@@ -64,7 +71,7 @@ def recipe_of(adata: AnnData, representation: Representation) -> InputRecipe:
         return InputRecipe(features, obsm_key, projection, sample.range_before(scaling))
     if obsm_key == "X_pca":
         try:
-            return InputRecipe(features, obsm_key, *_pca_projection(adata, representation))
+            return _pca_recipe(adata, representation)
         except (KeyError, ValueError, TypeError) as error:
             reason = error.args[0]
             logg.info(f"    new cells can be mapped only by an obsm['X_pca'] in the same components: {reason}")
@@ -72,8 +79,8 @@ def recipe_of(adata: AnnData, representation: Representation) -> InputRecipe:
     return InputRecipe(features, obsm_key, None, value_range)
 
 
-def _pca_projection(adata: AnnData, components: Representation) -> tuple[Projection, ValueRange]:
-    """Return the projection that takes genes to the principal ``components`` `Z` (n, D), and the genes' range.
+def _pca_recipe(adata: AnnData, components: Representation) -> InputRecipe:
+    """Record the projection that takes genes to the principal ``components`` `Z` (n, D), their range and novelty.
 
     With the loadings `P` of ``varm['PCs']`` (NaN as 0) and ``o = mean(X P - Z)``, ``X P - o`` must be Z within
     `TOLERANCE`. `X` is the layer that ``uns['pca']['params']`` names. Only genes with a loading are kept: those that
@@ -108,7 +115,9 @@ def _pca_projection(adata: AnnData, components: Representation) -> tuple[Project
         msg = f"{x.source} was scaled without centering."
         raise ValueError(msg)
     projection = Projection(names, loadings, difference.mean(0), sample.mean, scaling, layer)
-    return projection, sample.range_before(scaling)
+    spread = sample.spread if scaling is None else None
+    novelty = fit_novelty(projection, sample.some, z.var(0), adata.n_obs, spread)
+    return InputRecipe(components.features, components.obsm_key, projection, sample.range_before(scaling), novelty)
 
 
 class _Sample(NamedTuple):
@@ -118,20 +127,24 @@ class _Sample(NamedTuple):
     ----------
     products
         ``X P`` (n, D) with the loadings `P`.
-    mean, low, high
-        Mean, smallest and largest value of each gene, (g,) float64.
+    mean, spread, low, high
+        Mean, standard deviation (1 where it is 0), smallest and largest value of each gene, (g,) float64.
     n_largest
         How many values equal the largest one of all genes.
     whole
         Whether all values are whole numbers.
+    some
+        About `N_CALIBRATION` of the cells, (m, g) float32; none without loadings.
     """
 
     products: np.ndarray
     mean: np.ndarray
+    spread: np.ndarray
     low: np.ndarray
     high: np.ndarray
     n_largest: int
     whole: bool
+    some: np.ndarray
 
     def range_before(self, scaling: Scaling | None) -> ValueRange:
         """Range of the values before they were scaled; scaling keeps the order of the values of a gene."""
@@ -144,19 +157,27 @@ def _read_sample(matrix: Matrix, loadings: np.ndarray | None = None) -> _Sample:
     """Read the sampled cells once, and multiply them by ``loadings`` (g, D); without, the products are (n, 0)."""
     n_genes = matrix.shape[1]
     loadings = np.empty((n_genes, 0)) if loadings is None else loadings
-    products, total = [], np.zeros(n_genes)
+    products, some, total, squares = [], [np.empty((0, n_genes), np.float32)], np.zeros(n_genes), np.zeros(n_genes)
+    every = -(-min(matrix.shape[0], SAMPLE) // N_CALIBRATION)
     low, high, largest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf), -np.inf
-    n_largest, whole = 0, True
+    n_read, n_largest, whole = 0, 0, True
     for rows in matrix.spread(SAMPLE):
         x = matrix.dense(rows)  # in float64: X P and o are large beside their difference
         products.append(x @ loadings)
+        if loadings.size:
+            some.append(x[-n_read % every :: every].astype(np.float32))
+        n_read += len(x)
         total += x.sum(0)
+        squares += np.square(x).sum(0)
         low, high = np.minimum(low, x.min(0)), np.maximum(high, x.max(0))
         before, largest = largest, high.max(initial=-np.inf)
         n_largest = (n_largest if largest == before else 0) + int((x == largest).sum())
         whole = whole and bool((x == np.rint(x)).all())
     stacked = np.vstack(products)
-    return _Sample(stacked, total / len(stacked), low, high, n_largest, whole)
+    mean, mean_square = total / n_read, squares / n_read
+    variance = mean_square - np.square(mean)
+    spread = np.sqrt(np.where(variance > ROUNDING * mean_square, variance, 1))
+    return _Sample(stacked, mean, spread, low, high, n_largest, whole, np.vstack(some))
 
 
 def _scaling(var: pd.DataFrame, names: np.ndarray, sample: _Sample) -> tuple[Scaling | None, bool]:
@@ -248,9 +269,10 @@ def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | No
         )
         raise ValueError(msg)
     if missing is None:
-        return ReadRows(x, model.device, projection, scaled=scaled), None
+        return ReadRows(x, model.device, projection, scaled=scaled, measure=recipe.novelty), None
     mean = model.autoencoder.mean.cpu().double().numpy() if projection.center is None else projection.center
-    return ReadRows(x, model.device, projection, scaled=scaled, present=present, mean=mean), missing
+    rows = ReadRows(x, model.device, projection, scaled=scaled, present=present, mean=mean, measure=recipe.novelty)
+    return rows, missing
 
 
 def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> MissingGenes:

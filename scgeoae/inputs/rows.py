@@ -16,6 +16,7 @@ from .matrix import is_dask
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..core.novelty import Novelty
     from ..core.projection import Projection
     from .matrix import Matrix
 
@@ -63,6 +64,13 @@ class ReadRows:
     present, mean
         Which genes of the projection the matrix holds (g,), and the scaled value (g,) of the others. By default it
         holds all.
+    measure
+        How the novelty of cells is measured, by default not at all.
+
+    Attributes
+    ----------
+    novelty
+        Of the cells that were read so far, (n,) float64; `None` if it is not measured.
     """
 
     chunk = 1
@@ -76,9 +84,11 @@ class ReadRows:
         scaled: bool = False,
         present: np.ndarray | None = None,
         mean: np.ndarray | None = None,
+        measure: Novelty | None = None,
     ) -> None:
         self.matrix, self.device, self.projection, self.scaled = matrix, device, projection, scaled
         self.present, self.mean = present, mean
+        self.measure, self.novelty = measure, None if measure is None else np.full(matrix.shape[0], np.nan)
         self.shape = (matrix.shape[0], matrix.shape[1] if projection is None else projection.n_features)
 
     def take(self, index: Tensor) -> Tensor:
@@ -96,12 +106,16 @@ class ReadRows:
         if self.projection is None:
             x = self.matrix.dense(rows, np.float32)
         else:
-            x = self.matrix.dense(rows)
+            genes = self.matrix.dense(rows)
             if self.present is not None and self.mean is not None:
-                known, x = x, np.tile(self.mean, (len(x), 1))
-                scaling = self.projection.scaling
-                x[:, self.present] = known if self.scaled or scaling is None else scaling.apply(known, self.present)
-            x = self.projection.apply(x, scaled=self.scaled or self.present is not None).astype(np.float32)
+                known, genes = genes, np.tile(self.mean, (len(genes), 1))
+                genes[:, self.present] = known if self.scaled else self.projection.scale(known, self.present)
+            elif not self.scaled:
+                genes = self.projection.scale(genes)
+            y = self.projection.apply(genes, scaled=True)
+            if self.measure is not None and self.novelty is not None:
+                self.novelty[rows] = self.measure.of(self.projection, genes, y, self.present)
+            x = y.astype(np.float32)
         return torch.from_numpy(x).to(self.device)
 
 

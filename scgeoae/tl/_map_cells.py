@@ -10,9 +10,10 @@ from scanpy import logging as logg
 
 from .._labels import check_tile_labels, label_colors, label_columns, look_up, vote
 from .._model_file import read_model
+from ..core import sharding
 from ..core.evaluation import describe
 from ..core.map_model import MapModel
-from ..inputs import query_rows, reference_rows, resolve_device
+from ..inputs import ReadRows, query_rows, reference_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def map_cells(
         Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
         region of the map that the reference occupies (maps of two dimensions). Expect up to 4 % false positives among
         cells like the reference's.
+    `adata.obs['geoae_novelty']` : :class:`pandas.Series`, `float64`
+        How far genes exceed what the principal components say, as a multiple of what reference cells of the same depth
+        have; 1 is typical. See the notes. Only if the model contains the PCA of the reference.
+    `adata.obs['geoae_novel']` : :class:`pandas.Series`, `bool`
+        Whether the novelty is beyond the 95th percentile of the reference's. Expect 5 to 7 % false positives among
+        cells like the reference's.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the votes for it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
@@ -94,6 +101,23 @@ def map_cells(
         If `adata_ref` is something else.
     OSError
         If the file of the query changes or vanishes while it is read.
+
+    Notes
+    -----
+    Cells of a type that the reference lacks often differ from a known type only in genes that no component contains.
+    They are mapped to the known type, and their reconstruction error, which is measured in the components, is small.
+    Their novelty is large: it is the mean of the 1 % of genes that exceed their reconstruction from the components
+    most, in standard deviations of the gene over the reference, divided by the same of reference cells with as many
+    detected genes. So a shallow cell is not novel for that alone. The percentiles of the reference are corrected for
+    the fact that its own cells were in the PCA.
+
+    With one type left out of the reference at a time, 66 % of the cells of a type are novel in human kidney, on
+    average, and 30 % in pbmc3k, at a specificity of 94 %. Types with genes of their own are found (B cells 86 %, NK
+    cells 68 %); those that have a close relative in the reference are not (memory CD4 T cells 3 %). With half of the
+    counts, the averages are 61 % and 25 %, at the same specificity (``tests/benchmarks/mapping.py left_out``). A group
+    of cells is foreign if the share of novel cells in it is well above 7 %.
+
+    If genes are the input of the model, the reconstruction error is measured in them, and there is no novelty.
 
     Examples
     --------
@@ -124,6 +148,9 @@ def map_cells(
     start = logg.info(f"mapping {adata.n_obs} cells")
     cells = describe(model.autoencoder, rows)
     columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
+    if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:
+        novelty = sharding.gather_array(rows.novelty[sharding.owned(adata.n_obs)], rows.device)
+        columns |= {keys.novelty: novelty, keys.novel: novelty > rows.measure.threshold}
     if names:
         found = look_up(model, cells.z, names) if voters is None else vote(model, rows, voters, known)
         for name, (label, confidence) in found.items():

@@ -13,8 +13,9 @@ that are flagged, and the correlation of decoded genes with the expression that 
 and the accuracy of `sc.tl.ingest` and of the 20 nearest cells in the principal components.
 `missing`: the same query without some of its genes. Prints the share of the weight that is missing, how far cells move
 on the map (in units of its root mean square radius) and the accuracy of labels.
-`left_out`: leave one cell type out of the training and map it. Prints the share of its cells that are flagged
-(sensitivity), and of held-out cells of the other types that are not (specificity).
+`left_out`: leave one cell type out of the training and map it. Prints, for both flags of `tl.map_cells`, the share of
+its cells that are flagged (sensitivity) and of held-out cells of the other types that are not (specificity), also after
+thinning the counts of the query to a half and a quarter; and the means over the types.
 `grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from scipy.linalg import orthogonal_procrustes
@@ -50,15 +52,31 @@ LANDMARK_WEIGHTS = (0, 0.1, 1, 10)
 MEASURES = ("knn_recall", "trustworthiness", "spearman", "stress", "knn_accuracy", "det_p95_p5")
 MIN_CELLS = 50
 """Smallest cell type that is left out."""
+SHARES = (1, 0.5, 0.25)
+"""Of the counts of a query that `left_out` maps."""
+FLAGS = ("geoae_outside", "geoae_novel")
 
 
 def labeled(data: Path, name: str) -> AnnData:
     """Return log-normalized expression of the labeled cells, their types in ``obs["label"]``."""
+    return datasets.log_normalized(counts_of(data, name))
+
+
+def counts_of(data: Path, name: str) -> AnnData:
+    """Return raw counts of the labeled cells, their types in ``obs["label"]``."""
     adata = datasets.read_counts(data / f"{name}.h5ad")
     adata.obs["label"] = datasets.labels_of(adata.obs)
     adata = adata[adata.obs["label"].notna()].copy()
     adata.obs["label"] = adata.obs["label"].astype(str)
-    return datasets.log_normalized(adata)
+    return adata
+
+
+def thinned(counts: AnnData, share: float) -> AnnData:
+    """Log-normalize a random ``share`` of the counts."""
+    counts = counts.copy() if share == 1 else scgeoae.pp.split_counts(counts, share=share)[0]
+    sc.pp.normalize_total(counts, target_sum=1e4)
+    sc.pp.log1p(counts)
+    return counts
 
 
 def train(adata: AnnData) -> None:
@@ -155,19 +173,26 @@ def missing(adata: AnnData, name: str, seed: int, data: Path) -> None:
         )
 
 
-def left_out(adata: AnnData, name: str, label: str) -> None:
+def left_out(adata: AnnData, queries: dict[float, AnnData], name: str, label: str) -> pd.DataFrame:
     """Train without one type of cells; map it and a fifth of the other cells."""
-    missing, rest = (adata[chosen].copy() for chosen in (adata.obs["label"] == label, adata.obs["label"] != label))
-    kept, held_out = datasets.split(rest.n_obs)
-    reference, others = rest[kept].copy(), rest[held_out].copy()
+    missing, rest = (np.flatnonzero((adata.obs["label"] == label) == chosen) for chosen in (True, False))
+    kept, held_out = datasets.split(len(rest))
+    reference = adata[rest[kept]].copy()
     train(reference)
-    for query in (missing, others):
-        scgeoae.tl.map_cells(query, reference)
-    print(
-        f"{name} without {label} ({missing.n_obs} cells): sensitivity {missing.obs['geoae_outside'].mean():.2f}, "
-        f"specificity {1 - others.obs['geoae_outside'].mean():.3f}",
-        flush=True,
-    )
+    rows = []
+    for share, query in queries.items():
+        foreign, known = (query[cells].copy() for cells in (missing, rest[held_out]))
+        for cells in (foreign, known):
+            scgeoae.tl.map_cells(cells, reference)
+        rows += [(flag, share, foreign.obs[flag].mean(), 1 - known.obs[flag].mean()) for flag in FLAGS]
+    table = pd.DataFrame(rows, columns=["flag", "share", "sensitivity", "specificity"])
+    print(f"{name} without {label} ({len(missing)} cells)\n{as_text(table)}", flush=True)
+    return table
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """One line a flag, one column a measure and share of the counts."""
+    return table.pivot_table(index="flag", columns="share", sort=False).round(3).to_string()
 
 
 def grow(adata: AnnData, name: str, seed: int) -> None:
@@ -215,9 +240,11 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 functions[arguments.what](adata, name, seed)
         else:
-            counts = adata.obs["label"].value_counts()
-            for label in counts.index[counts >= MIN_CELLS]:
-                left_out(adata, name, label)
+            counts = counts_of(arguments.data, name)
+            queries = {share: thinned(counts, share) for share in SHARES}
+            sizes = adata.obs["label"].value_counts()
+            tables = [left_out(adata, queries, name, label) for label in sizes.index[sizes >= MIN_CELLS]]
+            print(f"{name}, mean of {len(tables)} types\n{as_text(pd.concat(tables))}", flush=True)
 
 
 if __name__ == "__main__":

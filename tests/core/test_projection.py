@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+from helpers import principal
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.map_model import MapModel, from_state, to_state
@@ -15,15 +16,6 @@ from scgeoae.core.projection import InputRecipe, Projection, Scaling, ValueRange
 @pytest.fixture
 def x(rng: np.random.Generator) -> np.ndarray:
     return rng.poisson(1, size=(60, 8)).astype(float)
-
-
-def principal(x: np.ndarray, d: int, scaling: Scaling | None = None) -> tuple[Projection, np.ndarray]:
-    """PCA by hand: the projection and the components."""
-    y = x if scaling is None else scaling.apply(x)
-    center = y.mean(0)
-    loadings = np.linalg.svd(y - center, full_matrices=False)[2][:d].T
-    genes = np.array([f"g{i}" for i in range(x.shape[1])], dtype=object)
-    return Projection(genes, loadings, center @ loadings, center, scaling), (y - center) @ loadings
 
 
 @pytest.mark.parametrize("scaled", [False, True])

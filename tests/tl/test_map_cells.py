@@ -271,6 +271,112 @@ def test_one_by_one_equals_all_at_once(references: dict, cells: AnnData, kind: C
     assert singles.obs["geoae_outside"].tolist() == at_once.obs["geoae_outside"].tolist()
 
 
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_layer, on_mask])
+def test_novelty_of_one_by_one_equals_all_at_once(references: dict, cells: AnnData, kind: Callable) -> None:
+    cells.layers["log"] = cells.X
+    at_once = scgeoae.tl.map_cells(cells[:12].copy(), references[kind], copy=True)
+    singles = ad.concat([scgeoae.tl.map_cells(cells[i].copy(), references[kind], copy=True) for i in range(12)])
+    np.testing.assert_allclose(singles.obs["geoae_novelty"], at_once.obs["geoae_novelty"], rtol=1e-9)
+    assert singles.obs["geoae_novel"].tolist() == at_once.obs["geoae_novel"].tolist()
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled])
+def test_novelty_by_its_definition(references: dict, cells: AnnData, kind: Callable) -> None:
+    """The oracle reconstructs the genes by the PCA of scanpy, and takes the three largest residuals of 300."""
+    reference = references[kind]
+    novelty = scgeoae.get.model(reference).input.novelty
+    x = np.asarray(reference.X, dtype=float)
+    residual = x - x.mean(0) - reference.obsm["X_pca"] @ reference.varm["PCs"].T
+    if kind is on_log:
+        residual /= x.std(0)
+    excess = np.sort(residual, axis=1)[:, -3:].mean(1)
+    expected = np.exp(novelty.intercept) * (cells.X > 0).mean(1) ** novelty.slope
+    mapped = scgeoae.tl.map_cells(cells, reference, copy=True)
+    np.testing.assert_allclose(mapped.obs["geoae_novelty"], excess / expected, rtol=1e-3)
+    assert mapped.obs["geoae_novel"].tolist() == (mapped.obs["geoae_novelty"] > novelty.threshold).tolist()
+    assert mapped.obs["geoae_novel"].dtype == bool
+    assert mapped.obs["geoae_novelty"].median() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("where", ["CSR", "CSC", "backed", "backed CSR", "dask", "scaled", "read before", "zarr"])
+@pytest.mark.parametrize("kind", [on_log, on_scaled])
+@pytest.mark.filterwarnings("ignore::UserWarning:zarr", "ignore:.*zarr:UserWarning", "ignore::FutureWarning")
+def test_novelty_does_not_depend_on_where_cells_lie(
+    references: dict, cells: AnnData, tmp_path: Path, kind: Callable, where: str
+) -> None:
+    reference = references[kind].copy()
+    expected = scgeoae.tl.map_cells(cells, reference, copy=True).obs["geoae_novelty"]
+    if where == "scaled":
+        cells = ad.AnnData(reference.X, cells.obs, cells.var)
+    elif where == "dask":
+        cells.X = pytest.importorskip("dask.array").from_array(cells.X, chunks=(90, 70))
+    elif where == "read before":  # a reference that was written and read again
+        reference.write_h5ad(tmp_path / "reference.h5ad")
+        reference = ad.read_h5ad(tmp_path / "reference.h5ad")
+    elif where == "zarr":
+        reference.write_zarr(tmp_path / "reference.zarr")
+        reference = ad.read_zarr(tmp_path / "reference.zarr")
+    elif where.startswith("C"):
+        cells.X = sparse.csr_matrix(cells.X) if where == "CSR" else sparse.csc_matrix(cells.X)
+    else:
+        cells.X = sparse.csr_matrix(cells.X) if where == "backed CSR" else cells.X
+        cells.write_h5ad(tmp_path / "query.h5ad")
+        cells = ad.read_h5ad(tmp_path / "query.h5ad", backed="r")
+    scgeoae.tl.map_cells(cells, reference)
+    np.testing.assert_allclose(cells.obs["geoae_novelty"], expected, rtol=1e-4)
+
+
+def test_the_query_is_read_once_for_its_range_and_once_for_all_results(
+    reference: AnnData, cells: AnnData, monkeypatch
+) -> None:
+    times_read = np.zeros(cells.n_obs, dtype=int)
+    read = Matrix.read
+
+    def counted(self: Matrix, rows: slice = slice(None)) -> object:
+        times_read[rows] += 1
+        return read(self, rows)
+
+    monkeypatch.setattr(Matrix, "read", counted)
+    monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 16 * cells.n_vars)
+    scgeoae.tl.map_cells(cells, reference)
+    assert (times_read == 2).all()
+    assert np.isfinite(cells.obs["geoae_novelty"]).all()
+
+
+def test_a_type_that_was_left_out_is_novel(cells: AnnData) -> None:
+    """Dendritic cells are; the half of the other cells that was left out is not."""
+    foreign = (cells.obs["bulk_labels"] == "Dendritic").to_numpy()
+    known = np.flatnonzero(~foreign)
+    reference = on_scaled(cells[known[::2]].copy(), max_value=10)
+    shares = []
+    for query in (cells[foreign].copy(), cells[known[1::2]].copy()):
+        scgeoae.tl.map_cells(query, reference)
+        shares.append(query.obs["geoae_novel"].mean())
+    assert shares[0] > 3 * shares[1]
+    assert shares[1] < 0.12
+
+
+def test_no_novelty_without_a_pca(references: dict, cells: AnnData, tmp_path: Path) -> None:
+    """Where genes are the input, the reconstruction error is that of genes; where an obsm is, there are none."""
+    for reference in (references[on_genes], references[on_scaled_genes]):
+        assert "geoae_novelty" not in scgeoae.tl.map_cells(cells, reference, copy=True).obs
+    other = references[on_log].copy()
+    other.obsm["X_other"] = other.obsm["X_pca"]
+    trained(other, use_rep="X_other")
+    assert "geoae_novel" not in scgeoae.tl.map_cells(other[:9].copy(), other, copy=True).obs
+
+
+def test_models_from_before_novelty(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
+    """They map as they did, from an AnnData and from a file."""
+    scgeoae.write_model(reference, tmp_path / "with")
+    expected = scgeoae.tl.map_cells(cells, tmp_path / "with", copy=True)
+    del reference.uns["geoae"]["model"]["novelty"]
+    scgeoae.write_model(reference, tmp_path / "without")
+    for kind in (reference, tmp_path / "without"):
+        mapped = scgeoae.tl.map_cells(cells, kind, copy=True)
+        pd.testing.assert_frame_equal(mapped.obs, expected.obs.drop(columns=["geoae_novelty", "geoae_novel"]))
+
+
 @pytest.mark.parametrize("kind", [on_log, on_genes])
 def test_blocks_do_not_matter(references: dict, cells: AnnData, kind: Callable, monkeypatch) -> None:
     expected = place(cells, references[kind])
@@ -338,6 +444,7 @@ def test_no_cells(references: dict, cells: AnnData, kind: Callable, *, as_sparse
     assert query.obsm["X_geoae"].shape == (0, 2)
     assert query.obs[[*COLUMNS, "geoae_outside", "bulk_labels", "bulk_labels_confidence"]].shape == (0, 6)
     assert query.obs["geoae_outside"].dtype == bool
+    assert ("geoae_novel" in query.obs) == (kind is not on_genes)
 
 
 @pytest.mark.filterwarnings("ignore:.*of view, initializing view as actual")
@@ -402,9 +509,11 @@ def test_a_given_model_is_never_modified(reference: AnnData, cells: AnnData) -> 
 
 def test_three_kinds_of_reference(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
     scgeoae.write_model(reference, tmp_path / "model.safetensors")
-    expected = place(cells, reference)
+    expected = scgeoae.tl.map_cells(cells, reference, copy=True)
     for kind in (scgeoae.get.model(reference), tmp_path / "model.safetensors", str(tmp_path / "model.safetensors")):
-        np.testing.assert_array_equal(place(cells, kind), expected)
+        mapped = scgeoae.tl.map_cells(cells, kind, copy=True)
+        np.testing.assert_array_equal(mapped.obsm["X_geoae"], expected.obsm["X_geoae"])
+        pd.testing.assert_frame_equal(mapped.obs, expected.obs)
         with pytest.raises(KeyError, match=r"no labels \['bulk_labels'\].* and no cells"):
             place(cells, kind, obs="bulk_labels")
     with pytest.raises(TypeError, match="must be an AnnData, a model or the path"):
@@ -604,7 +713,13 @@ def test_log(reference: AnnData, cells: AnnData, log: StringIO) -> None:
         scgeoae.tl.map_cells(cells, reference, obs="phase")
     finally:
         sc.settings.verbosity = 1
-    for text in ("mapping 700 cells", "'X_geoae', map coordinates", "'geoae_outside'", "'phase_confidence'"):
+    for text in (
+        "mapping 700 cells",
+        "'X_geoae', map coordinates",
+        "'geoae_outside'",
+        "'geoae_novel'",
+        "'phase_confidence'",
+    ):
         assert text in log.getvalue()
 
 
