@@ -63,6 +63,8 @@ def map_cells(inputs: list[Path], output: Path, *, overwrite: bool, key: str, **
     keys = Result(adata, key).keys
     outside = adata.obs[keys.outside]
     numbers = {"cells_outside": int(outside.sum()), "share_outside": float(outside.mean())}
+    if keys.novel in adata.obs:
+        numbers["cells_novel"] = int(adata.obs[keys.novel].sum())
     return _write(adata, query, output, keys, numbers)
 
 

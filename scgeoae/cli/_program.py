@@ -174,6 +174,7 @@ MAP = Command(
     results={
         "cells_outside": "Number of cells that the reference does not explain.",
         "share_outside": "Share of these cells.",
+        "cells_novel": "Number of cells with unusual genes, if the reference contains its PCA.",
     },
 )
 

@@ -80,7 +80,7 @@ def map_cells(
         have; 1 is typical. See the notes. Only if the model contains the PCA of the reference.
     `adata.obs['geoae_novel']` : :class:`pandas.Series`, `bool`
         Whether the novelty is beyond the 95th percentile of the reference's. Expect 5 to 7 % false positives among
-        cells like the reference's.
+        cells like the reference's, and more if genes are missing.
     `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
         For each of `obs`: the label, in the reference's categories, and the share of the votes for it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`

@@ -366,6 +366,23 @@ def test_no_novelty_without_a_pca(references: dict, cells: AnnData, tmp_path: Pa
     assert "geoae_novel" not in scgeoae.tl.map_cells(other[:9].copy(), other, copy=True).obs
 
 
+@pytest.mark.parametrize("kind", [on_log, on_scaled])
+def test_novelty_counts_the_genes_that_are_present(references: dict, cells: AnnData, kind: Callable, rng) -> None:
+    """The oracle is the definition, with residuals of these genes."""
+    reference, present = references[kind], np.sort(rng.permutation(cells.n_vars)[:240])
+    model = scgeoae.get.model(reference).input
+    query = scgeoae.tl.map_cells(cells[:, present].copy(), reference, copy=True)
+    x = np.tile(model.projection.center, (cells.n_obs, 1))
+    x[:, present] = reference.X[:, present]
+    residual = x - model.projection.expected(model.projection.apply(x, scaled=True))
+    if kind is on_log:
+        residual /= model.novelty.spread
+    excess = np.sort(residual[:, present], axis=1)[:, -2:].mean(1)
+    share = (cells.X[:, present] > 0).mean(1)
+    expected = excess / np.exp(model.novelty.intercept + model.novelty.slope * np.log(share))
+    np.testing.assert_allclose(query.obs["geoae_novelty"], expected, rtol=1e-3)
+
+
 def test_models_from_before_novelty(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
     """They map as they did, from an AnnData and from a file."""
     scgeoae.write_model(reference, tmp_path / "with")
