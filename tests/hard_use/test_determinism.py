@@ -36,6 +36,7 @@ def here() -> dict[str, np.ndarray]:
     return {"z": adata.obsm["X_geoae"], "det": adata.obs["geoae_det"].to_numpy()}
 
 
+@pytest.mark.slow
 def test_processes_and_threads(tmp_path: Path) -> None:
     """With equally many threads bit for bit; with another number sums are taken in another order."""
     words = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(tmp_path)]

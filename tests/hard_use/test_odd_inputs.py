@@ -600,7 +600,7 @@ RESULTS = [
     Case("no cell, mapped", of(0), as_query),
     Case("one cell, mapped", of(1), as_query),
     Case("a gene missing, mapped", of(9, 5), as_query),
-    Case("genes missing, mapped", of(9, 3), as_query, ValueError, "3 of the 6 genes"),
+    Case("genes missing, mapped", of(9, 2), as_query, ValueError, "4 of the 6 genes"),
     Case("equal genes, mapped", same_names("var_names"), as_query, ValueError, "var_names_make_unique"),
     Case(
         "X is None, mapped", lambda _: ad.AnnData(obs=cells().obs, var=cells().var), as_query, ValueError, "X is None"
