@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import scanpy as sc
 import torch
 from hard_use.tools import cells, check_results, frozen, train
 from hypothesis import HealthCheck, given, settings
@@ -75,8 +76,12 @@ def mapped() -> AnnData:
 
 @functools.cache
 def content() -> bytes:
+    """With all that a file may hold: a projection, a novelty, labels."""
+    adata = cells()
+    sc.pp.pca(adata, n_comps=5)
+    train(adata, use_rep="X_pca")
     with TemporaryDirectory() as folder:
-        scgeoae.write_model(mapped(), Path(folder) / "model")
+        scgeoae.write_model(adata, Path(folder) / "model", obs="kind")
         return (Path(folder) / "model").read_bytes()
 
 
@@ -89,6 +94,12 @@ def parts() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors and metadata."""
     header = json.loads(content()[8 : 8 + header_length()])
     return load(content()), json.loads(header["__metadata__"]["scgeoae"])
+
+
+def test_the_file_holds_all_that_a_file_may_hold() -> None:
+    arrays, others = parts()
+    assert {"labels/0/counts", "projection/loadings", "region/mask"} <= arrays.keys()
+    assert {"labels/0/name", "novelty/threshold"} <= others.keys()
 
 
 def read(content: bytes) -> None:
@@ -157,6 +168,13 @@ PATHS = [
     "region/extent",
     "projection",
     "projection/genes",
+    "novelty",
+    "novelty/threshold",
+    "labels",
+    "labels/0",
+    "labels/0/categories",
+    "labels/0/counts",
+    "labels/0/name",
     "weights",
     "a/b/c",
     "",
