@@ -19,6 +19,12 @@ from ..result import DEFAULT_KEY, Result, ResultKeys
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+DISPLACED, MIN_DISPLACED = 0.25, 50
+"""A query of at least so many cells is displaced if this share of the squared reconstruction error is common to all its
+cells. Measured (``tests/benchmarks/mapping.py displaced``): at most 0.01 for cells like those of the reference, 0.1 for
+most cell types alone and 0.2 for rare ones; 0.1 to 0.2 after a shift of each component by 0.2 standard deviations, 0.3
+to 0.5 after one by 0.5."""
+
 
 def map_cells(
     adata: AnnData,
@@ -34,6 +40,9 @@ def map_cells(
     provided that `X` reproduced the components at training; the model of a reference that was scaled by
     :func:`scanpy.pp.scale` contains the means and standard deviations. The query is then log-normalized expression.
     Every cell is mapped by itself: its place does not depend on the other cells of the query.
+
+    A warning says if the query is displaced as a whole, as by a batch effect: if a quarter of its squared
+    reconstruction error is common to all its cells.
 
     Genes that the query lacks are set to the mean of the reference, with a warning, as long as they carry at most 50 %
     of the weight of all genes. With 40 % missing, a typical cell moves by 5 to 7 % of the radius of the map
@@ -147,6 +156,12 @@ def map_cells(
 
     start = logg.info(f"mapping {adata.n_obs} cells")
     cells = describe(model.autoencoder, rows)
+    if cells.common > DISPLACED and adata.n_obs >= MIN_DISPLACED:
+        logg.warning(
+            f"{cells.common:.0%} of the squared reconstruction error is common to all cells of the query: it is "
+            "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
+            "the space of the reference first, for example by Harmony or scVI."
+        )
     columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
     if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:
         novelty = sharding.gather_array(rows.novelty[sharding.owned(adata.n_obs)], rows.device)

@@ -4,6 +4,7 @@
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py labels --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py missing --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py left_out --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py displaced --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py grow --data DIR``
 
 `halves`: train on half of the cells and map the other half. Prints the accuracy of labels, the share of mapped cells
@@ -16,6 +17,8 @@ on the map (in units of its root mean square radius) and the accuracy of labels.
 `left_out`: leave one cell type out of the training and map it. Prints, for both flags of `tl.map_cells`, the share of
 its cells that are flagged (sensitivity) and of held-out cells of the other types that are not (specificity), also after
 thinning the counts of the query to a half and a quarter; and the means over the types.
+`displaced`: print the share of the squared reconstruction error that all cells of a query have in common, for single
+cell types and after shifts of each component, in its standard deviations.
 `grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
@@ -39,7 +42,8 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae
-from scgeoae.inputs import recipe
+from scgeoae.core.evaluation import describe
+from scgeoae.inputs import DenseRows, recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -195,6 +199,22 @@ def as_text(table: pd.DataFrame) -> str:
     return table.pivot_table(index="flag", columns="share", sort=False).round(3).to_string()
 
 
+def displaced(adata: AnnData, name: str, seed: int) -> None:
+    """Shift a query as a whole."""
+    reference, query = thirds(adata, seed)
+    model = scgeoae.get.model(reference)
+    projection = model.input.projection
+    components = projection.apply(query[:, projection.genes].X.toarray()).astype(np.float32)
+    signs = np.random.default_rng(seed).choice([-1, 1], components.shape[1])
+    sizes = query.obs["label"].value_counts()
+    queries = {f"type {label}": components[query.obs["label"] == label] for label in sizes.index[sizes >= MIN_CELLS]}
+    for shift in (0, 0.1, 0.2, 0.5, 1):
+        queries[f"shifted by {shift}"] = components + (shift * components.std(0) * signs).astype(np.float32)
+    for what, x in queries.items():
+        common = describe(model.autoencoder, DenseRows(x, model.device)).common
+        print(f"{name}, seed {seed}, {what}: {common:.3f}", flush=True)
+
+
 def grow(adata: AnnData, name: str, seed: int) -> None:
     """Map the cells of an earlier map together with a new type."""
     new = (adata.obs["label"] == adata.obs["label"].value_counts().index[2]).to_numpy()
@@ -223,7 +243,7 @@ def grow(adata: AnnData, name: str, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out", "grow"])
+    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out", "displaced", "grow"])
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits")
@@ -235,6 +255,7 @@ def main() -> None:
                 "halves": halves,
                 "labels": labels,
                 "missing": partial(missing, data=arguments.data),
+                "displaced": displaced,
                 "grow": grow,
             }
             for seed in range(arguments.seeds):

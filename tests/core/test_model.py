@@ -67,6 +67,16 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
     assert (np.sum(cells.z.astype(float) ** 3, 0) > 0).all()
 
 
+def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -> None:
+    rows = DenseRows(x, CPU)
+    fit_standardization(model, rows)
+    residual = (model(torch.from_numpy(x)).detach().numpy() - x).astype(float)
+    expected = np.square(residual.mean(0)).sum() / np.square(residual).sum(1).mean()
+    assert describe(model, rows).common == pytest.approx(expected, rel=1e-4)
+    assert describe(model, DenseRows(x[:0], CPU)).common == 0
+    assert describe(model, DenseRows(x[:1], CPU)).common == pytest.approx(1)
+
+
 def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -> None:
     exact = model.double()
     x = torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -856,3 +856,15 @@ def test_too_many_missing_genes(reference: AnnData, cells: AnnData, rename: Call
     cells.var_names = [rename(name) for name in cells.var_names]
     with pytest.raises(ValueError, match=message):
         place(cells, reference)
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_a_query_that_is_displaced_as_a_whole(cells: AnnData, log: StringIO, shift: float) -> None:
+    cells.obsm["X_other"] = np.random.default_rng(0).normal(size=(cells.n_obs, 8)) * [9, 8, 1, 1, 1, 1, 1, 1]
+    reference = trained(cells.copy(), use_rep="X_other")
+    query = cells[:60].copy()
+    query.obsm["X_other"][:, 2:] += shift
+    scgeoae.tl.map_cells(query, reference)
+    assert ("displaced as a whole" in log.getvalue()) == (shift > 0)
+    scgeoae.tl.map_cells(query[:9].copy(), reference)
+    assert log.getvalue().count("displaced") == (shift > 0)
