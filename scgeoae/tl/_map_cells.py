@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DISPLACED, MIN_DISPLACED = 0.25, 50
-"""A query of at least so many cells is displaced if this share of the squared reconstruction error is common to all its
-cells. Measured (``tests/benchmarks/mapping.py displaced``): at most 0.01 for cells like those of the reference, 0.1 for
-most cell types alone and 0.2 for rare ones; 0.1 to 0.2 after a shift of each component by 0.2 standard deviations, 0.3
-to 0.5 after one by 0.5."""
+"""A query of at least so many cells is displaced if this share of its squared reconstruction error is common to all its
+cells. Measured (``tests/benchmarks/mapping.py displaced``): 0.01 and less for cells like those of the reference, up to
+0.1 for most cell types alone, 0.24 for a rare one; 0.3 to 0.5 after a shift of each component by half of its standard
+deviation."""
 
 
 def map_cells(
