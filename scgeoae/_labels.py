@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
+from .core import sharding
 from .core.map_model import TileLabels
 from .core.rows import row_blocks
 
@@ -95,23 +96,27 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
         standard = model.autoencoder.standardize(x).cpu().numpy()
         return normalize(standard) if model.n_features > MANY_FEATURES else standard
 
-    x_ref = np.concatenate([directions(x) for _, x in row_blocks(reference)])
-    winners: dict[str, np.ndarray] = {}
-    confidence: dict[str, np.ndarray] = {}
+    def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Rows of all processes, of which each reads its own."""
+        return sharding.gather_array(np.concatenate(parts), rows.device)
+
+    nobody = np.empty((0, model.n_features), dtype=np.float32)
+    x_ref = joined([nobody, *(directions(x) for _, x in row_blocks(reference))])
     classifiers: dict[str, KNeighborsClassifier] = {}
     for name, known in labels.items():
         has_label = known.codes >= 0
         classifier = KNeighborsClassifier(min(N_NEIGHBORS, int(has_label.sum())), algorithm="brute")
         classifiers[name] = classifier.fit(x_ref[has_label], known.codes[has_label])
-        winners[name], confidence[name] = np.empty(rows.shape[0], dtype=np.int64), np.empty(rows.shape[0])
-    for where, x in row_blocks(rows):
+    winners: dict[str, list[np.ndarray]] = {name: [np.empty(0, dtype=np.int64)] for name in labels}
+    confidence: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in labels}
+    for _, x in row_blocks(rows):
         x_new = directions(x)
         for name, classifier in classifiers.items():
             shares = classifier.predict_proba(x_new)  # (b, classes)
-            winners[name][where] = classifier.classes_[shares.argmax(1)]
-            confidence[name][where] = shares.max(1)
+            winners[name].append(classifier.classes_[shares.argmax(1)].astype(np.int64))
+            confidence[name].append(shares.max(1))
     return {
-        name: (pd.Categorical.from_codes(winners[name], dtype=known.dtype), confidence[name])
+        name: (pd.Categorical.from_codes(joined(winners[name]), dtype=known.dtype), joined(confidence[name]))
         for name, known in labels.items()
     }
 

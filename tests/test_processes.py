@@ -59,11 +59,14 @@ if arguments.pop("apart", False):
 sc.settings.verbosity = 3
 try:
     scgeoae.tl.geometric_ae(adata, **arguments)
+    sc.settings.verbosity = 0
+    mapped = scgeoae.tl.map_cells(adata, adata, obs="bulk_labels", copy=True)
 finally:
     torch.distributed.destroy_process_group()
 weights = {name: value.numpy() for name, value in scgeoae.get.model(adata).autoencoder.state_dict().items()}
 np.savez(f"{file}.{rank}.npz", z=adata.obsm["X_geoae"], det=adata.obs["geoae_det"],
-         error=adata.obs["geoae_reconstruction_error"], reads=reads, **weights)
+         error=adata.obs["geoae_reconstruction_error"], reads=reads, labels=mapped.obs["bulk_labels"].to_numpy(str),
+         confidence=mapped.obs["bulk_labels_confidence"], placed=mapped.obsm["X_geoae"], **weights)
 """
 
 
@@ -108,6 +111,7 @@ def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int
     if arguments.pop("streamed", False):
         adata.obsm["X_pca"] = np.load(tmp_path / "group.0.npy", mmap_mode="r")
     scgeoae.tl.geometric_ae(adata, **arguments)
+    mapped = scgeoae.tl.map_cells(adata, adata, obs="bulk_labels", copy=True)
     for rank in range(size):
         with np.load(tmp_path / f"group.{rank}.npz") as got:
             for name, value in scgeoae.get.model(adata).autoencoder.state_dict().items():
@@ -116,6 +120,9 @@ def test_weights_are_those_of_one_process(tmp_path: Path, monkeypatch, size: int
             np.testing.assert_allclose(got["z"], adata.obsm["X_geoae"], atol=1e-3)
             np.testing.assert_allclose(got["det"], adata.obs["geoae_det"], rtol=1e-4)
             np.testing.assert_allclose(got["error"], adata.obs["geoae_reconstruction_error"], rtol=1e-4)
+            np.testing.assert_allclose(got["placed"], got["z"], atol=1e-3)
+            assert (got["labels"] == mapped.obs["bulk_labels"].astype(str)).mean() > 0.99  # ties
+            assert (got["confidence"] == mapped.obs["bulk_labels_confidence"]).mean() > 0.99
     if "streamed" in further:  # the second process reads its half, but for the cells that are compared first
         with np.load(tmp_path / "group.1.npz") as got:
             start, stop = got["reads"].T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -162,14 +162,14 @@ def to_state(model: MapModel) -> dict[str, Any]:
 
 
 def _stored(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy arrays, turn projections, scalings and novelties into dictionaries, leave out what is `None`."""
+    """Copy arrays, turn dataclasses into dictionaries, leave out what is `None`."""
     state: dict[str, Any] = {}
     for name, value in parts.items():
         if isinstance(value, np.ndarray):
             state[name] = value.copy()
         elif isinstance(value, dict):
             state[name] = _stored(value)
-        elif isinstance(value, Projection | Scaling | Novelty):
+        elif is_dataclass(value):
             state[name] = _stored({entry.name: getattr(value, entry.name) for entry in fields(value)})
         elif value is not None:
             state[name] = value

@@ -40,9 +40,13 @@ class Scaling:
     std: np.ndarray = field(repr=False)
     max_value: float | None = None
 
-    def apply(self, x: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Scale rows ``x`` (n, g), or (n, h) of some ``genes``."""
-        scaled = (x - self.mean[genes]) / self.std[genes]
+    def subset(self, genes: np.ndarray) -> Scaling:
+        """Return the scaling of some genes, (g,) bool."""
+        return Scaling(self.mean[genes], self.std[genes], self.max_value)
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Scale rows ``x`` (n, g)."""
+        scaled = (x - self.mean) / self.std
         return scaled if self.max_value is None else np.clip(scaled, -self.max_value, self.max_value)
 
     def undo(self, x: np.ndarray) -> np.ndarray:
@@ -97,9 +101,9 @@ class Projection:
         """D, the number of input features."""
         return len(self.genes) if self.loadings is None else self.loadings.shape[1]
 
-    def scale(self, x: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Scale rows ``x`` (n, g), or (n, h) of some ``genes``, as the reference was scaled, if it was."""
-        return x if self.scaling is None else self.scaling.apply(x, genes)
+    def scale(self, x: np.ndarray) -> np.ndarray:
+        """Scale rows ``x`` (n, g) as the reference was scaled, if it was."""
+        return x if self.scaling is None else self.scaling.apply(x)
 
     def apply(self, x: np.ndarray, *, scaled: bool = False) -> np.ndarray:
         """Input (n, D), float64, of rows ``x`` (n, g) that are ``scaled`` already, or not."""

@@ -165,7 +165,8 @@ class Trainer:
         part = Part(cells, self.rows.shape[0])
         x = self.model.standardize(self.rows.take(part.index))
         z = self._place(x, part, self.spec.noise or 0)
-        landmarks = None if self.coordinates is None else self.coordinates[part.index.to(x.device)]
+        is_free = self.coordinates is None or self.model.encoder is None
+        landmarks = None if is_free else cast("Tensor", self.coordinates)[part.index.to(x.device)]
         batch = self.objective.batch(self.model.decoder, x, z, part, self.generator, landmarks)
         loss, measured = self.objective(batch)
         loss.backward()

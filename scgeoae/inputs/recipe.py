@@ -46,7 +46,6 @@ Measured on pbmc3k: 0.9 where it was, 0.001 where the query was scaled by itself
 RATIO = 10.0
 """A warning is given if the values of a query span less than the reference's divided by this."""
 
-
 MAX_MISSING = 0.5
 """Largest share of the genes' weight that a query may lack. Measured (``tests/benchmarks/mapping.py missing``): with
 40 % missing, the median cell moves by 5 to 7 % of the radius of the map and 1 to 3 % fewer labels are right; with 60 %,
@@ -102,7 +101,7 @@ def _pca_recipe(adata: AnnData, components: Representation) -> InputRecipe:
     used = loadings.any(1)
     loadings, names = loadings[used], adata.var_names[used].to_numpy(dtype=object)
     layer = dict(adata.uns.get("pca", {})).get("params", {}).get("layer")
-    x = genes(adata, names, layer)
+    x, _ = genes(adata, names, layer)
     sample = _read_sample(x, loadings)
 
     z = np.vstack([components.dense(rows) for rows in x.spread(SAMPLE)])
@@ -253,26 +252,24 @@ def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | No
     recipe, projection = model.input, model.input.projection
     if projection is None:
         return _rows_of_obsm(adata, recipe, model.n_features, model.device), None
-    x = genes(adata, projection.genes, projection.layer)
-    present = adata.var_names.get_indexer(projection.genes) >= 0
+    x, present = genes(adata, projection.genes, projection.layer)
     missing = None if present.all() else _missing_genes(adata, projection, present)
-    scaling, names = projection.scaling, projection.genes[present]
-    scaling = None if scaling is None else Scaling(scaling.mean[present], scaling.std[present], scaling.max_value)
+    scaling = None if projection.scaling is None else projection.scaling.subset(present)
     values = x.value_range()
     scaled = scaling is not None and values.low < 0  # scaled values are negative in part
     if not scaled:
         _warn_of_range(values, recipe.value_range, x.source, signed=True)
-    elif scaling is not None and not _is_scaled_as(scaling, adata.var, names, x):
+    elif scaling is not None and not _is_scaled_as(scaling, adata.var, projection.genes[present], x):
         msg = (
             f"{x.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
             "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
         )
         raise ValueError(msg)
-    if missing is None:
-        return ReadRows(x, model.device, projection, scaled=scaled, measure=recipe.novelty), None
-    mean = model.autoencoder.mean.cpu().double().numpy() if projection.center is None else projection.center
-    rows = ReadRows(x, model.device, projection, scaled=scaled, present=present, mean=mean, measure=recipe.novelty)
-    return rows, missing
+    fill = None
+    if missing is not None:
+        mean = model.autoencoder.mean.cpu().double().numpy() if projection.center is None else projection.center
+        fill = np.where(present, np.nan, mean)
+    return ReadRows(x, model.device, projection, scaled=scaled, fill=fill, measure=recipe.novelty), missing
 
 
 def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> MissingGenes:

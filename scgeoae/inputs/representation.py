@@ -90,8 +90,12 @@ def choose(
     return Representation(values, source, features, _var_mask(adata, mask_var), layer=layer)
 
 
-def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> Matrix:
-    """Return the columns of `X` or of a layer that hold these genes, in the order of ``names``; leave out missing ones.
+def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> tuple[Matrix, np.ndarray]:
+    """Find the columns of `X` or of a layer that hold these genes (g,).
+
+    Returns
+    -------
+    Those that are present, in the order of ``names``, and which genes these are, (g,) bool.
 
     Raises
     ------
@@ -102,7 +106,8 @@ def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> Matrix
     """
     values, source = _expression(adata, layer)
     columns = adata.var_names.get_indexer(names)
-    return Matrix(values, source, columns[columns >= 0])
+    present = columns >= 0
+    return Matrix(values, source, columns[present]), present
 
 
 def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:

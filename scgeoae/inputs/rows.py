@@ -61,8 +61,8 @@ class ReadRows:
         How the input is computed from the genes that are read; by default the matrix is the input.
     scaled
         Whether the genes are scaled already.
-    present, mean
-        Which genes of the projection the matrix holds (g,), and the scaled value (g,) of the others. By default it
+    fill
+        Scaled values (g,) of genes of the projection that the matrix lacks, NaN for those that it holds; by default it
         holds all.
     measure
         How the novelty of cells is measured, by default not at all.
@@ -82,12 +82,13 @@ class ReadRows:
         projection: Projection | None = None,
         *,
         scaled: bool = False,
-        present: np.ndarray | None = None,
-        mean: np.ndarray | None = None,
+        fill: np.ndarray | None = None,
         measure: Novelty | None = None,
     ) -> None:
-        self.matrix, self.device, self.projection, self.scaled = matrix, device, projection, scaled
-        self.present, self.mean = present, mean
+        self.matrix, self.device, self.projection, self.fill = matrix, device, projection, fill
+        self._present = None if fill is None else np.isnan(fill)
+        scaling = None if projection is None or scaled else projection.scaling
+        self._scaling = scaling if scaling is None or self._present is None else scaling.subset(self._present)
         self.measure, self.novelty = measure, None if measure is None else np.full(matrix.shape[0], np.nan)
         self.shape = (matrix.shape[0], matrix.shape[1] if projection is None else projection.n_features)
 
@@ -107,14 +108,13 @@ class ReadRows:
             x = self.matrix.dense(rows, np.float32)
         else:
             genes = self.matrix.dense(rows)
-            if self.present is not None and self.mean is not None:
-                known, genes = genes, np.tile(self.mean, (len(genes), 1))
-                genes[:, self.present] = known if self.scaled else self.projection.scale(known, self.present)
-            elif not self.scaled:
-                genes = self.projection.scale(genes)
+            genes = genes if self._scaling is None else self._scaling.apply(genes)
+            if self.fill is not None:
+                known, genes = genes, np.tile(self.fill, (len(genes), 1))
+                genes[:, self._present] = known
             y = self.projection.apply(genes, scaled=True)
-            if self.measure is not None and self.novelty is not None:
-                self.novelty[rows] = self.measure.of(self.projection, genes, y, self.present)
+            if self.measure is not None and self.novelty is not None and np.isnan(self.novelty[rows]).any():
+                self.novelty[rows] = self.measure.of(self.projection, genes, y, self._present)
             x = y.astype(np.float32)
         return torch.from_numpy(x).to(self.device)
 

@@ -16,6 +16,7 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
+from scgeoae.core.novelty import Novelty
 from scgeoae.inputs import Matrix
 
 if TYPE_CHECKING:
@@ -381,6 +382,13 @@ def test_novelty_counts_the_genes_that_are_present(references: dict, cells: AnnD
     share = (cells.X[:, present] > 0).mean(1)
     expected = excess / np.exp(model.novelty.intercept + model.novelty.slope * np.log(share))
     np.testing.assert_allclose(query.obs["geoae_novelty"], expected, rtol=1e-3)
+
+
+def test_novelty_is_measured_once_where_labels_are_voted_on(reference: AnnData, cells: AnnData, monkeypatch) -> None:
+    of, measured = Novelty.of, []
+    monkeypatch.setattr(Novelty, "of", lambda self, p, x, *rest: measured.append(len(x)) or of(self, p, x, *rest))
+    scgeoae.tl.map_cells(cells, reference, obs="phase")
+    assert sum(measured) == cells.n_obs
 
 
 def test_models_from_before_novelty(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
