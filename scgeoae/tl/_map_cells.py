@@ -160,7 +160,7 @@ def map_cells(
         logg.warning(
             f"{cells.common:.0%} of the squared reconstruction error is common to all cells of the query: it is "
             "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
-            "the space of the reference first, for example by Harmony or scVI."
+            "the space of the reference first, for example by Symphony or scVI."
         )
     columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
     if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:

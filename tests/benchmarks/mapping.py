@@ -5,6 +5,7 @@
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py missing --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py left_out --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py displaced --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py laboratories --data DIR`` (needs symphonypy)
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py grow --data DIR``
 
 `halves`: train on half of the cells and map the other half. Prints the accuracy of labels, the share of mapped cells
@@ -19,6 +20,11 @@ its cells that are flagged (sensitivity) and of held-out cells of the other type
 thinning the counts of the query to a half and a quarter; and the means over the types.
 `displaced`: print the share of the squared reconstruction error that all cells of a query have in common, for single
 cell types and after shifts of each component, in its standard deviations.
+`laboratories`: the cells of the reference come from two laboratories, those of the query from a third. Each loses a share
+of the molecules of each gene that is its own, of several strengths. Prints for three ways to map the query (components
+of the reference; Harmony's space, with the query projected as it is; with the query brought into it by Symphony) the
+accuracy of labels, the share of cells flagged, and how far the median places of the types of query and reference are
+apart, in units of the map's radius, as the mean over types.
 `grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
@@ -58,6 +64,8 @@ MIN_CELLS = 50
 """Smallest cell type that is left out."""
 SHARES = (1, 0.5, 0.25)
 """Of the counts of a query that `left_out` maps."""
+STRENGTHS = (0, 0.5, 1)
+"""Of made laboratories: standard deviation of the logarithm of the share of the molecules of a gene that is found."""
 FLAGS = ("geoae_outside", "geoae_novel")
 
 
@@ -215,6 +223,56 @@ def displaced(adata: AnnData, name: str, seed: int) -> None:
         print(f"{name}, seed {seed}, {what}: {common:.3f}", flush=True)
 
 
+def laboratories(counts: AnnData, name: str, seed: int) -> None:
+    """Map a query from a laboratory that the reference lacks."""
+    import symphonypy
+
+    rng = np.random.default_rng(seed)
+    laboratory = rng.choice(3, counts.n_obs)
+    for strength in STRENGTHS:
+        found = np.clip(0.5 * rng.lognormal(0, strength, (3, counts.n_vars)), 0, 1)
+        adata = counts.copy()
+        adata.X = counts.X.copy()
+        entries = adata.X.indices
+        cells = np.repeat(laboratory, np.diff(adata.X.indptr))
+        adata.X.data = rng.binomial(adata.X.data.astype(int), found[cells, entries]).astype(np.float32)
+        adata.X.eliminate_zeros()
+        adata.obs["laboratory"] = laboratory.astype(str)
+        adata = datasets.log_normalized(adata)
+        reference, query = adata[laboratory < 2].copy(), adata[laboratory == 2].copy()
+        train(reference)
+        ways = {"components": mapped(query, reference)}
+        reference.var["highly_variable"] = True
+        query.uns["log1p"] = {}
+        symphonypy.pp.harmony_integrate(reference, "laboratory", theta=4)  # 2 leaves laboratories apart
+        scgeoae.tl.geometric_ae(reference, use_rep="X_pca_harmony")
+        symphonypy.tl.map_embedding(query, reference, key="laboratory")
+        ways["Harmony, Symphony"] = mapped(query, reference)
+        query.obsm["X_pca_harmony"] = query.obsm["X_pca_reference"]
+        ways["Harmony, as it is"] = mapped(query, reference)
+        for way, text in ways.items():
+            print(f"{name}, seed {seed}, strength {strength}, {way}: {text}", flush=True)
+
+
+def mapped(query: AnnData, reference: AnnData) -> str:
+    """Map a query and say how well it agrees with the reference."""
+    query = query.copy()
+    truth = query.obs["label"].to_numpy()
+    scgeoae.tl.map_cells(query, reference, obs="label")
+    z, places = query.obsm["X_geoae"], reference.obsm["X_geoae"]
+    sizes = pd.Series(truth).value_counts()
+    apart = [
+        np.linalg.norm(np.median(z[truth == label], 0) - np.median(places[reference.obs["label"] == label], 0))
+        for label in sizes.index[sizes >= MIN_CELLS]
+    ]
+    right = (query.obs["label"].astype(str) == truth).mean()
+    radius = np.sqrt(places.var(0).sum())
+    return (
+        f"labels {right:.3f}, outside {query.obs['geoae_outside'].mean():.3f}, types apart by "
+        f"{np.mean(apart) / radius:.3f}"
+    )
+
+
 def grow(adata: AnnData, name: str, seed: int) -> None:
     """Map the cells of an earlier map together with a new type."""
     new = (adata.obs["label"] == adata.obs["label"].value_counts().index[2]).to_numpy()
@@ -243,7 +301,7 @@ def grow(adata: AnnData, name: str, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out", "displaced", "grow"])
+    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow"])
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits")
@@ -257,9 +315,11 @@ def main() -> None:
                 "missing": partial(missing, data=arguments.data),
                 "displaced": displaced,
                 "grow": grow,
+                "laboratories": laboratories,
             }
             for seed in range(arguments.seeds):
-                functions[arguments.what](adata, name, seed)
+                cells = counts_of(arguments.data, name) if arguments.what == "laboratories" else adata
+                functions[arguments.what](cells, name, seed)
         else:
             counts = counts_of(arguments.data, name)
             queries = {share: thinned(counts, share) for share in SHARES}

@@ -797,6 +797,24 @@ def test_labels_one_by_one(reference: AnnData, cells: AnnData, published: Path, 
             assert alone.obs[column].iloc[0] == together.obs[column].iloc[i]
 
 
+@pytest.mark.parametrize("labeled", ["cells", "file"])
+def test_one_class_and_no_colors(reference: AnnData, cells: AnnData, tmp_path: Path, labeled: str) -> None:
+    """A label that all cells share is certain; the query gets no colors where the reference has lost its own."""
+    reference.obs["tissue"] = pd.Categorical(["blood"] * (reference.n_obs - 1) + [None])
+    reference.uns["bulk_labels_colors"] = np.array(["red"], dtype=object)  # fewer than there are classes
+    names = ["tissue", "bulk_labels"]
+    source = reference
+    if labeled == "file":
+        source = tmp_path / "map.safetensors"
+        scgeoae.write_model(reference, source, obs=names)
+    scgeoae.tl.map_cells(cells, source, obs=names)
+    assert (cells.obs["tissue"] == "blood").all()
+    assert (cells.obs["tissue_confidence"] == 1).all()
+    assert not {"tissue_colors", "bulk_labels_colors"} & set(cells.uns)
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    pd.testing.assert_frame_equal(ad.read_h5ad(tmp_path / "query.h5ad").obs[names], cells.obs[names])
+
+
 def test_labels_that_cannot_be_stored(reference: AnnData, tmp_path: Path) -> None:
     reference.obs["rare"] = pd.Categorical(["a"] * 29 + [None] * (reference.n_obs - 29))
     file = tmp_path / "map.safetensors"
