@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import coordinates_to_draw, finish, new_axes, scatter
+from ._scatter import coordinates_to_draw, finish, mark_outliers, new_axes, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ PERCENTILE = 99
 SMALLEST_LIMIT = 2.0
 """Default limits are at least this factor and its inverse."""
 
-DOT, DOT_COLOR = 1 / 15, to_rgba("black", 0.3)
-"""Area, as a share of that of scanpy's points, and color of the cells on a field, which must show between them."""
+DOT, DOT_COLOR = 1 / 5, to_rgba("black", 0.3)
+"""Area, as a share of that of dots on other plots, and color of the cells on a field, which must show between them."""
 
 
 def det_heatmap(
@@ -40,6 +40,7 @@ def det_heatmap(
     field: bool = False,
     color: str | Sequence[str] | None = None,
     dimensions: tuple[int, int] = (0, 1),
+    outliers: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
     cmap: str = "coolwarm",
@@ -66,6 +67,9 @@ def det_heatmap(
         Further panels beside the determinant, as in :func:`scanpy.pl.embedding`.
     dimensions
         The two dimensions to draw.
+    outliers
+        Frame all cells. By default the frame leaves out cells far from the central 99 %, and triangles on its rim stand
+        for them.
     vmin, vmax
         Limits of the colors. By default a symmetric range that holds 99 % of the cells, and at least 1/2 to 2, so that
         a map that is even looks even. If only one is given, the other is its inverse.
@@ -115,11 +119,14 @@ def det_heatmap(
         raise ValueError(msg)
     others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
     defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
-    axes = scatter(result, color=[column, *others], dimensions=dimensions, ax=ax, **defaults | kwargs)
+    axes = scatter(
+        result, color=[column, *others], dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs
+    )
     points = next(cast("PathCollection", drawn) for drawn in axes[0].collections if drawn.get_array() is not None)
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
         _draw_field(result, points, dimensions)
+    mark_outliers(axes, z[:, dimensions])
     if (bar := points.colorbar) is not None:
         _write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, norm)
         bar.set_label("data area per map area\n(times the average)", fontsize="small")

@@ -19,7 +19,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import coordinates_to_draw, finish, scatter
+from ._scatter import coordinates_to_draw, finish, framed, mark_outliers, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,7 @@ def indicatrix(
     n_grid: int = 14,
     cells: Sequence[str] | np.ndarray | None = None,
     dimensions: tuple[int, int] = (0, 1),
+    outliers: bool = False,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool | None = None,
@@ -96,6 +97,9 @@ def indicatrix(
         Draw ellipses at these cells instead: names, positions or a mask.
     dimensions
         The two dimensions to draw.
+    outliers
+        Frame all cells, and draw ellipses wherever there are some. By default the frame leaves out cells far from the
+        central 99 %, and triangles on its rim stand for them.
     ax
         Draw here; one color only.
     show
@@ -132,7 +136,8 @@ def indicatrix(
         msg = "The map has one dimension; indicatrices need two. Run `scgeoae.pl.det_heatmap` instead."
         raise ValueError(msg)
     drawn = z[:, dimensions]
-    spacing, nodes = _grid(drawn, n_grid)
+    box = framed(drawn, outliers=outliers)
+    spacing, nodes = _grid(np.clip(drawn, box.min, box.max), n_grid)
     region, unit = result.model.region, result.model.unit
     if cells is not None:
         points = Result(adata[cells], key).coordinates()
@@ -141,6 +146,8 @@ def indicatrix(
     else:  # cells near the nodes
         distance, nearest = KDTree(drawn).query(nodes, p=np.inf)
         points = z[np.unique(nearest[distance <= spacing / 2])]
+    if cells is None:
+        points = points[((points[:, dimensions] >= box.min) & (points[:, dimensions] <= box.max)).all(1)]
     points = result.decoder_points(points)
     lengths, directions = result.manifold.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
@@ -151,11 +158,12 @@ def indicatrix(
         kept = _uncovered(centers, semi_axes, believed)
         centers, semi_axes, believed = centers[kept], semi_axes[kept], believed[kept]
     reach = np.minimum(np.linalg.norm(semi_axes, axis=2), ROOM * spacing)  # (m, 2), half the box around an ellipse
-    framed = np.vstack([drawn, centers - reach, centers + reach])
-    axes = scatter(result, color=color, dimensions=dimensions, ax=ax, **kwargs)
+    corners = np.vstack([box.min, box.max, centers - reach, centers + reach])
+    axes = scatter(result, color=color, dimensions=dimensions, outliers=outliers, ax=ax, **kwargs)
     for panel in axes:
         _draw_ellipses(panel, centers, semi_axes, believed)
-        _draw_key(panel, framed, radius, unit, dashed=not believed.all())
+        _draw_key(panel, corners, radius, unit, dashed=not believed.all())
+    mark_outliers(axes, drawn)
     return finish(axes, show=show, return_fig=return_fig)
 
 
@@ -238,12 +246,12 @@ def _draw_ellipses(ax: Axes, centers: np.ndarray, semi_axes: np.ndarray, believe
     ax.add_collection(ellipses)
 
 
-def _draw_key(ax: Axes, framed: np.ndarray, radius: float, unit: float, *, dashed: bool) -> None:
-    """Draw the undistorted circle, a scale bar and what dashes mean, in a strip below the points to frame, (n, 2).
+def _draw_key(ax: Axes, corners: np.ndarray, radius: float, unit: float, *, dashed: bool) -> None:
+    """Draw the undistorted circle, a scale bar and what dashes mean, in a strip below the corners (n, 2).
 
     The radius of the circles and the unit of the map are lengths in the data.
     """
-    (left, bottom), (right, top) = _box(framed)
+    (left, bottom), (right, top) = _box(corners)
     width, height = right - left, top - bottom
     power = 10.0 ** np.floor(np.log10(0.2 * width * unit))
     length = max(step * power for step in (1, 2, 5) if step * power <= 0.2 * width * unit * (1 + 1e-9))

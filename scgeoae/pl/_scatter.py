@@ -8,6 +8,8 @@ import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
+from matplotlib.transforms import Bbox
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..result import Result
+
+CENTRAL, MARGIN = 0.99, 0.1
+"""The frame holds this share of the cells along each dimension, and a margin of this share of the longer side."""
+
+TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
+"""A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
+the second number. Those of scanpy's dots sum up to the third."""
 
 
 def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
@@ -37,16 +46,31 @@ def coordinates_to_draw(result: Result, dimensions: tuple[int, int]) -> np.ndarr
     return z
 
 
+def framed(drawn: np.ndarray, *, outliers: bool) -> Bbox:
+    """Frame the points (n, 2): all of them, or without outliers that lie far from the central 99 %."""
+    box = np.array([drawn.min(0), drawn.max(0)], dtype=np.float64)
+    if not outliers:
+        inner = np.quantile(drawn.astype(np.float64), [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
+        margin = MARGIN * np.ptp(inner, axis=0).max()
+        box = np.array([np.maximum(box[0], inner[0] - margin), np.minimum(box[1], inner[1] + margin)])
+    return Bbox(box)
+
+
 def scatter(
     result: Result,
     *,
     color: str | Sequence[str | None] | None,
     dimensions: tuple[int, int],
+    outliers: bool,
     ax: Axes | None,
     colorbar_loc: str | None = "right",
     **kwargs: Any,
 ) -> list[Axes]:
-    """Draw the cells with :func:`scanpy.pl.embedding`, rasterized and to scale; return the Axes of each color."""
+    """Draw the cells with :func:`scanpy.pl.embedding`, rasterized and to scale; return the Axes of each color.
+
+    The frame is that of :func:`framed`. Unless ``kwargs`` hold a size, dots are as small as cells are close, and no
+    larger than scanpy's.
+    """
     adata, basis = result.adata, result.keys.obsm
     colors = [color] if color is None or isinstance(color, str) else list(color)
     genes = adata.var_names if adata.raw is None else adata.var_names.union(adata.raw.var_names, sort=False)
@@ -59,21 +83,50 @@ def scatter(
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
         "legend_fontoutline": 2,
     }
-    drawn = sc.pl.embedding(adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs)
-    axes = drawn if isinstance(drawn, list) else [drawn]
+    panels = sc.pl.embedding(adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs)
+    axes = panels if isinstance(panels, list) else [panels]
     beside = colorbar_loc in {"right", None}
     if ax is None and beside:  # scanpy's color bars allow no other layout than its own
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
         axes[0].figure.set_layout_engine("constrained")
+    drawn = result.coordinates()[:, dimensions]
+    box = framed(drawn, outliers=outliers)
+    sized = {"size", "s"}.isdisjoint(kwargs)
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
     for panel in axes:
         panel.set(aspect="equal", anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
         panel.set_in_layout(True)  # scanpy excludes panels with a legend
+        pad = 0.05 * np.array(box.size)
+        panel.set(xlim=(box.x0 - pad[0], box.x1 + pad[0]), ylim=(box.y0 - pad[1], box.y1 + pad[1]))
+        smaller = _smaller(panel, drawn) if sized else 1.0
         for points in panel.collections:
-            points.set_rasterized(True)
+            points.set(rasterized=True, sizes=smaller * points.get_sizes())
             if colorbar_loc == "right" and points.get_array() is not None:
                 panel.figure.colorbar(points, cax=panel.inset_axes((1.02, 0, 0.05, 1)))  # as high as the panel
     return axes
+
+
+def _smaller(ax: Axes, drawn: np.ndarray) -> float:
+    """By what factor to shrink the area of scanpy's dots, at most 1, so that dots of close cells hardly overlap."""
+    in_points = 72 / ax.figure.dpi * ax.transData.transform(drawn)
+    neighbor = min(TOUCHING, len(drawn) - 1)
+    distance = KDTree(in_points).query(in_points, k=[neighbor + 1])[0]
+    usual = SCANPYS_DOTS / len(drawn)
+    return float(np.clip(np.median(distance) ** 2, min(SMALLEST_DOT, usual), usual)) / usual
+
+
+def mark_outliers(axes: Sequence[Axes], drawn: np.ndarray) -> None:
+    """Draw triangles on the rim of panels, beside the points (n, 2) that lie outside."""
+    for ax in axes:
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        x, y = drawn.T
+        sides = {"<": x < left, ">": x > right, "v": y < bottom, "^": y > top}
+        for marker, beyond in sides.items():
+            if beyond.any():
+                at = np.clip(x[beyond], left, right), np.clip(y[beyond], bottom, top)
+                ax.scatter(
+                    *at, s=12, marker=marker, color=rcParams["text.color"], linewidths=0, alpha=0.6, clip_on=False
+                )
 
 
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool | None) -> Figure | Axes | list[Axes] | None:

@@ -20,11 +20,11 @@ its cells that are flagged (sensitivity) and of held-out cells of the other type
 thinning the counts of the query to a half and a quarter; and the means over the types.
 `displaced`: print the share of the squared reconstruction error that all cells of a query have in common, for single
 cell types and after shifts of each component, in its standard deviations.
-`laboratories`: the cells of the reference come from two laboratories, those of the query from a third. Each loses a share
-of the molecules of each gene that is its own, of several strengths. Prints for three ways to map the query (components
-of the reference; Harmony's space, with the query projected as it is; with the query brought into it by Symphony) the
-accuracy of labels, the share of cells flagged, and how far the median places of the types of query and reference are
-apart, in units of the map's radius, as the mean over types.
+`laboratories`: the cells of the reference come from two laboratories, those of the query from a third. Each finds a
+share of the molecules of each gene that is its own, of several strengths. Maps the query in three ways: by components
+of the reference; in Harmony's space, only projected; in Harmony's space by Symphony. Prints the accuracy of labels, the
+share of cells flagged, and how far the median places of the types of query and reference are apart, in units of the
+map's radius, as the mean over types.
 `grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
@@ -301,7 +301,9 @@ def grow(adata: AnnData, name: str, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow"])
+    parser.add_argument(
+        "what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow"]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits")

@@ -254,6 +254,58 @@ def test_field_of_a_query_shows_the_whole_region(mapped: AnnData) -> None:
     assert ax.get_ylim()[1] >= top + 1
 
 
+@pytest.fixture
+def with_outliers(mapped: AnnData) -> AnnData:
+    """Three cells far from the others: on the left, on top and at the lower right."""
+    z = scgeoae.get.coordinates(mapped)
+    middle, far = z.mean(0), 10 * np.ptp(z, axis=0)
+    mapped.obsm["X_geoae"][:3] = middle + far * np.array([[-1, 0], [0, 1], [1, -1]])
+    return mapped
+
+
+def rim(ax: Axes) -> np.ndarray:
+    """Centers of the triangles at the rim."""
+    return np.vstack([np.zeros((0, 2)), *(c.get_offsets() for c in ax.collections if not c.get_clip_on())])
+
+
+@pytest.mark.parametrize("plot", ["det_heatmap", "indicatrix"])
+def test_outliers_are_marked_at_the_rim(with_outliers: AnnData, plot: str) -> None:
+    draw = getattr(scgeoae.pl, plot)
+    z = scgeoae.get.coordinates(with_outliers)
+    ax = draw(with_outliers, show=False)
+    low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
+    assert (high - low < 2 * np.ptp(z[3:], axis=0)).all()
+    assert ((z[3:] > low) & (z[3:] < high)).mean() > 0.98
+    outside = z[((z < low) | (z > high)).any(1)]
+    assert {tuple(cell) for cell in z[:3]} <= {tuple(cell) for cell in outside}
+    assert {tuple(mark) for mark in rim(ax).tolist()} == {tuple(cell) for cell in np.clip(outside, low, high).tolist()}
+    ax = draw(with_outliers, outliers=True, show=False)
+    assert not len(rim(ax))
+    low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
+    assert ((z > low) & (z < high)).all()
+
+
+def test_no_ellipse_at_an_outlier(with_outliers: AnnData) -> None:
+    ax = scgeoae.pl.indicatrix(with_outliers, show=False)
+    low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
+    centers = np.asarray(ellipses(ax).get_offsets())
+    assert ((centers > low) & (centers < high)).all()
+    at_outlier = scgeoae.pl.indicatrix(with_outliers, cells=with_outliers.obs_names[:1], show=False)
+    assert len(ellipses(at_outlier).get_offsets()) == 1
+
+
+def test_dots_are_smaller_where_cells_are_closer(mapped: AnnData) -> None:
+    def size(**kwargs: object) -> float:
+        (value,) = scgeoae.pl.det_heatmap(mapped, show=False, **kwargs).collections[0].get_sizes()
+        return value
+
+    spread = size()
+    mapped.obsm["X_geoae"][10:] *= 0.05
+    assert size(outliers=True) < spread / 4
+    assert size(size=33) == 33
+    assert size(outliers=True) >= 0.5
+
+
 def test_field_of_swapped_dimensions(mapped: AnnData) -> None:
     (plain,) = scgeoae.pl.det_heatmap(mapped, field=True, show=False).images
     (swapped,) = scgeoae.pl.det_heatmap(mapped, field=True, dimensions=(1, 0), show=False).images
