@@ -5,30 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib as mpl
+import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from . import pl, tl
-from .result import Result
+from .result import Result, areas_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from anndata import AnnData
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 RESULTS: dict[str, dict[str, Any]] = {"vanilla": {"alpha": 0, "contrast_weight": 0}, "geoae": {}}
 """Key of each autoencoder and the arguments in which it differs from the default."""
 
 TITLES = {"vanilla": "vanilla autoencoder", "geoae": "geometric autoencoder"}
+MAPS = {"geoae_umap": "UMAP", "geoae": "scgeoae"}
+"""Key and title of the maps whose sizes are compared."""
+
 LABELS = "bulk_labels"
 TRAINING: dict[str, Any] = {}
 """Arguments of the training that differ from the defaults."""
 
 
 def run_demo(directory: Path) -> Iterator[str]:
-    """Train a vanilla and a geometric autoencoder on 700 blood cells; write an h5ad and pictures into a directory.
+    """Train a vanilla and a geometric autoencoder on 700 blood cells, and compare the map with a UMAP.
+
+    Writes an h5ad and pictures into a directory.
 
     Yields
     ------
@@ -39,6 +47,9 @@ def run_demo(directory: Path) -> Iterator[str]:
     for key, difference in RESULTS.items():
         tl.geometric_ae(adata, key_added=None if key == "geoae" else key, **difference, **TRAINING)
         yield f"{TITLES[key]:<22} {_numbers(adata, key)}"
+    tl.fit_decoder(adata, "umap", **TRAINING)  # scanpy's data come with a UMAP
+    for key in MAPS:
+        tl.cluster_areas(adata, LABELS, key=key)
     directory.mkdir(exist_ok=True)
     adata.write_h5ad(directory / "pbmc68k_reduced.h5ad")
     written = ["pbmc68k_reduced.h5ad"]
@@ -65,6 +76,7 @@ def _pictures(adata: AnnData) -> Iterator[tuple[str, Figure]]:
     yield "map", cells.figure
     yield "history", cast("Figure", pl.history(adata, return_fig=True))
     yield "diagnostics", _diagnostics(adata)
+    yield "comparison", _comparison(adata)
 
 
 def _diagnostics(adata: AnnData) -> Figure:
@@ -74,4 +86,32 @@ def _diagnostics(adata: AnnData) -> Figure:
         pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key], size=40)
         legend = "right margin" if key == "geoae" else "none"
         pl.indicatrix(adata, key=key, color=LABELS, legend_loc=legend, ax=below, show=False, title="", size=40)
+    return figure
+
+
+def _comparison(adata: AnnData) -> Figure:
+    """Draw a UMAP and our map of the same cells with equal circles, and how large each cell type looks on both."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed", width_ratios=[1, 1.1, 0.9])
+    for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
+        pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
+    ax, ratios = axes[2], [adata.uns[areas_key(key)]["ratio"] for key in MAPS]
+    names = ratios[0].sort_values().index
+    palette = dict(zip(adata.obs[LABELS].cat.categories, adata.uns[f"{LABELS}_colors"], strict=True))
+    colors, rows = [palette[name] for name in names], np.arange(len(names))
+    ax.axvline(1, color="0.6", linewidth=1, zorder=0)
+    ax.hlines(rows, 1, ratios[0][names], colors=colors, linewidth=1.5)
+    for ratio, title, face in zip(ratios, MAPS.values(), (colors, ax.get_facecolor()), strict=True):
+        ax.scatter(ratio[names], rows, s=50, facecolors=face, edgecolors=colors, linewidths=1.8, zorder=3, label=title)
+    ax.set(xscale="log", xlabel="size on the map / size in the data")
+    ax.xaxis.set(
+        major_locator=FixedLocator([1 / 5, 1 / 3, 1 / 2, 1, 2, 3, 5]),
+        major_formatter=lambda ratio, _: f"{ratio:g}" if ratio >= 1 else f"1/{1 / ratio:g}",
+        minor_locator=NullLocator(),
+    )
+    ax.set_yticks(rows, names)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    for handle, face in zip(legend.legend_handles, ("0.35", ax.get_facecolor()), strict=True):
+        cast("PathCollection", handle).set(facecolor=face, edgecolor="0.35")
     return figure
