@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import pandas as pd
 
 LARGEST = 2**63 - 1
 """The largest integer that files and generators take."""
@@ -53,3 +58,9 @@ def refuse_masked(values: Any, name: str) -> None:
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         msg = f"{name} has masked values. Fill them in first."
         raise ValueError(msg)
+
+
+def in_memory(table: Any, names: Collection[str]) -> pd.DataFrame:
+    """Read columns of `obs` or `var`, which :func:`anndata.experimental.read_lazy` leaves on disk."""
+    columns = table[list(names)]
+    return columns.to_memory() if hasattr(columns, "to_memory") else columns

@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
+from ._checks import in_memory
 from .core import sharding
 from .core.map_model import TileLabels
 from .core.rows import row_blocks
@@ -52,7 +53,7 @@ def label_columns(adata_ref: AnnData, obs: str | Sequence[str]) -> dict[str, pd.
         msg = f"Did not find {missing} in .obs of the reference, which holds {list(adata_ref.obs.columns)}."
         raise KeyError(msg)
     for name in names:
-        column = adata_ref.obs[name]
+        column = in_memory(adata_ref.obs, [name])[name]
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             msg = f"obs[{name!r}] of the reference holds numbers; only labels can be voted on. Make it categorical."
             raise ValueError(msg)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ._checks import real_array
+from ._checks import in_memory, real_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -360,7 +360,7 @@ def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
     if name not in adata.obs:
         msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}. {advice}".rstrip()
         raise KeyError(msg)
-    return adata.obs[name]
+    return in_memory(adata.obs, [name])[name]
 
 
 def stored_table(adata: AnnData, name: str, columns: Collection[str], command: str) -> pd.DataFrame:

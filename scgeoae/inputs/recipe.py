@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
+from .._checks import in_memory
 from ..core.novelty import fit_novelty
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
@@ -201,7 +202,8 @@ def _mean_and_std(var: pd.DataFrame, names: np.ndarray) -> tuple[np.ndarray, np.
     if not {"mean", "std"} <= set(var.columns):
         return None
     try:
-        mean, std = (var.loc[names, name].to_numpy(dtype=np.float64) for name in ("mean", "std"))
+        stored = in_memory(var, ("mean", "std")).loc[names]
+        mean, std = (stored[name].to_numpy(dtype=np.float64) for name in ("mean", "std"))
     except (TypeError, ValueError):  # columns of these names that hold something else
         return None
     return (mean, std) if np.isfinite([mean, std]).all() and (std > 0).all() else None

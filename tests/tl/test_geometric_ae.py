@@ -247,6 +247,28 @@ def test_round_trips(mapped: AnnData, tmp_path: Path, suffix: str) -> None:
     scgeoae.pl.history(back, show=False)
 
 
+@pytest.mark.parametrize("use_rep", ["X_pca", "X"])
+def test_lazy_data(pbmc: AnnData, tmp_path: Path, use_rep: str) -> None:
+    """From :func:`anndata.experimental.read_lazy`: to train on, as reference and as query."""
+    pytest.importorskip("xarray")
+    from anndata.experimental import read_lazy
+
+    cells = sc.AnnData(pbmc.raw.X.toarray(), obs=pbmc.obs[["bulk_labels"]], var=pbmc.raw.var)
+    cells.write_h5ad(tmp_path / "query.h5ad")
+    sc.pp.scale(cells, max_value=10)
+    sc.pp.pca(cells)
+    cells.write_h5ad(tmp_path / "reference.h5ad")
+    lazy, query = (read_lazy(tmp_path / f"{name}.h5ad") for name in ("reference", "query"))
+    scgeoae.tl.geometric_ae(lazy, use_rep=use_rep, **QUICK)
+    scgeoae.tl.map_cells(query, lazy, obs="bulk_labels")
+    np.testing.assert_allclose(query.obsm["X_geoae"], lazy.obsm["X_geoae"], atol=1e-2)
+    reference = lazy.to_memory()
+    expected = scgeoae.tl.map_cells(reference, reference, obs="bulk_labels", copy=True)
+    assert (query.to_memory().obs["bulk_labels"] == expected.obs["bulk_labels"]).mean() > 0.99
+    scgeoae.tl.cluster_areas(lazy, "bulk_labels")
+    assert lazy.uns["geoae_areas"]["data_area"].gt(0).all()
+
+
 def test_choices_of_the_data_are_kept_in_the_parameters(pbmc: AnnData) -> None:
     """What was chosen gives the same map when it is passed."""
     first = scgeoae.tl.geometric_ae(pbmc, hidden_dims=(16,), copy=True)
