@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -83,7 +84,12 @@ def scatter(
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
         "legend_fontoutline": 2,
     }
-    panels = sc.pl.embedding(adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs)
+    # from scanpy 1.13 on a preset may choose plots that are not matplotlib's
+    by_matplotlib = sc.settings.preset.override(sc.Preset.ScanpyV1) if hasattr(sc, "Preset") else nullcontext()
+    with by_matplotlib:
+        panels = sc.pl.embedding(
+            adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs
+        )
     axes = panels if isinstance(panels, list) else [panels]
     beside = colorbar_loc in {"right", None}
     if ax is None and beside:  # scanpy's color bars allow no other layout than its own
