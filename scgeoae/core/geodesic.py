@@ -17,8 +17,6 @@ from scipy.spatial.distance import cdist
 from .rows import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .manifold import Manifold
     from .region import OccupiedRegion
 
@@ -36,9 +34,6 @@ SUBDIVISION = 4
 
 N_LOOKS = 32
 """Parts of a segment at whose ends it must be inside the region."""
-
-N_TOGETHER = 8
-"""Paths that are shortened by one optimization."""
 
 TOLERANCE = 1e-5
 """The optimization stops where a step lowers the energy by a smaller share."""
@@ -74,20 +69,14 @@ class Geodesic(NamedTuple):
     length_off_data: float
 
 
-def geodesics(
-    manifold: Manifold,
-    occupied: OccupiedRegion,
-    places: np.ndarray,
-    pairs: Sequence[tuple[int, int]],
-    *,
-    anywhere: bool = False,
-    n_points: int = 50,
-) -> list[Geodesic]:
-    """Find the shortest paths between pairs of places.
+def geodesic(
+    manifold: Manifold, occupied: OccupiedRegion, ends: np.ndarray, n_points: int = 50, *, anywhere: bool = False
+) -> Geodesic:
+    """Find the shortest path between two places.
 
-    Dijkstra's algorithm, run once from each start, finds the shortest sequence of steps between tiles. Each path is
-    then shortened: its energy ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a
-    penalty that keeps them inside. Its length is the sum of short chords of decoded points.
+    Dijkstra's algorithm finds the shortest sequence of steps between tiles. This path is then shortened: its energy
+    ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty that keeps them inside
+    the region. Its length is the sum of short chords of decoded points.
 
     Parameters
     ----------
@@ -95,32 +84,55 @@ def geodesics(
         The decoder.
     occupied
         The part of the map that cells occupy.
-    places
-        (k, 2), in the occupied region, or on its grid if `anywhere`.
-    pairs
-        Start and end of each path, as rows of ``places``; in one piece of the occupied region unless `anywhere`.
-    anywhere
-        Whether paths may leave the occupied region.
+    ends
+        Start and end (2, 2), in one piece of this part, or on its grid if `anywhere`.
     n_points
-        Points of each result.
+        Points of the result.
+    anywhere
+        Whether the path may leave the occupied region.
     """
     allowed = occupied.whole() if anywhere else occupied
-    nodes, graph = _graph(manifold, allowed, places)
-    first = len(nodes) - len(places)  # the places are the last nodes
-    starts = sorted({start for start, _ in pairs})
-    found = dijkstra(graph, directed=False, indices=[first + start for start in starts], return_predecessors=True)
-    paths = []
-    for start, end in pairs:
-        distance, before = (values[starts.index(start)] for values in found)  # (m + k,)
-        trace = [first + end]
-        while trace[-1] != first + start:
-            trace.append(before[trace[-1]])
-        paths.append((nodes[trace[::-1]], distance[trace[::-1]]))
-    results = []
-    for number in range(0, len(paths), N_TOGETHER):
-        shortened = _shorten(manifold, allowed, paths[number : number + N_TOGETHER])
-        results += [_measured(manifold, occupied, path, n_points) for path in shortened]
-    return results
+    nodes, graph = _graph(manifold, allowed, ends)
+    distance, before = dijkstra(graph, directed=False, indices=len(nodes) - 2, return_predecessors=True)
+    trace = _trace(before, len(nodes) - 1)
+    path = _shortened(manifold, allowed, nodes[trace], distance[trace])
+
+    fine = _subdivided(path, SUBDIVISION)
+    chords = np.linalg.norm(np.diff(manifold.on_surface(fine), axis=0), axis=1)
+    along = np.concatenate([[0], np.cumsum(chords)])
+    points = _interpolated(np.linspace(0, along[-1], n_points), along, fine)
+    points[0], points[-1] = ends
+    return Geodesic(points, float(along[-1]), float(chords[_is_off(occupied, fine)].sum()))
+
+
+def distances(
+    manifold: Manifold, occupied: OccupiedRegion, places: np.ndarray, *, anywhere: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the shortest paths between all places by Dijkstra's algorithm alone, run once from each place.
+
+    The steps have 32 directions. ``tests/benchmarks/distances.py`` compares the lengths with those of :func:`geodesic`.
+
+    Parameters
+    ----------
+    manifold, occupied, anywhere
+        As of :func:`geodesic`.
+    places
+        (k, 2).
+
+    Returns
+    -------
+    Lengths (k, k), and how much of them lies off the occupied region; NaN where no path connects two places.
+    """
+    nodes, graph = _graph(manifold, occupied.whole() if anywhere else occupied, places)
+    k = len(places)
+    last = np.arange(len(nodes) - k, len(nodes))
+    distance, before = dijkstra(graph, directed=False, indices=last, return_predecessors=True)
+    length, off_data = np.full((2, k, k), np.nan)
+    for start, end in zip(*np.nonzero(np.isfinite(distance[:, last])), strict=True):
+        trace = _trace(before[start], last[end])
+        length[start, end] = distance[start, last[end]]
+        off_data[start, end] = np.diff(distance[start, trace])[_is_off(occupied, nodes[trace])].sum()
+    return length, off_data
 
 
 def medoid(z: np.ndarray) -> int:
@@ -177,70 +189,65 @@ def _crossed(i: int, j: int) -> set[tuple[int, int]]:
     return {(round(t * i + a), round(t * j + b)) for t in along for a in beside for b in beside}
 
 
-def _shorten(
-    manifold: Manifold, allowed: OccupiedRegion, paths: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> list[np.ndarray]:
-    """Shorten paths, each of nodes (v, 2) and their distances (v,) from the start; return their vertices.
+def _trace(before: np.ndarray, end: int) -> np.ndarray:
+    """Numbers (v,) of the nodes on the way to a node, given the predecessor (m,) of each; negative at the start."""
+    trace = [end]
+    while before[trace[-1]] >= 0:
+        trace.append(before[trace[-1]])
+    return np.array(trace[::-1])
 
-    A path that leaves the region however strongly it is pushed back stays as it is.
+
+def _is_off(occupied: OccupiedRegion, path: np.ndarray) -> np.ndarray:
+    """Whether the middle of each segment of a path (v, 2) lies off the occupied region, (v - 1,) bool."""
+    return ~occupied.contains((path[1:] + path[:-1]) / 2)
+
+
+def _shortened(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Shorten a path of vertices (v, 2) at distances (v,) from the start.
+
+    A path that leaves the region, however strongly it is pushed back, stays as it is.
     """
-    result = [nodes for nodes, _ in paths]
-    z = np.empty((len(paths), N_SEGMENTS + 1, 2))
-    for path, (nodes, distance) in zip(z, paths, strict=True):
-        path[:] = _interpolated(np.linspace(0, distance[-1], N_SEGMENTS + 1), distance, nodes)
-    outside = np.arange(len(paths))
+    shorter = _interpolated(np.linspace(0, distance[-1], N_SEGMENTS + 1), distance, path)
     for stiffness in STIFFNESS:
-        z[outside] = _relaxed(manifold, allowed, z[outside], stiffness)
-        inside = np.array([allowed.contains(_subdivided(path, N_LOOKS)).all() for path in z[outside]])
-        for number in outside[inside]:
-            result[number] = z[number]
-        outside = outside[~inside]
-        if not len(outside):
-            break
-    return result
+        shorter = _relaxed(manifold, allowed, shorter, stiffness)
+        if allowed.contains(_subdivided(shorter, N_LOOKS)).all():
+            return shorter
+    return path
 
 
-def _relaxed(manifold: Manifold, allowed: OccupiedRegion, z: np.ndarray, stiffness: float) -> np.ndarray:
-    """Minimize the energies of paths ``z`` (p, n + 1, 2), each as a share of what it is, over their inner points.
+def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stiffness: float) -> np.ndarray:
+    """Minimize the energy of a path (n + 1, 2), as a share of what it is, and the penalty over its inner points.
 
     The variables are sine coefficients of the displacement, divided by their frequency, in units in which the mean
-    metric of the path is the identity. The Hessian is then the identity where the metric is constant, so that a dozen
-    iterations are enough.
+    metric of the path is the identity. The Hessian is then the identity where the metric is constant, so that a few
+    dozen iterations are enough.
     """
-    p, n = len(z), z.shape[1] - 1
-    frequency, tiny = np.arange(1, n), np.finfo(float).tiny
+    n, tiny, tile = len(path) - 1, np.finfo(float).tiny, np.sqrt(allowed.tile_area)
+    frequency, depth_at = np.arange(1, n), _depth(allowed)
     modes = np.sin(np.pi * np.outer(frequency, frequency) / n) / frequency  # (n - 1, n - 1)
-
-    def decoded(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x, tangents = manifold.pushforward(z.reshape(-1, 2))
-        return np.diff(x.reshape(p, n + 1, -1), axis=1), tangents.reshape(2, p, n + 1, -1)
-
-    chords, tangents = decoded(z)  # (p, n, w), (2, p, n + 1, w)
-    metric = np.einsum("apnw,bpnw->pab", tangents, tangents, optimize=True) / (n + 1)
-    metric += (1e-6 * np.trace(metric, axis1=1, axis2=2)[:, None, None] + tiny) * np.eye(2)  # it may be singular
-    energy = np.maximum(np.square(chords).sum((1, 2)), tiny)[:, None, None]  # (p, 1, 1)
-    units = np.linalg.cholesky(np.linalg.inv(metric)) * np.sqrt(energy * n) / np.pi  # (p, 2, 2)
-    tile = np.sqrt(allowed.tile_area)
-    push = stiffness * tile / np.maximum(np.linalg.norm(np.diff(z, axis=1), axis=2).sum(1), tile)[:, None, None]
-    depth_at = _depth(allowed)
+    x, tangents = manifold.pushforward(path)  # (n + 1, w), (2, n + 1, w)
+    energy = max(np.square(np.diff(x, axis=0)).sum(), tiny)
+    metric = np.einsum("anw,bnw->ab", tangents, tangents) / (n + 1)
+    metric += (1e-6 * np.trace(metric) + tiny) * np.eye(2)  # it may be singular
+    units = np.linalg.cholesky(np.linalg.inv(metric)) * np.sqrt(energy * n) / np.pi  # (2, 2)
+    push = stiffness * tile / max(np.linalg.norm(np.diff(path, axis=0), axis=1).sum(), tile)
 
     def moved(variables: np.ndarray) -> np.ndarray:
-        path = z.copy()
-        path[:, 1:-1] += modes @ (variables.reshape(p, n - 1, 2) @ units.mT)
-        return path
+        inner = path[1:-1] + modes @ variables.reshape(n - 1, 2) @ units.T
+        return np.concatenate([path[:1], inner, path[-1:]])
 
     def objective(variables: np.ndarray) -> tuple[float, np.ndarray]:
-        path = moved(variables)
-        chords, tangents = decoded(path)
-        x, y = np.moveaxis(path[:, 1:-1], 2, 0)  # (p, n - 1)
-        lacking = np.maximum(0, MARGIN - depth_at.ev(x, y))[:, :, None]
-        inward = np.stack([depth_at.ev(x, y, 1, 0), depth_at.ev(x, y, 0, 1)], axis=2)
-        slope = -np.einsum("apnw,pnw->pna", tangents[:, :, 1:-1], np.diff(chords, axis=1)) / energy
-        slope -= push * lacking * inward
-        value = (np.square(chords) / energy).sum() + (push * np.square(lacking)).sum()
-        return value, 2 * (modes.T @ slope @ units).ravel()
+        z = moved(variables)
+        points, tangents = manifold.pushforward(z)
+        chords = np.diff(points, axis=0)  # (n, w)
+        x, y = z[1:-1].T
+        lacking = np.maximum(0, MARGIN - depth_at.ev(x, y))  # (n - 1,)
+        inward = np.stack([depth_at.ev(x, y, 1, 0), depth_at.ev(x, y, 0, 1)])  # (2, n - 1)
+        slope = -(tangents[:, 1:-1] * np.diff(chords, axis=0)).sum(2) / energy - push * lacking * inward
+        value = np.square(chords).sum() / energy + push * np.square(lacking).sum()
+        return value, 2 * (modes.T @ slope.T @ units).ravel()
 
-    start, options = np.zeros(2 * p * (n - 1)), {"maxiter": 200, "ftol": TOLERANCE}
+    start, options = np.zeros(2 * (n - 1)), {"maxiter": 200, "ftol": TOLERANCE}
     return moved(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
 
 
@@ -250,17 +257,6 @@ def _depth(allowed: OccupiedRegion) -> RectBivariateSpline:
     depth = np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
     x, y = (np.concatenate([c[0] - tile * extra[::-1], c, c[-1] + tile * extra]) for c in allowed.centers())
     return RectBivariateSpline(x, y, depth.T, kx=2, ky=2)
-
-
-def _measured(manifold: Manifold, occupied: OccupiedRegion, path: np.ndarray, n_points: int) -> Geodesic:
-    """Measure a path of vertices (v, 2), and space points equally on it."""
-    fine = _subdivided(path, SUBDIVISION)
-    chords = np.linalg.norm(np.diff(manifold.on_surface(fine), axis=0), axis=1)
-    along = np.concatenate([[0], np.cumsum(chords)])
-    points = _interpolated(np.linspace(0, along[-1], n_points), along, fine)
-    points[0], points[-1] = path[0], path[-1]
-    off = ~occupied.contains((fine[1:] + fine[:-1]) / 2)
-    return Geodesic(points, float(along[-1]), float(chords[off].sum()))
 
 
 def _subdivided(path: np.ndarray, parts: int) -> np.ndarray:

@@ -9,7 +9,8 @@ from anndata import AnnData
 
 from .._checks import whole_number
 from .._places import groups_of, medoid_of, region_of
-from ..core.geodesic import Geodesic, geodesics
+from ..core.geodesic import Geodesic
+from ..core.geodesic import geodesic as shortest_path
 from ..core.manifold import Manifold
 from ..result import DEFAULT_KEY, Result, check_points
 
@@ -112,7 +113,7 @@ def geodesic(
     if not anywhere:
         _check_pieces(occupied, places)
     manifold = Manifold(model.autoencoder) if result is None else result.manifold
-    return geodesics(manifold, occupied, places, [(0, 1)], anywhere=anywhere, n_points=n_points)[0]
+    return shortest_path(manifold, occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:

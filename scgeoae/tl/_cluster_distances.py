@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from .._places import groups_of, medoid_of, region_of
-from ..core.geodesic import geodesics
+from ..core.geodesic import distances
 from ..result import DEFAULT_KEY, Result, distances_key
 
 if TYPE_CHECKING:
@@ -94,9 +93,9 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     off_map = ~region.whole().contains(places)
     if off_map.any():
         logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
-    pairs = np.array(list(combinations(range(len(names)), 2)))  # (p, 2)
-    columns = {"other": names[pairs[:, 1]].to_numpy(), **_lengths(result.manifold, region, places, pairs)}
-    table = pd.DataFrame(columns, index=pd.Index(names[pairs[:, 0]], name=groupby))
+    first, second = np.triu_indices(len(names), 1)  # (p,)
+    columns = {"other": names[second].to_numpy(), **_lengths(result.manifold, region, places, first, second)}
+    table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
 
     adata = adata.copy() if copy else adata
     adata.uns[distances_key(key)] = table
@@ -106,26 +105,22 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
 
 
 def _lengths(
-    manifold: Manifold, region: OccupiedRegion, places: np.ndarray, pairs: np.ndarray
+    manifold: Manifold, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Lengths and ratios, each (p,), of pairs (p, 2) of places (k, 2); NaN on the surface for places off the map."""
-    pieces = region.pieces(places)
-    together = (pieces[pairs] == pieces[pairs[:, :1]]).all(1) & (pieces[pairs] > 0).all(1)
-    known = region.whole().contains(places)[pairs].all(1)
-    surface, off_data = np.full((2, len(pairs)), np.nan)
-    for chosen, anywhere in ((known & together, False), (known & ~together, True)):
-        if chosen.any():
-            paths = geodesics(manifold, region, places, pairs[chosen].tolist(), anywhere=anywhere)
-            surface[chosen], off_data[chosen] = np.array([(path.length, path.length_off_data) for path in paths]).T
+    """Lengths and ratios, each (p,), of pairs of places (k, 2), which are given by their numbers (p,)."""
+    surface, off_data = (values[first, second] for values in distances(manifold, region, places))
+    if (apart := np.isnan(surface)).any():
+        across = distances(manifold, region, places, anywhere=True)
+        surface[apart], off_data[apart] = (values[first, second][apart] for values in across)
     on_map, straight = (
-        np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
-        for points in (places, manifold.on_surface(places))
+        np.linalg.norm(points[first] - points[second], axis=1) for points in (places, manifold.on_surface(places))
     )
-    apart = (on_map > 0) & (surface > 0) & (straight > 0)
-    ratio, detour = np.full((2, len(pairs)), np.nan)
-    np.divide(on_map, surface, out=ratio, where=apart)
-    np.divide(surface, straight, out=detour, where=apart)
-    ratio /= np.exp(np.log(ratio[apart]).mean()) if apart.any() else 1
+    ratio, detour = np.full((2, len(first)), np.nan)
+    known = (on_map > 0) & (surface > 0) & (straight > 0)
+    if known.any():
+        ratio[known] = on_map[known] / surface[known]
+        ratio /= np.exp(np.log(ratio[known]).mean())
+        detour[known] = surface[known] / straight[known]
     return {
         "map_length": on_map,
         "surface_length": surface,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.geodesic import Geodesic, geodesics, medoid
+from scgeoae.core.geodesic import Geodesic, distances, geodesic, medoid
 from scgeoae.core.manifold import Manifold
 from scgeoae.core.network import Activation
 from scgeoae.core.region import OccupiedRegion
@@ -50,8 +50,7 @@ def sphere() -> Manifold:
 
 
 def between(manifold: Manifold, start, end, region: OccupiedRegion = WHOLE, **arguments) -> Geodesic:
-    (found,) = geodesics(manifold, region, np.array([start, end], dtype=float), [(0, 1)], **arguments)
-    return found
+    return geodesic(manifold, region, np.array([start, end], dtype=float), **arguments)
 
 
 def random_places(k: int) -> np.ndarray:
@@ -66,10 +65,9 @@ def off_line(path: Geodesic) -> float:
 
 @pytest.mark.parametrize("matrix", [np.eye(3)[:, :2], np.array([[3.0, 1], [0, 1], [0, 0.2]])], ids=["even", "sheared"])
 def test_straight_lines_on_a_plane(matrix: np.ndarray) -> None:
-    places = random_places(5)
-    pairs = [(i, j) for i in range(5) for j in range(i)]
-    for (i, j), path in zip(pairs, geodesics(plane(matrix), WHOLE, places, pairs), strict=True):
-        assert path.length == pytest.approx(np.linalg.norm(matrix @ (places[i] - places[j])), rel=1e-4)
+    for start, end in random_places(10).reshape(5, 2, 2):
+        path = between(plane(matrix), start, end)
+        assert path.length == pytest.approx(np.linalg.norm(matrix @ (end - start)), rel=1e-4)
         assert off_line(path) < 0.02
         assert path.length_off_data == 0
 
@@ -85,22 +83,41 @@ def great_circle(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(x, y)), x @ y))
 
 
-def test_great_circles_on_a_sphere() -> None:
-    manifold, places = sphere(), np.array([[-0.8, 0.7], [0.8, 0.7], [1, -0.8], [0, 0], [-1, -0.1], [-0.95, -0.1]])
-    pairs = [(i, j) for i in range(6) for j in range(6) if i != j]
-    lengths = np.zeros((6, 6))
-    for (i, j), path in zip(pairs, geodesics(manifold, WHOLE, places, pairs, n_points=30), strict=True):
-        lengths[i, j] = path.length
-        assert path.length == pytest.approx(great_circle(places[i], places[j]), rel=1e-3)
-        np.testing.assert_array_equal(path.points[[0, -1]], places[[i, j]])
-        x = manifold.decode(path.points)
-        normal = np.cross(x[0], x[-1]) / np.linalg.norm(np.cross(x[0], x[-1]))
-        assert np.abs(x @ normal).max() < 0.02  # in the plane of the circle
-        chords = np.linalg.norm(np.diff(x, axis=0), axis=1)
-        assert np.ptp(chords) < 1e-3 * chords.mean()
-    np.testing.assert_allclose(lengths, lengths.T, rtol=1e-4)
-    through = (lengths[:, :, None] + lengths[None]).min(1)
-    assert (lengths <= through * (1 + 1e-3)).all()
+PLACES = np.array([[-0.8, 0.7], [0.8, 0.7], [1, -0.8], [0, 0], [-1, -0.1], [-0.95, -0.1]])
+
+
+@pytest.mark.parametrize("end", PLACES[1:])
+def test_great_circles_on_a_sphere(end: np.ndarray) -> None:
+    manifold, start = sphere(), PLACES[0]
+    path = between(manifold, start, end, n_points=30)
+    assert path.length == pytest.approx(great_circle(start, end), rel=1e-3)
+    assert path.length == pytest.approx(between(manifold, end, start).length, rel=1e-4)
+    np.testing.assert_array_equal(path.points[[0, -1]], [start, end])
+    x = manifold.decode(path.points)
+    normal = np.cross(x[0], x[-1]) / np.linalg.norm(np.cross(x[0], x[-1]))
+    assert np.abs(x @ normal).max() < 0.02  # in the plane of the circle
+    chords = np.linalg.norm(np.diff(x, axis=0), axis=1)
+    assert np.ptp(chords) < 1e-3 * chords.mean()
+
+
+def test_distances_on_a_sphere() -> None:
+    lengths, off = distances(sphere(), WHOLE, PLACES)
+    expected = np.array([[great_circle(a, b) if a is not b else 0 for b in PLACES] for a in PLACES])
+    np.testing.assert_allclose(lengths, expected, rtol=0.015)
+    np.testing.assert_allclose(lengths, lengths.T, rtol=1e-12)
+    assert (lengths <= (lengths[:, :, None] + lengths[None]).min(1) + 1e-9).all()
+    assert not off.any()
+
+
+def test_distances_in_pieces() -> None:
+    region, places = wall(slice(0)), np.array([[-1.0, 0.8], [-1.0, -0.5], [1.0, -0.5]])
+    region.mask[45:, 40:50] = False
+    lengths, _ = distances(plane(np.eye(3)[:, :2]), region, places)
+    np.testing.assert_array_equal(np.isnan(lengths), [[False, False, True], [False, False, True], [True, True, False]])
+    lengths, off = distances(plane(np.eye(3)[:, :2]), region, places, anywhere=True)
+    assert lengths[1, 2] == pytest.approx(2, rel=0.01)
+    assert off[1, 2] == pytest.approx(1 / 3, rel=0.1)
+    assert off[0, 1] == 0
 
 
 def wall(opening: slice = slice(0, 0)) -> OccupiedRegion:

@@ -8,10 +8,11 @@ import anndata as ad
 import numpy as np
 import pytest
 from helpers import QUICK
+from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
 import scgeoae
-from scgeoae.core.geodesic import geodesics, medoid
+from scgeoae.core.geodesic import distances, medoid
 from scgeoae.result import Result
 
 if TYPE_CHECKING:
@@ -143,10 +144,11 @@ def test_a_swiss_roll_is_unrolled(rng: np.random.Generator) -> None:
     scgeoae.tl.fit_decoder(roll, "chart")
     result = Result(roll, "geoae_chart")
     inside = np.flatnonzero(result.model.region.contains(roll.obsm["X_chart"]))
-    cells = rng.choice(inside, 25, replace=False)
-    pairs = [(i, j) for i in range(25) for j in range(i)]
-    paths = geodesics(result.manifold, result.model.region, roll.obsm["X_chart"][cells], pairs)
-    found = [path.length for path in paths]
-    true = [np.linalg.norm(unrolled[cells[i]] - unrolled[cells[j]]) for i, j in pairs]
-    assert spearmanr(found, true)[0] > 0.99
+    cells = rng.choice(inside, 100, replace=False)
+    found, _ = distances(result.manifold, result.model.region, roll.obsm["X_chart"][cells])
+    true = cdist(unrolled[cells], unrolled[cells])
+    assert spearmanr(found[np.triu_indices(100, 1)], true[np.triu_indices(100, 1)])[0] > 0.99
     np.testing.assert_allclose(found, true, rtol=0.1, atol=1)
+    for i in range(0, 100, 10):
+        path = scgeoae.get.geodesic(roll, *roll.obsm["X_chart"][cells[i : i + 2]], key="geoae_chart")
+        assert path.length == pytest.approx(found[i, i + 1], rel=0.03)

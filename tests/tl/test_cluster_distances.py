@@ -82,7 +82,7 @@ def test_a_length_is_that_of_the_path(sphere: AnnData) -> None:
     table = measure(sphere).set_index("other", append=True)
     for pair in combinations(sorted(CENTERS), 2):
         path = scgeoae.get.geodesic(sphere, *pair, groupby="group", key="geoae_chart")
-        assert table.loc[pair, "surface_length"] == pytest.approx(path.length, rel=1e-3)
+        assert table.loc[pair, "surface_length"] == pytest.approx(path.length, rel=0.02)
 
 
 def test_islands_are_connected_across_the_gap(sphere: AnnData) -> None:
