@@ -88,6 +88,11 @@ def areas_key(key: str) -> str:
     return f"{key}_areas"
 
 
+def distances_key(key: str) -> str:
+    """Name the entry of `uns` with the distances between groups of cells on the map of this result."""
+    return f"{key}_distances"
+
+
 def alpha_path_key(key_added: str | None) -> str:
     """Name the entry of `uns` with the measures by alpha: `"geoae_alpha_path"`, or ``key_added`` verbatim."""
     return f"{DEFAULT_KEY}_alpha_path" if key_added is None else _check_key(key_added)

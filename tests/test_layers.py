@@ -83,6 +83,7 @@ def test_fields_are_named_in_one_place() -> None:
         "_novelty",
         "_novel",
         "_areas",
+        "_distances",
         "_alpha_path",
     )
     for path in MODULES:

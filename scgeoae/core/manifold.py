@@ -63,17 +63,32 @@ class Manifold:
             x[where] = (on_surface + self._origin).cpu().numpy()
         return x
 
+    def on_surface(self, z: np.ndarray) -> np.ndarray:
+        """Points (n, w) of the surface at ``z`` (n, d), up to a shift, in an orthonormal basis of its subspace.
+
+        Distances between them are those between decoded points; ``w`` is at most the width of the last hidden layer.
+        """
+        x = np.empty((len(z), self._decoder.last.out_features if self._basis is None else self._basis.shape[1]))
+        for where, points in self._points(z, x.shape[1]):
+            x[where] = self._decoder(points).cpu().numpy()
+        return x
+
+    def pushforward(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same points (n, w) and the tangents (d, n, w) there: the columns of `J` in that basis."""
+        parts = [(x.cpu().numpy(), tangents.numpy()) for _, _, x, tangents in self._pushforward(z)]
+        return np.concatenate([x for x, _ in parts]), np.concatenate([tangents for _, tangents in parts], axis=1)
+
     def metric(self, z: np.ndarray) -> np.ndarray:
         """Pullback metric `G = J^T J`, (n, d, d), at ``z`` (n, d)."""
         metric = np.empty((len(z), self.n_components, self.n_components))
-        for where, _, tangents in self._pushforward(z):
+        for where, _, _, tangents in self._pushforward(z):
             metric[where] = geometry.metric(tangents).numpy()
         return metric
 
     def distortion(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log determinant and anisotropy, each (n,), at ``z`` (n, d)."""
         log_det, anisotropy = np.empty(len(z)), np.empty(len(z))
-        for where, _, tangents in self._pushforward(z):
+        for where, _, _, tangents in self._pushforward(z):
             log_det[where], anisotropy[where] = (values.numpy() for values in geometry.distortion(tangents))
         return log_det, anisotropy
 
@@ -116,10 +131,10 @@ class Manifold:
         (n,), without unit.
         """
         result = np.empty(len(z))
-        for where, points, tangents in self._pushforward(z):
+        for where, points, on_surface, tangents in self._pushforward(z):
             pair = tangents[list(dimensions)]  # (2, n, width)
             lengths, axes = geometry.indicatrix(geometry.metric(pair), radius)
-            center = self._decoder(points).cpu()
+            center = on_surface.cpu()
             squares = torch.zeros(len(points), dtype=torch.float64)
             for angle in 2 * np.pi * np.arange(N_DIRECTIONS) / N_DIRECTIONS:
                 on_circle = lengths * torch.tensor([np.cos(angle), np.sin(angle)])  # (n, 2)
@@ -136,13 +151,13 @@ class Manifold:
         for where in blocks(len(z), max(width, self._widest)):
             yield where, torch.tensor(z[where], dtype=torch.float64, device=self._device)
 
-    def _pushforward(self, z: np.ndarray) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Blocks of points on the device, with their tangents in the basis (d, n, width) on the host."""
+    def _pushforward(self, z: np.ndarray) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Blocks of points on the device, decoded in the basis (n, width), with tangents (d, n, width) on the host."""
         for where, points in self._points(z, (1 + self.n_components) * self._widest):
-            _, tangents = self._decoder.pushforward(points)
+            x, tangents = self._decoder.pushforward(points)
             if not torch.isfinite(tangents).all():
                 msg = (
                     "The decoder has no finite derivative at some points: its weights or the points are far too large."
                 )
                 raise ValueError(msg)
-            yield where, points, tangents.cpu()
+            yield where, points, x, tangents.cpu()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 RESOLUTION = 128
 """Grid cells along the longer side of the box."""
@@ -57,6 +57,15 @@ class OccupiedRegion:
         row, column, inside = _tiles(z, self.mask.shape, self.extent)
         inside[inside] = self.mask[row[inside], column[inside]]
         return inside
+
+    def pieces(self, z: np.ndarray) -> np.ndarray:
+        """Number of the connected piece in which each of the points ``z`` (n, 2) lies, (n,) int, 0 off the region."""
+        row, column, inside = _tiles(z, self.mask.shape, self.extent)
+        return np.where(inside, label(self.mask)[0][row, column], 0)
+
+    def whole(self) -> OccupiedRegion:
+        """The region of all tiles of the grid."""
+        return OccupiedRegion(np.ones_like(self.mask), self.extent)
 
 
 def occupied_region(z: np.ndarray) -> OccupiedRegion:

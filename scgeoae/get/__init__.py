@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._decode import decode
+from ._geodesic import geodesic
 from ._model import coordinates, metric, model, nonlinearity
 
-__all__ = ["coordinates", "decode", "metric", "model", "nonlinearity"]
+__all__ = ["coordinates", "decode", "geodesic", "metric", "model", "nonlinearity"]

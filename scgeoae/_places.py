@@ -1,0 +1,43 @@
+"""Places on a two-dimensional map: its region, and the medoids of groups of cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .core.geodesic import medoid
+from .result import column
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from .core.map_model import MapModel
+    from .core.region import OccupiedRegion
+    from .result import Result
+
+
+def region_of(model: MapModel) -> OccupiedRegion:
+    """Return the occupied region of a map; raise a `ValueError` if the map is not of two dimensions."""
+    if model.region is None:
+        msg = f"Shortest paths are found on maps of two dimensions only; this map has {model.n_components}."
+        raise ValueError(msg)
+    return model.region
+
+
+def groups_of(adata: AnnData, groupby: str) -> tuple[pd.Index, np.ndarray]:
+    """Read a column of `obs`: names (k,) of the groups that have cells, `str`, and number of each cell's group (n,).
+
+    Groups are in the order of the categories; the number of cells without a label is -1.
+    """
+    groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
+    return groups.cat.categories.astype(str), groups.cat.codes.to_numpy()
+
+
+def medoid_of(result: Result, cells: np.ndarray) -> np.ndarray:
+    """Find the medoid (2,) of the cells (n,) bool on the map: among those in the occupied region, if there are any."""
+    z = result.decoder_points()[cells].astype(np.float64)
+    inside = region_of(result.model).contains(z)
+    chosen = z[inside] if inside.any() else z
+    return chosen[medoid(chosen)]

@@ -1,0 +1,270 @@
+"""Shortest paths on the surface of the decoder, between places of a two-dimensional map."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.interpolate import RectBivariateSpline
+from scipy.ndimage import distance_transform_edt
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from .rows import blocks
+
+if TYPE_CHECKING:
+    from .manifold import Manifold
+    from .region import OccupiedRegion
+
+REACH = 3
+"""Tiles that a step of the graph spans at most, along either side: each tile has 32 neighbors."""
+
+STEPS = [(i, j) for i in range(REACH + 1) for j in range(-REACH, REACH + 1) if gcd(i, j) == 1 and (i, j) > (0, 0)]
+"""Rows and columns of each step; the opposite ones are left out."""
+
+N_SEGMENTS = 64
+"""Straight segments on the map that a path consists of."""
+
+SUBDIVISION = 4
+"""Parts of a segment whose decoded chords add up to its length."""
+
+N_LOOKS = 32
+"""Parts of a segment at whose ends it must be inside the region."""
+
+TOLERANCE = 1e-5
+"""The optimization stops where a step lowers the energy by a smaller share."""
+
+MARGIN = 0.75
+"""Distance from the border of the region, in tiles, below which a path is pushed back."""
+
+STIFFNESS = (10.0, 100.0, 1000.0)
+"""How strongly it is pushed: the next one is for paths that left the region nevertheless."""
+
+PAD = 16
+"""Tiles around the grid for which the distance from the region is known."""
+
+N_CANDIDATES = 2_000
+"""Points among which a medoid is found."""
+
+
+class Geodesic(NamedTuple):
+    """A shortest path on the surface of the decoder.
+
+    Attributes
+    ----------
+    points
+        Points (n, 2) of the map from start to end, equally spaced in the data.
+    length
+        Length in the data, input units.
+    length_off_data
+        How much of it lies off the occupied region, where the decoder extrapolates.
+    """
+
+    points: np.ndarray
+    length: float
+    length_off_data: float
+
+
+def geodesic(
+    manifold: Manifold, occupied: OccupiedRegion, ends: np.ndarray, n_points: int = 50, *, anywhere: bool = False
+) -> Geodesic:
+    """Find the shortest path between two places.
+
+    Dijkstra's algorithm finds the shortest sequence of steps between tiles. This path is then shortened: its energy
+    ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty that keeps them inside
+    the region. Its length is the sum of short chords of decoded points.
+
+    Parameters
+    ----------
+    manifold
+        The decoder.
+    occupied
+        The part of the map that cells occupy.
+    ends
+        Start and end (2, 2), in one piece of this part, or on its grid if `anywhere`.
+    n_points
+        Points of the result.
+    anywhere
+        Whether the path may leave the occupied region.
+    """
+    allowed = occupied.whole() if anywhere else occupied
+    nodes, graph = _graph(manifold, allowed, ends)
+    distance, before = dijkstra(graph, directed=False, indices=len(nodes) - 2, return_predecessors=True)
+    trace = _trace(before, len(nodes) - 1)
+    path = _shortened(manifold, allowed, nodes[trace], distance[trace])
+
+    fine = _subdivided(path, SUBDIVISION)
+    chords = np.linalg.norm(np.diff(manifold.on_surface(fine), axis=0), axis=1)
+    along = np.concatenate([[0], np.cumsum(chords)])
+    points = _interpolated(np.linspace(0, along[-1], n_points), along, fine)
+    points[0], points[-1] = ends
+    return Geodesic(points, float(along[-1]), float(chords[_is_off(occupied, fine)].sum()))
+
+
+def distances(
+    manifold: Manifold, occupied: OccupiedRegion, places: np.ndarray, *, anywhere: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the shortest paths between all places by Dijkstra's algorithm alone, run once from each place.
+
+    The steps have 32 directions. ``tests/benchmarks/distances.py`` compares the lengths with those of :func:`geodesic`.
+
+    Parameters
+    ----------
+    manifold, occupied, anywhere
+        As of :func:`geodesic`.
+    places
+        (k, 2).
+
+    Returns
+    -------
+    Lengths (k, k), and how much of them lies off the occupied region; NaN where no path connects two places.
+    """
+    nodes, graph = _graph(manifold, occupied.whole() if anywhere else occupied, places)
+    k = len(places)
+    last = np.arange(len(nodes) - k, len(nodes))
+    distance, before = dijkstra(graph, directed=False, indices=last, return_predecessors=True)
+    length, off_data = np.full((2, k, k), np.nan)
+    for start, end in zip(*np.nonzero(np.isfinite(distance[:, last])), strict=True):
+        trace = _trace(before[start], last[end])
+        length[start, end] = distance[start, last[end]]
+        off_data[start, end] = np.diff(distance[start, trace])[_is_off(occupied, nodes[trace])].sum()
+    return length, off_data
+
+
+def medoid(z: np.ndarray) -> int:
+    """Find the point of ``z`` (n, d) with the smallest sum of distances to the others.
+
+    Of more than `N_CANDIDATES` points, so many take part, evenly spaced in their order.
+    """
+    chosen = np.unique(np.linspace(0, len(z) - 1, N_CANDIDATES).astype(int))
+    return int(chosen[cdist(z[chosen], z[chosen]).sum(1).argmin()])
+
+
+def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> tuple[np.ndarray, csr_array]:
+    """Nodes (m + k, 2), the centers of the tiles and then the places, and the lengths of the steps between them.
+
+    A step crosses tiles of the region only. Its length is that by the metric at both ends, by the trapezoidal rule, and
+    at least the chord.
+    """
+    mask, centers = allowed.mask, allowed.points()
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(len(centers))
+    padded = np.pad(mask, REACH)
+    steps = []
+    for i, j in STEPS:
+        free = np.ones_like(mask)
+        for a, b in _crossed(i, j):
+            free &= padded[REACH + a :, REACH + b :][: mask.shape[0], : mask.shape[1]]
+        row, column = np.nonzero(free)
+        steps.append(np.column_stack([number[row, column], number[row + i, column + j]]))
+
+    nodes = np.concatenate([centers, places])
+    near = cKDTree(nodes).query_ball_point(places, REACH * np.sqrt(allowed.tile_area))
+    around = np.array([(len(centers) + place, node) for place, found in enumerate(near) for node in found])
+    along = np.linspace(0, 1, 4 * REACH + 1)[:, None, None]
+    between = nodes[around[:, 0]] * (1 - along) + nodes[around[:, 1]] * along  # (., e, 2)
+    inside = np.all(allowed.contains(between.reshape(-1, 2)).reshape(between.shape[:2]), axis=0)
+    steps.append(around[inside & (around[:, 0] != around[:, 1])])
+
+    ends = np.concatenate(steps)  # (e, 2)
+    x, tangents = manifold.pushforward(nodes)  # (m + k, w), (2, m + k, w)
+    metric = np.einsum("anw,bnw->abn", tangents, tangents, optimize=True)  # (2, 2, m + k)
+    length = np.empty(len(ends))
+    for where in blocks(len(ends), 2 * x.shape[1]):
+        a, b = ends[where].T
+        step = (nodes[b] - nodes[a]).T  # (2, e)
+        speed_a, speed_b = (np.sqrt(np.einsum("ae,abe,be->e", step, metric[:, :, end], step)) for end in (a, b))
+        length[where] = np.maximum((speed_a + speed_b) / 2, np.linalg.norm(x[b] - x[a], axis=1))
+    length = np.maximum(length, np.finfo(float).tiny)  # csgraph takes 0 for no step
+    return nodes, csr_array((length, tuple(ends.T)), shape=(len(nodes), len(nodes)))
+
+
+def _crossed(i: int, j: int) -> set[tuple[int, int]]:
+    """Tiles that the segment from the center of the tile (0, 0) to that of (i, j) crosses or touches at a corner."""
+    along, beside = np.linspace(0, 1, 121), (-1e-6, 1e-6)
+    return {(round(t * i + a), round(t * j + b)) for t in along for a in beside for b in beside}
+
+
+def _trace(before: np.ndarray, end: int) -> np.ndarray:
+    """Numbers (v,) of the nodes on the way to a node, given the predecessor (m,) of each; negative at the start."""
+    trace = [end]
+    while before[trace[-1]] >= 0:
+        trace.append(before[trace[-1]])
+    return np.array(trace[::-1])
+
+
+def _is_off(occupied: OccupiedRegion, path: np.ndarray) -> np.ndarray:
+    """Whether the middle of each segment of a path (v, 2) lies off the occupied region, (v - 1,) bool."""
+    return ~occupied.contains((path[1:] + path[:-1]) / 2)
+
+
+def _shortened(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Shorten a path of vertices (v, 2) at distances (v,) from the start.
+
+    A path that leaves the region, however strongly it is pushed back, stays as it is.
+    """
+    shorter = _interpolated(np.linspace(0, distance[-1], N_SEGMENTS + 1), distance, path)
+    for stiffness in STIFFNESS:
+        shorter = _relaxed(manifold, allowed, shorter, stiffness)
+        if allowed.contains(_subdivided(shorter, N_LOOKS)).all():
+            return shorter
+    return path
+
+
+def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stiffness: float) -> np.ndarray:
+    """Minimize the energy of a path (n + 1, 2), as a share of what it is, and the penalty over its inner points.
+
+    The variables are sine coefficients of the displacement, divided by their frequency, in units in which the mean
+    metric of the path is the identity. The Hessian is then the identity where the metric is constant, so that a few
+    dozen iterations are enough.
+    """
+    n, tiny, tile = len(path) - 1, np.finfo(float).tiny, np.sqrt(allowed.tile_area)
+    frequency, depth_at = np.arange(1, n), _depth(allowed)
+    modes = np.sin(np.pi * np.outer(frequency, frequency) / n) / frequency  # (n - 1, n - 1)
+    x, tangents = manifold.pushforward(path)  # (n + 1, w), (2, n + 1, w)
+    energy = max(np.square(np.diff(x, axis=0)).sum(), tiny)
+    metric = np.einsum("anw,bnw->ab", tangents, tangents) / (n + 1)
+    metric += (1e-6 * np.trace(metric) + tiny) * np.eye(2)  # it may be singular
+    units = np.linalg.cholesky(np.linalg.inv(metric)) * np.sqrt(energy * n) / np.pi  # (2, 2)
+    push = stiffness * tile / max(np.linalg.norm(np.diff(path, axis=0), axis=1).sum(), tile)
+
+    def moved(variables: np.ndarray) -> np.ndarray:
+        inner = path[1:-1] + modes @ variables.reshape(n - 1, 2) @ units.T
+        return np.concatenate([path[:1], inner, path[-1:]])
+
+    def objective(variables: np.ndarray) -> tuple[float, np.ndarray]:
+        z = moved(variables)
+        points, tangents = manifold.pushforward(z)
+        chords = np.diff(points, axis=0)  # (n, w)
+        x, y = z[1:-1].T
+        lacking = np.maximum(0, MARGIN - depth_at.ev(x, y))  # (n - 1,)
+        inward = np.stack([depth_at.ev(x, y, 1, 0), depth_at.ev(x, y, 0, 1)])  # (2, n - 1)
+        slope = -(tangents[:, 1:-1] * np.diff(chords, axis=0)).sum(2) / energy - push * lacking * inward
+        value = np.square(chords).sum() / energy + push * np.square(lacking).sum()
+        return value, 2 * (modes.T @ slope.T @ units).ravel()
+
+    start, options = np.zeros(2 * (n - 1)), {"maxiter": 200, "ftol": TOLERANCE}
+    return moved(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
+
+
+def _depth(allowed: OccupiedRegion) -> RectBivariateSpline:
+    """Distance from the border of the region, in tiles and negative outside, as a function of the place."""
+    mask, tile, extra = np.pad(allowed.mask, PAD), np.sqrt(allowed.tile_area), np.arange(1, PAD + 1)
+    depth = np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
+    x, y = (np.concatenate([c[0] - tile * extra[::-1], c, c[-1] + tile * extra]) for c in allowed.centers())
+    return RectBivariateSpline(x, y, depth.T, kx=2, ky=2)
+
+
+def _subdivided(path: np.ndarray, parts: int) -> np.ndarray:
+    """Vertices (v, 2) of a path, and points that divide each segment into equal parts."""
+    last = len(path) - 1
+    return _interpolated(np.linspace(0, last, parts * last + 1), np.arange(last + 1), path)
+
+
+def _interpolated(at: np.ndarray, along: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (m, 2) at the positions ``at`` (m,) of a polygon with corners (v, 2) at the positions ``along`` (v,)."""
+    return np.column_stack([np.interp(at, along, coordinate) for coordinate in points.T])

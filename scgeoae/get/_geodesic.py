@@ -1,0 +1,151 @@
+"""Shortest paths on the surface of the decoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from .._checks import whole_number
+from .._places import groups_of, medoid_of, region_of
+from ..core.geodesic import Geodesic
+from ..core.geodesic import geodesic as shortest_path
+from ..core.manifold import Manifold
+from ..result import DEFAULT_KEY, Result, check_points
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..core.map_model import MapModel
+    from ..core.region import OccupiedRegion
+
+REGIONS = ("occupied", "anywhere")
+
+
+def geodesic(
+    adata: AnnData | MapModel,
+    start: str | Sequence[float] | np.ndarray,
+    end: str | Sequence[float] | np.ndarray,
+    *,
+    n_points: int = 50,
+    key: str = DEFAULT_KEY,
+    groupby: str | None = None,
+    region: str = "occupied",
+) -> Geodesic:
+    """Find the shortest path between two places of the map, measured in the data.
+
+    A straight line on the map may cross places where there are no cells, and where the map is distorted it is not the
+    shortest way. This path is the shortest on the decoder's surface. By default it stays where cells are, so that its
+    points decode to profiles that cells could have: pass them to :func:`decode`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a two-dimensional result, or a model (:func:`scgeoae.read_model`).
+    start, end
+        A point of the map (two coordinates), or a name. Without `groupby`, a name is that of a cell. With `groupby`, it
+        is that of a group, and stands for its medoid on the map: the cell with the smallest sum of distances to the
+        others of the group, among those in the occupied region. A model has no names.
+    n_points
+        Points of the path, at least 2.
+    key
+        Name of the result.
+    groupby
+        Column of `obs` with the groups.
+    region
+        `'occupied'`: the path stays in the part of the map that cells occupy. `'anywhere'`: it may cross gaps, where
+        the decoder extrapolates.
+
+    Returns
+    -------
+    A named tuple:
+
+    `points` : :class:`numpy.ndarray` (`n_points`, 2)
+        Points of the map from start to end, equally spaced in the data.
+    `length` : `float`
+        Length in the data, in input units. At least the straight distance between the decoded ends.
+    `length_off_data` : `float`
+        How much of it lies off the occupied region.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result, column, cell or group.
+    ValueError
+        If the map is not of two dimensions, a place lies off the map, the two lie in different pieces of the occupied
+        region, or `n_points` or `region` is invalid.
+    TypeError
+        If a model is asked for a name.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> path = scgeoae.get.geodesic(
+    ...     adata, "CD14+ Monocyte", "Dendritic", groupby="bulk_labels", n_points=20, region="anywhere"
+    ... )
+    >>> scgeoae.get.decode(adata, path.points).shape
+    (20, 50)
+    """
+    n_points = whole_number(n_points, "n_points", 2)
+    if region not in REGIONS:
+        msg = f"Unknown region {region!r}. Choose from {REGIONS}."
+        raise ValueError(msg)
+    result = Result(adata, key) if isinstance(adata, AnnData) else None
+    model = adata if result is None else result.model
+    occupied = region_of(model)
+    ends = {"start": start, "end": end}
+    places = np.array([_place(place, name, result, groupby) for name, place in ends.items()])
+    anywhere = region == "anywhere"
+    for (name, place), on_grid, on_data in zip(
+        ends.items(), occupied.whole().contains(places), occupied.contains(places), strict=True
+    ):
+        if not on_grid:
+            left, right, bottom, top = occupied.extent
+            box = f"{left:.4g} to {right:.4g} and from {bottom:.4g} to {top:.4g}"
+            msg = f"{name} lies off the map, which extends from {box}: {place!r}."
+            raise ValueError(msg)
+        if not (on_data or anywhere):
+            msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to start there."
+            raise ValueError(msg)
+    if not anywhere:
+        _check_pieces(occupied, places)
+    manifold = Manifold(model.autoencoder) if result is None else result.manifold
+    return shortest_path(manifold, occupied, places, n_points, anywhere=anywhere)
+
+
+def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:
+    """Return the point (2,) that the argument ``name`` stands for."""
+    if not isinstance(place, str):
+        return check_points(np.asarray(place)[None], 2, name)[0]
+    if result is None:
+        msg = f"A model has no cells: {name} must be a point of the map, not {place!r}."
+        raise TypeError(msg)
+    if groupby is not None:
+        names, codes = groups_of(result.adata, groupby)
+        if place not in names:
+            msg = f"There is no group {place!r} in obs[{groupby!r}]; the groups are {names.tolist()}."
+            raise KeyError(msg)
+        return medoid_of(result, codes == names.get_loc(place))
+    (cells,) = np.nonzero(result.adata.obs_names == place)
+    if len(cells) != 1:
+        msg = (
+            f"{len(cells)} cells are named {place!r}. Pass the name of one cell, or `groupby` and the name of a group."
+        )
+        raise KeyError(msg)
+    return result.decoder_points()[cells[0]]
+
+
+def _check_pieces(occupied: OccupiedRegion, places: np.ndarray) -> None:
+    """Raise a `ValueError` if two places (2, 2) lie in different pieces of the region."""
+    first, second = occupied.pieces(places)
+    if first != second:
+        sizes = np.bincount(occupied.pieces(occupied.points())) / occupied.mask.sum()
+        msg = (
+            f"The region that cells occupy has {np.count_nonzero(sizes)} pieces: start lies in one with "
+            f"{sizes[first]:.1%} of its area, end in one with {sizes[second]:.1%}. Pass region='anywhere' to cross the "
+            "gap between them."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,166 @@
+"""Apparent against true distances between groups of cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.collections import LineCollection
+from matplotlib.ticker import LogLocator, NullFormatter
+from scipy.cluster.hierarchy import dendrogram, linkage
+from scipy.spatial.distance import squareform
+
+from .._checks import whole_number
+from ..result import DEFAULT_KEY, distances_key, stored_table
+from ._scatter import finish, new_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+
+CLOSER, FARTHER, PLAIN = "C0", "C1", "0.5"
+"""Colors of pairs that look closer or farther apart than they are, and of the legend."""
+
+
+def cluster_distances(
+    adata: AnnData,
+    *,
+    key: str = DEFAULT_KEY,
+    n_pairs: int = 12,
+    cmap: str = "viridis",
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool | None = None,
+) -> Figure | Axes | list[Axes] | None:
+    """Draw which groups look closer, or farther apart, than they are, and the distances along the surface.
+
+    On the left, each of the most distorted pairs has a line from its distance along the surface (filled) to its
+    distance on the map (ring), on a logarithmic axis. Distances on the map are multiplied by one number, such that over
+    all pairs the two agree on geometric average. Pairs that look closest for what they are, are at the bottom.
+
+    On the right, the color of a tile is the distance between two groups along the surface. The groups are in the order
+    of the tree above (average linkage), which joins those that are near.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix after :func:`scgeoae.tl.cluster_distances`.
+    key
+        Name of the result.
+    n_pairs
+        How many pairs to draw.
+    cmap
+        Color map of the distances.
+    ax
+        Draw the pairs here, and nothing else.
+    show
+        Show the plot instead of returning it.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    The two Axes (or the one that was passed), the figure if `return_fig`, or `None` if shown.
+
+    Raises
+    ------
+    KeyError
+        If the distances have not been measured.
+    ValueError
+        If `n_pairs` is less than 1, or no two groups are apart.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
+    >>> scgeoae.tl.cluster_distances(adata, "bulk_labels", key="geoae_umap")
+    >>> axes = scgeoae.pl.cluster_distances(adata, key="geoae_umap", show=False)
+    """
+    n_pairs = whole_number(n_pairs, "n_pairs", 1)
+    command = f"scgeoae.tl.cluster_distances(adata, groupby, key={key!r})"
+    table = stored_table(adata, distances_key(key), {"other", "surface_length", "ratio"}, command)
+    apart = table.dropna(subset="ratio")
+    if apart.empty:
+        msg = f"In .uns[{distances_key(key)!r}] no two groups are apart."
+        raise ValueError(msg)
+    order = np.abs(np.log(apart["ratio"].to_numpy())).argsort(kind="stable")[::-1]
+    shown = apart.iloc[order[:n_pairs]].sort_values("ratio")
+    if ax is not None:
+        _draw_pairs(ax, shown)
+        return finish([ax], show=show, return_fig=return_fig)
+    n_groups = len({*table.index, *table["other"]})
+    panels = new_axes(13, max(1.2 + 0.4 * len(shown), 3 + 0.2 * n_groups), 2)
+    _draw_pairs(panels[0], shown)
+    _draw_tree(panels[1], table, cmap)
+    return finish(panels, show=show, return_fig=return_fig)
+
+
+def _draw_pairs(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw a line for each pair of a table that is sorted by ratio."""
+    rows, background = np.arange(len(table)), ax.get_facecolor()
+    true, apparent = table["surface_length"], table["surface_length"] * table["ratio"]
+    colors = [CLOSER if ratio < 1 else FARTHER for ratio in table["ratio"]]
+    ax.hlines(rows, true, apparent, colors=colors, linewidth=2, zorder=2)
+    ax.scatter(true, rows, s=55, c=colors, edgecolors=colors, label="true (along the surface)", zorder=3)
+    ring: dict[str, Any] = {"color": background, "linewidths": 1.8, "label": "apparent (on the map)", "zorder": 4}
+    ax.scatter(apparent, rows, s=55, edgecolors=colors, **ring)
+    for row, ratio in enumerate(table["ratio"]):
+        ax.text(1.02, row, _in_words(ratio), transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ax.set(xscale="log", xlabel="distance in units of the data", ylim=(-0.7, len(table) - 0.3))
+    pairs = zip(table.index, table["other"], strict=True)
+    ax.set_yticks(rows, [f"{group}\n{other}" for group, other in pairs], fontsize="small")
+    ax.xaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5), numticks=20),  # by default it leaves some out
+        major_formatter="{x:g}",
+        minor_formatter=NullFormatter(),
+    )
+    ax.grid(visible=False)
+    ax.grid(axis="y", color=rcParams["text.color"], alpha=0.1, linestyle="-", zorder=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")
+    for handle, color in zip(cast("list[PathCollection]", legend.legend_handles), (PLAIN, background), strict=True):
+        handle.set(facecolor=color, edgecolor=PLAIN)
+
+
+def _in_words(ratio: float) -> str:
+    """Write a ratio of distances, such as "2.3 times too close"."""
+    factor, direction = (ratio, "far") if ratio >= 1 else (1 / ratio, "close")
+    if factor < 1.05:
+        return "true"
+    return f"{factor:.{0 if factor >= 10 else 1}f} times too {direction}"
+
+
+def _draw_tree(ax: Axes, table: pd.DataFrame, cmap: str) -> None:
+    """Draw the distances of all pairs along the surface as tiles, and the tree of the groups above."""
+    known = table.dropna(subset="surface_length")
+    names = list(dict.fromkeys([*known.index, *known["other"]]))
+    place = {name: number for number, name in enumerate(names)}
+    square = np.zeros((len(names), len(names)))
+    for group, other, length in zip(known.index, known["other"], known["surface_length"], strict=True):
+        square[place[group], place[other]] = square[place[other], place[group]] = length
+    tree = dendrogram(linkage(squareform(square), "average", optimal_ordering=True), no_plot=True)
+    order = tree["leaves"]
+    square = square[np.ix_(order, order)]
+    np.fill_diagonal(square, np.nan)
+    edges, labels = np.arange(len(names) + 1), [names[number] for number in order]
+    tiles = ax.pcolormesh(edges, edges, square, cmap=cmap, vmin=0)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(edges[:-1] + 0.5, labels, fontsize="small")
+    ax.tick_params(axis="x", rotation=90)
+    ax.set(aspect="equal", xlim=(0, len(names)), ylim=(len(names), 0))
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    bar = ax.figure.colorbar(tiles, cax=ax.inset_axes((1.03, 0, 0.04, 1)), label="distance along the surface")
+    bar.outline.set_visible(False)
+    above = ax.inset_axes((0, 1.01, 1, 0.2), xlim=(0, 10 * len(names)))  # scipy's leaves are 10 apart
+    branches = [np.column_stack(corners) for corners in zip(tree["icoord"], tree["dcoord"], strict=True)]
+    above.add_collection(LineCollection(branches, colors=rcParams["text.color"], linewidths=1))
+    above.set_ylim(0, 1.02 * np.max(tree["dcoord"]))
+    above.axis("off")

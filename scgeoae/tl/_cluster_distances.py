@@ -1,0 +1,131 @@
+"""Distances between groups of cells, on the map, along the surface and straight through the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scanpy import logging as logg
+
+from .._places import groups_of, medoid_of, region_of
+from ..core.geodesic import distances
+from ..result import DEFAULT_KEY, Result, distances_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..core.manifold import Manifold
+    from ..core.region import OccupiedRegion
+
+
+def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
+    """Measure the distance of each pair of groups on the map, along the decoder's surface, and straight in the data.
+
+    The place of a group is its medoid on the map: the cell with the smallest sum of distances to the others, among the
+    cells of the group in the occupied region. The distance along the surface is the length of the shortest path
+    (:func:`scgeoae.get.geodesic`). If both places lie in one piece of the occupied region, the path stays in it;
+    otherwise it crosses the gap, and the table says how much of its length lies there, where the decoder extrapolates.
+
+    A map has no scale for distances between its islands, so `ratio` compares each pair with all pairs: two groups that
+    look three times closer than they are have a ratio of 1/3.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a two-dimensional result of :func:`geometric_ae` or :func:`fit_decoder`.
+    groupby
+        Column of `obs` with the groups. Cells without a label are left out; a group of one cell lies at this cell.
+    key
+        Name of the result.
+    copy
+        Return a copy instead of writing to `adata`.
+
+    Returns
+    -------
+    `None`, or the copy if `copy=True`. Sets this field:
+
+    `adata.uns['geoae_distances']` : :class:`pandas.DataFrame`
+        (``f'{key}_distances'``.) One row a pair, in the order of the categories. The index, which is named `groupby`,
+        holds the first group.
+
+        `'other'` : `str`
+            The second group.
+        `'map_length'` : `float`
+            Straight distance on the map, in units of the map.
+        `'surface_length'` : `float`
+            Length of the shortest path on the surface, in input units. NaN, with a warning, if all cells of a group lie
+            off the map's box, which leaves out the outermost 0.1 % of the cells on each side.
+        `'straight_length'` : `float`
+            Distance between the decoded places, in input units; at most `'surface_length'`.
+        `'length_off_data'` : `float`
+            How much of `'surface_length'` lies off the occupied region.
+        `'ratio'` : `float`
+            Apparent over true distance: `'map_length'` over `'surface_length'`, divided by the geometric mean of this
+            over all pairs. Below 1 the two groups look closer than they are.
+        `'detour'` : `float`
+            `'surface_length'` over `'straight_length'`, at least 1. Large where the data bend between the groups. Like
+            `'ratio'`, NaN for two groups at one place.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result or column.
+    ValueError
+        If the map is not of two dimensions, or there are fewer than two groups.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> scgeoae.tl.cluster_distances(adata, "bulk_labels")
+    >>> axes = scgeoae.pl.cluster_distances(adata, show=False)
+    """
+    result = Result(adata, key)
+    region = region_of(result.model)
+    names, codes = groups_of(adata, groupby)
+    if len(names) < 2:
+        msg = f"obs[{groupby!r}] names {len(names)} groups; distances are measured between two or more."
+        raise ValueError(msg)
+    start = logg.info(f"measuring the distances between the groups of obs[{groupby!r}]")
+    places = np.array([medoid_of(result, codes == number) for number in range(len(names))])
+    off_map = ~region.whole().contains(places)
+    if off_map.any():
+        logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
+    first, second = np.triu_indices(len(names), 1)  # (p,)
+    columns = {"other": names[second].to_numpy(), **_lengths(result.manifold, region, places, first, second)}
+    table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
+
+    adata = adata.copy() if copy else adata
+    adata.uns[distances_key(key)] = table
+    added = f"added\n    {distances_key(key)!r}, distances between the groups (adata.uns)"
+    logg.info("    finished", time=start, deep=added)
+    return adata if copy else None
+
+
+def _lengths(
+    manifold: Manifold, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Lengths and ratios, each (p,), of pairs of places (k, 2), which are given by their numbers (p,)."""
+    surface, off_data = (values[first, second] for values in distances(manifold, region, places))
+    if (apart := np.isnan(surface)).any():
+        across = distances(manifold, region, places, anywhere=True)
+        surface[apart], off_data[apart] = (values[first, second][apart] for values in across)
+    on_map, straight = (
+        np.linalg.norm(points[first] - points[second], axis=1) for points in (places, manifold.on_surface(places))
+    )
+    ratio, detour = np.full((2, len(first)), np.nan)
+    known = (on_map > 0) & (surface > 0) & (straight > 0)
+    if known.any():
+        ratio[known] = on_map[known] / surface[known]
+        ratio /= np.exp(np.log(ratio[known]).mean())
+        detour[known] = surface[known] / straight[known]
+    return {
+        "map_length": on_map,
+        "surface_length": surface,
+        "straight_length": straight,
+        "length_off_data": off_data,
+        "ratio": ratio,
+        "detour": detour,
+    }

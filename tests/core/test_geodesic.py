@@ -1,0 +1,173 @@
+"""Shortest paths where they are known: on a plane, a cylinder, a sphere, around a hole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.geodesic import Geodesic, distances, geodesic, medoid
+from scgeoae.core.manifold import Manifold
+from scgeoae.core.network import Activation
+from scgeoae.core.region import OccupiedRegion
+
+SINE = Activation(torch.sin, torch.cos)
+BOX = (-1.5, 1.5, -1.0, 1.0)
+WHOLE = OccupiedRegion(np.ones((60, 90), dtype=bool), BOX)
+SMALL = 1e-4
+"""A sine of this slope is a line."""
+
+
+def surface(first: list, bias: list, last: list) -> Manifold:
+    """``f(z) = last sin(first z + bias)``, in float64."""
+    model = GeometricAutoencoder(len(last), 2, hidden_dims=(len(first),)).double()
+    model.decoder.activation = SINE
+    with torch.no_grad():
+        for layer, weight, offset in ((model.decoder.first, first, bias), (model.decoder.last, last, None)):
+            layer.weight.copy_(torch.tensor(weight, dtype=torch.float64))
+            layer.bias.zero_() if offset is None else layer.bias.copy_(torch.tensor(offset, dtype=torch.float64))
+    return Manifold(model)
+
+
+def plane(matrix: np.ndarray) -> Manifold:
+    """``f(z) = matrix z`` with a matrix (3, 2)."""
+    return surface((SMALL * np.eye(2)).tolist(), [0, 0], (matrix / SMALL).tolist())
+
+
+def cylinder() -> Manifold:
+    """``f(u, v) = (cos 2u, sin 2u, 2v) / 2``: unrolled, it is the map."""
+    rows = [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 1 / SMALL]]
+    return surface([[2, 0], [2, 0], [0, SMALL]], [np.pi / 2, 0, 0], rows)
+
+
+def sphere() -> Manifold:
+    """The unit sphere by longitude and latitude: products of cosines are sums of sines."""
+    half, quarter = 0.5, np.pi / 2
+    sums, differences = [1, 1], [-1, 1]
+    first, bias = [sums, differences, sums, differences, [0, 1]], [quarter, quarter, 0, 0, 0]
+    return surface(first, bias, [[half, half, 0, 0, 0], [0, 0, half, -half, 0], [0, 0, 0, 0, 1]])
+
+
+def between(manifold: Manifold, start, end, region: OccupiedRegion = WHOLE, **arguments) -> Geodesic:
+    return geodesic(manifold, region, np.array([start, end], dtype=float), **arguments)
+
+
+def random_places(k: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform([-1.4, -0.9], [1.4, 0.9], (k, 2))
+
+
+def off_line(path: Geodesic) -> float:
+    """Largest distance of its points from those that divide the straight line equally, on the map."""
+    line = np.linspace(path.points[0], path.points[-1], len(path.points))
+    return np.abs(path.points - line).max()
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3)[:, :2], np.array([[3.0, 1], [0, 1], [0, 0.2]])], ids=["even", "sheared"])
+def test_straight_lines_on_a_plane(matrix: np.ndarray) -> None:
+    for start, end in random_places(10).reshape(5, 2, 2):
+        path = between(plane(matrix), start, end)
+        assert path.length == pytest.approx(np.linalg.norm(matrix @ (end - start)), rel=1e-4)
+        assert off_line(path) < 0.02
+        assert path.length_off_data == 0
+
+
+def test_straight_lines_on_a_cylinder() -> None:
+    path = between(cylinder(), [-1.4, -0.9], [1.3, 0.7])  # across almost the whole circumference
+    assert path.length == pytest.approx(np.hypot(2.7, 1.6), rel=1e-4)
+    assert off_line(path) < 0.01
+
+
+def great_circle(a: np.ndarray, b: np.ndarray) -> float:
+    x, y = (np.array([np.cos(v) * np.cos(u), np.cos(v) * np.sin(u), np.sin(v)]) for u, v in (a, b))
+    return float(np.arctan2(np.linalg.norm(np.cross(x, y)), x @ y))
+
+
+PLACES = np.array([[-0.8, 0.7], [0.8, 0.7], [1, -0.8], [0, 0], [-1, -0.1], [-0.95, -0.1]])
+
+
+@pytest.mark.parametrize("end", PLACES[1:])
+def test_great_circles_on_a_sphere(end: np.ndarray) -> None:
+    manifold, start = sphere(), PLACES[0]
+    path = between(manifold, start, end, n_points=30)
+    assert path.length == pytest.approx(great_circle(start, end), rel=1e-3)
+    assert path.length == pytest.approx(between(manifold, end, start).length, rel=1e-4)
+    np.testing.assert_array_equal(path.points[[0, -1]], [start, end])
+    x = manifold.decode(path.points)
+    normal = np.cross(x[0], x[-1]) / np.linalg.norm(np.cross(x[0], x[-1]))
+    assert np.abs(x @ normal).max() < 0.02  # in the plane of the circle
+    chords = np.linalg.norm(np.diff(x, axis=0), axis=1)
+    assert np.ptp(chords) < 1e-3 * chords.mean()
+
+
+def test_distances_on_a_sphere() -> None:
+    lengths, off = distances(sphere(), WHOLE, PLACES)
+    expected = np.array([[great_circle(a, b) if a is not b else 0 for b in PLACES] for a in PLACES])
+    np.testing.assert_allclose(lengths, expected, rtol=0.015)
+    np.testing.assert_allclose(lengths, lengths.T, rtol=1e-12)
+    assert (lengths <= (lengths[:, :, None] + lengths[None]).min(1) + 1e-9).all()
+    assert not off.any()
+
+
+def test_distances_in_pieces() -> None:
+    region, places = wall(slice(0)), np.array([[-1.0, 0.8], [-1.0, -0.5], [1.0, -0.5]])
+    region.mask[45:, 40:50] = False
+    lengths, _ = distances(plane(np.eye(3)[:, :2]), region, places)
+    np.testing.assert_array_equal(np.isnan(lengths), [[False, False, True], [False, False, True], [True, True, False]])
+    lengths, off = distances(plane(np.eye(3)[:, :2]), region, places, anywhere=True)
+    assert lengths[1, 2] == pytest.approx(2, rel=0.01)
+    assert off[1, 2] == pytest.approx(1 / 3, rel=0.1)
+    assert off[0, 1] == 0
+
+
+def wall(opening: slice = slice(0, 0)) -> OccupiedRegion:
+    """The box without a wall across its middle that spans the lower three quarters, but for an opening."""
+    mask = np.ones((60, 90), dtype=bool)
+    mask[:45, 40:50] = False
+    mask[opening, 40:50] = True
+    return OccupiedRegion(mask, BOX)
+
+
+def test_around_a_hole() -> None:
+    manifold, start, end = plane(np.eye(3)[:, :2]), np.array([-1.0, -0.5]), np.array([1.0, -0.5])
+    corner = np.array([1 / 6, 0.5])  # of the wall
+    expected = 2 * np.linalg.norm(start + corner * [1, -1]) + 2 * corner[0]
+    path = between(manifold, start, end, wall(), n_points=500)
+    assert expected < path.length < 1.01 * expected
+    assert wall().contains(path.points).all()
+    assert path.length_off_data == 0
+    assert path.points[:, 1].max() == pytest.approx(0.5, abs=2 / 30)
+    straight = between(manifold, start, end, wall(), anywhere=True)
+    assert straight.length == pytest.approx(2, rel=1e-4)
+    assert straight.length_off_data == pytest.approx(1 / 3, rel=0.02)
+
+
+def test_through_an_opening() -> None:
+    manifold, start, end = plane(np.eye(3)[:, :2]), [-1.0, -0.5], [1.0, 0.1]
+    path = between(manifold, start, end, wall(slice(10, 12)), n_points=300)
+    assert wall(slice(10, 12)).contains(path.points).all()
+    assert path.points[np.abs(path.points[:, 0]) < 0.16, 1] == pytest.approx(-1 + 11 / 30, abs=1 / 30)
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-9, 1e-3])
+def test_near_and_equal_places(step: float) -> None:
+    path = between(sphere(), [0.1, 0.2], [0.1, 0.2 + step])
+    assert path.length == pytest.approx(step, rel=1e-3)
+    assert np.isfinite(path.points).all()
+
+
+def test_corners_are_not_cut() -> None:
+    mask = np.eye(12, dtype=bool)  # tiles that touch at corners are not neighbors
+    staircase = mask | np.eye(12, k=1, dtype=bool)
+    region = OccupiedRegion(staircase, (0, 12, 0, 12))
+    path = between(plane(np.eye(3)[:, :2]), [0.5, 0.5], [11.5, 11.5], region, n_points=200)
+    assert region.contains(path.points).all()
+    assert len(np.unique(OccupiedRegion(mask, (0, 12, 0, 12)).pieces(np.array([[0.5, 0.5], [1.5, 1.5]])))) == 2
+
+
+def test_medoid(rng: np.random.Generator) -> None:
+    z = np.array([[0, 0], [1, 0], [2, 0], [2.1, 0], [50, 0]])
+    assert medoid(z) == 2
+    assert medoid(z[:1]) == 0
+    many = rng.normal(size=(30_000, 2))
+    assert np.linalg.norm(many[medoid(many)]) < 0.2
