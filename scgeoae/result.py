@@ -254,6 +254,18 @@ class Result:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
 
+    def ensemble_maps(self) -> list[np.ndarray]:
+        """Read the aligned maps (n, d) of the ensemble, or raise a `KeyError` that says what to run."""
+        entry, name = self.keys.ensemble
+        if entry not in self.adata.uns or name not in self.adata.obsm:
+            msg = (
+                f"Did not find .uns[{entry!r}] and .obsm[{name!r}], an ensemble of the result {self.keys.uns!r}. Run "
+                f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r})` first."
+            )
+            raise KeyError(msg)
+        n_models = int(self.adata.uns[entry]["params"]["n_models"])
+        return np.split(np.asarray(self.adata.obsm[name]), n_models, axis=1)
+
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
         determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)
