@@ -82,6 +82,42 @@ class ResultKeys(NamedTuple):
         """Column that marks the mapped cells whose novelty is beyond that of the reference's cells."""
         return f"{self.uns}_novel"
 
+    @property
+    def displacement(self) -> str:
+        """Column of how far the maps of an ensemble place the cells from each other."""
+        return f"{self.uns}_displacement"
+
+    @property
+    def agreement(self) -> str:
+        """Column of the share of neighbors that all maps of an ensemble have in common."""
+        return f"{self.uns}_agreement"
+
+    @property
+    def log_det_std(self) -> str:
+        """Column of the standard deviation of ln det over an ensemble."""
+        return f"{self.uns}_log_det_std"
+
+    @property
+    def direction_std(self) -> str:
+        """Column of the angular deviation of the direction of stretching over an ensemble."""
+        return f"{self.uns}_direction_std"
+
+    @property
+    def ensemble(self) -> tuple[str, str]:
+        """Entries of `uns` and `obsm` with an ensemble and its maps."""
+        return f"{self.uns}_ensemble", f"{self.obsm}_ensemble"
+
+    def drop_former(self, adata: AnnData, written: Collection[str]) -> None:
+        """Remove what described the former result and is not among the columns ``written`` by the new one."""
+        of_mapping = (self.outside, self.novelty, self.novel)
+        of_ensemble = (self.displacement, self.agreement, self.log_det_std, self.direction_std)
+        for name in (*of_mapping, *of_ensemble):
+            if name in adata.obs and name not in written:
+                del adata.obs[name]
+        entry, maps = self.ensemble
+        adata.uns.pop(entry, None)
+        adata.obsm.pop(maps, None)
+
 
 def areas_key(key: str) -> str:
     """Name the entry of `uns` with the areas of groups of cells on the map of this result."""
@@ -223,6 +259,18 @@ class Result:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
 
+    def ensemble_maps(self) -> list[np.ndarray]:
+        """Read the aligned maps (n, d) of the ensemble, or raise a `KeyError` that says what to run."""
+        entry, name = self.keys.ensemble
+        if entry not in self.adata.uns or name not in self.adata.obsm:
+            msg = (
+                f"Did not find .uns[{entry!r}] and .obsm[{name!r}], an ensemble of the result {self.keys.uns!r}. Run "
+                f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r})` first."
+            )
+            raise KeyError(msg)
+        n_models = int(self.adata.uns[entry]["params"]["n_models"])
+        return np.split(np.asarray(self.adata.obsm[name]), n_models, axis=1)
+
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
         determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)
@@ -245,7 +293,7 @@ class Result:
         columns: Mapping[str, Any] | None = None,
         uns: Mapping[str, Any] | None = None,
     ) -> str:
-        """Write all fields of a result, or none if an exception occurs.
+        """Write all fields of a result, or none if an exception occurs; drop what described the former one.
 
         Parameters
         ----------
@@ -273,7 +321,7 @@ class Result:
         from .core.map_model import to_state
 
         columns, uns = columns or {}, uns or {}
-        with _all_or_none(adata):
+        with all_or_none(adata):
             if coordinates:
                 adata.obsm[keys.obsm] = cells.z
             adata.obs[keys.determinant] = model.relative_determinant(cells.log_det)
@@ -281,6 +329,7 @@ class Result:
             adata.obs[keys.error] = cells.error
             for name, values in columns.items():
                 adata.obs[name] = values
+            keys.drop_former(adata, columns)
             known = {name: value for name, value in params.items() if value is not None}
             adata.uns[keys.uns] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
             if history is not None:
@@ -333,7 +382,7 @@ def _curves(history: History) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _all_or_none(adata: AnnData) -> Iterator[None]:
+def all_or_none(adata: AnnData) -> Iterator[None]:
     """Restore the fields of `adata` if an exception, such as a KeyboardInterrupt, occurs within."""
     obs, obsm, uns = adata.obs.copy(deep=False), dict(adata.obsm), dict(adata.uns)
     try:

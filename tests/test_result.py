@@ -93,3 +93,27 @@ def test_reading_columns_does_not_import_torch() -> None:
     code = "import sys, scgeoae.result, scgeoae.metrics; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_a_new_result_drops_what_described_the_former_one(mapped: AnnData) -> None:
+    query = mapped[:100].copy()
+    scgeoae.tl.map_cells(query, mapped)
+    query.obs["outside"] = True  # not ours
+    assert query.obs["geoae_outside"].dtype == bool
+    scgeoae.tl.geometric_ae(query, n_steps=10, key_added="other")
+    assert {"geoae_outside", "outside"} <= set(query.obs)
+    scgeoae.tl.geometric_ae(query, n_steps=10)
+    assert not {"geoae_outside", "geoae_novel", "geoae_novelty"} & set(query.obs)
+    assert {"geoae_det", "other_det", "outside", "bulk_labels"} <= set(query.obs)
+
+
+@pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
+def test_a_new_result_drops_the_ensemble_of_the_former_one(mapped: AnnData) -> None:
+    before = list(mapped.obs)
+    scgeoae.tl.ensemble(mapped, n_models=2)
+    view = mapped[:300]
+    scgeoae.tl.geometric_ae(view, n_steps=10)
+    assert list(view.obs) == before
+    assert "geoae_ensemble" not in view.uns
+    assert "X_geoae_ensemble" not in view.obsm
+    assert "geoae_displacement" in mapped.obs

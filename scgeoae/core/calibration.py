@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,13 +32,44 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
         center, axes = principal_frame(cells.z)
         home = np.zeros(len(center))
     else:
-        known = np.isfinite(landmarks).all(1)
-        center, home = cells.z[known].mean(0, dtype=np.float64), landmarks[known].mean(0, dtype=np.float64)
-        axes, _ = orthogonal_procrustes(cells.z[known] - center, landmarks[known] - home)
+        center, axes, home = nearest_frame(cells.z, landmarks)
+    cells = _moved(network, cells, center, axes, home, unit)
+    return framed(network, cells, unit=1.0), cells
+
+
+def align(model: MapModel, cells: Cells, places: np.ndarray) -> tuple[MapModel, Cells]:
+    """Shift, rotate and reflect a calibrated map in place to be nearest to ``places`` (n, d); return as `calibrate`.
+
+    The unit stays what it is: lengths on the map do not change.
+    """
+    cells = _moved(model.autoencoder, cells, *nearest_frame(cells.z, places))
+    region = None if model.region is None else occupied_region(cells.z)
+    return replace(model, region=region), cells
+
+
+def nearest_frame(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the center (d,), the axes (d, d) and the home (d,) with ``(z - center) @ axes + home`` nearest to places.
+
+    By least squares over the cells that have a place: ``places`` (n, d) is NaN for the others.
+    """
+    known = np.isfinite(places).all(1)
+    center, home = z[known].mean(0, dtype=np.float64), places[known].mean(0, dtype=np.float64)
+    axes, _ = orthogonal_procrustes(z[known] - center, places[known] - home)
+    return center, axes, home
+
+
+def _moved(
+    network: GeometricAutoencoder,
+    cells: Cells,
+    center: np.ndarray,
+    axes: np.ndarray,
+    home: np.ndarray,
+    unit: float = 1.0,
+) -> Cells:
+    """Replace ``z`` by ``(z - center) @ (unit * axes) + home``, in the network and in its evaluation at cells."""
     substitute(network, unit * axes.T, center - home @ axes.T / unit)
     z = ((cells.z - center) @ (unit * axes) + home).astype(np.float32)
-    cells = cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
-    return framed(network, cells, unit=1.0), cells
+    return cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
 
 
 def calibrate_decoder(

@@ -6,8 +6,18 @@ from ._alpha_path import alpha_path
 from ._cluster_areas import cluster_areas
 from ._cluster_distances import cluster_distances
 from ._det_heatmap import det_heatmap
+from ._ensemble import ensemble
 from ._history import history
 from ._indicatrix import indicatrix
 from ._quality import quality
 
-__all__ = ["alpha_path", "cluster_areas", "cluster_distances", "det_heatmap", "history", "indicatrix", "quality"]
+__all__ = [
+    "alpha_path",
+    "cluster_areas",
+    "cluster_distances",
+    "det_heatmap",
+    "ensemble",
+    "history",
+    "indicatrix",
+    "quality",
+]

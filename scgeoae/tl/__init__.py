@@ -5,8 +5,17 @@ from __future__ import annotations
 from ._alpha_path import alpha_path
 from ._cluster_areas import cluster_areas
 from ._cluster_distances import cluster_distances
+from ._ensemble import ensemble
 from ._fit_decoder import fit_decoder
 from ._geometric_ae import geometric_ae
 from ._map_cells import map_cells
 
-__all__ = ["alpha_path", "cluster_areas", "cluster_distances", "fit_decoder", "geometric_ae", "map_cells"]
+__all__ = [
+    "alpha_path",
+    "cluster_areas",
+    "cluster_distances",
+    "ensemble",
+    "fit_decoder",
+    "geometric_ae",
+    "map_cells",
+]

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from ..core.fit import Fitted
 
-OF_THE_INPUT = ("use_rep", "n_pcs", "layer", "mask_var")
 NOT_OF_A_TRAINING = ("adata", "checkpoint", "resume", "key_added", "copy")
-"""Parameters of :func:`geometric_ae` that choose the data, and those that :func:`alpha_path` does not pass on."""
+"""Parameters of :func:`geometric_ae` that :func:`alpha_path` does not pass on."""
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
@@ -106,7 +105,7 @@ def alpha_path(
     call = inspect.signature(geometric_ae).bind(adata, **arguments)
     call.apply_defaults()
     others = {name: value for name, value in call.arguments.items() if name not in NOT_OF_A_TRAINING}
-    representation = choose(adata, **{name: others.pop(name) for name in OF_THE_INPUT})
+    representation = choose(adata, **{name: others.pop(name) for name in _arguments.OF_THE_INPUT})
     seed, device = _arguments.seed_of(others.pop("rng")), others.pop("device")
     landmarks = others.pop("landmarks")
     if landmarks is None:

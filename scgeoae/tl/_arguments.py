@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MIN_CELLS = 3
+OF_THE_INPUT = ("use_rep", "n_pcs", "layer", "mask_var")
+"""Arguments of a training that choose the data matrix."""
 WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
 """Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
 OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
@@ -115,6 +118,18 @@ def landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
 def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:
     """The arguments that choose the data matrix, as `params` keeps them."""
     return {**others, "mask_var": mask_var if isinstance(mask_var, str | None) else np.asarray(mask_var).tolist()}
+
+
+def chosen_input(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that choose the data matrix, from what `params` keeps of them."""
+    chosen = {name: params.get(name) for name in OF_THE_INPUT}
+    mask = chosen["mask_var"]
+    return {**chosen, "mask_var": mask if isinstance(mask, str | None) else np.asarray(mask)}
+
+
+def stored_spec(params: Mapping[str, Any], shape: tuple[int, int]) -> Spec:
+    """The arguments of a training, from what `params` keeps of them, for a data matrix of this shape."""
+    return spec(shape, **{entry.name: params.get(entry.name) for entry in fields(Spec)})
 
 
 def check_checkpoint(file: Any, *, resume: Any) -> None:

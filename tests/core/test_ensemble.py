@@ -1,0 +1,60 @@
+"""Agreement of maps: rigid motions, ties, axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import ortho_group
+
+from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.calibration import align, calibrate
+from scgeoae.core.ensemble import Member, agreement, axial_deviation, displacement
+from scgeoae.inputs import DenseRows
+
+
+def member(z: np.ndarray) -> Member:
+    return Member(None, z.astype(np.float32), np.zeros(len(z)), None)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_alignment_undoes_a_rigid_motion_and_keeps_the_model(rng: np.random.Generator, d: int) -> None:
+    x = rng.normal(size=(200, 6)).astype(np.float32)
+    network = GeometricAutoencoder(6, d, hidden_dims=(16,), generator=torch.Generator().manual_seed(0))
+    model, cells = calibrate(network, DenseRows(x, torch.device("cpu")))
+    turn = ortho_group.rvs(d, random_state=1) if d > 1 else -np.eye(1)
+    before = model.decode(model.encode(torch.tensor(x))).detach()
+    places = cells.z @ turn + np.arange(1, d + 1)
+    aligned, moved = align(model, cells, places)
+    np.testing.assert_allclose(moved.z, places, atol=1e-4)
+    np.testing.assert_array_equal(moved.log_det, cells.log_det)
+    with torch.no_grad():
+        np.testing.assert_allclose(aligned.encode(torch.tensor(x)), places, atol=1e-4)
+        np.testing.assert_allclose(aligned.decode(aligned.encode(torch.tensor(x))), before, atol=1e-4)
+    if d == 2:
+        assert aligned.region.contains(moved.z).mean() > 0.95
+
+
+def test_displacement_and_agreement_of_equal_and_shuffled_maps(rng: np.random.Generator) -> None:
+    z = rng.normal(size=(400, 2))
+    assert displacement(z, [member(z + np.array([3, 4])), member(z)]) == pytest.approx(np.sqrt(12.5), rel=1e-5)
+    same = agreement(z.astype(np.float32), [member(z), member(2 * z)])
+    np.testing.assert_array_equal(same, 1)
+    shuffled = agreement(z, [member(z), member(rng.permutation(z))])
+    assert shuffled.mean() == pytest.approx(15 / 399, abs=0.02)
+
+
+def test_cells_at_one_place_and_few_cells() -> None:
+    z = np.zeros((40, 2))
+    assert agreement(z, [member(z)]).shape == (40,)
+    few = np.arange(8.0).reshape(4, 2)
+    np.testing.assert_array_equal(agreement(few, [member(few[:, ::-1])]), 1)  # all others are neighbors
+
+
+def test_axes_have_no_sign(rng: np.random.Generator) -> None:
+    angles = rng.uniform(-np.pi, np.pi, 50) + np.array([[0], [np.pi], [-np.pi]])
+    np.testing.assert_allclose(axial_deviation(angles), 0, atol=1e-5)
+    crossed = np.array([[0.3], [0.3 + np.pi / 2]])
+    assert axial_deviation(crossed) == pytest.approx(np.rad2deg(np.sqrt(2) / 2))
+    small = np.deg2rad(rng.normal(0, 3, (10_000, 1)))
+    assert axial_deviation(small) == pytest.approx(3, rel=0.03)
