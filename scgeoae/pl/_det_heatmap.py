@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import coordinates_to_draw, finish, mark_outliers, new_axes, scatter
+from ._scatter import coordinates_to_draw, finish, new_axes, scatter, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +126,7 @@ def det_heatmap(
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
         _draw_field(result, points, dimensions)
-    mark_outliers(axes, z[:, dimensions])
+    settle(axes, z[:, dimensions])
     if (bar := points.colorbar) is not None:
         _write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, norm)
         bar.set_label("data area per map area\n(times the average)", fontsize="small")

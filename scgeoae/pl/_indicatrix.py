@@ -19,7 +19,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import coordinates_to_draw, finish, framed, mark_outliers, scatter
+from ._scatter import coordinates_to_draw, finish, framed, scatter, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +163,7 @@ def indicatrix(
     for panel in axes:
         _draw_ellipses(panel, centers, semi_axes, believed)
         _draw_key(panel, corners, radius, unit, dashed=not believed.all())
-    mark_outliers(axes, drawn)
+    settle(axes, drawn)
     return finish(axes, show=show, return_fig=return_fig)
 
 

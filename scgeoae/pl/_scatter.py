@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scanpy as sc
+from adjustText import adjust_text
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.transforms import Bbox
@@ -121,9 +122,11 @@ def _smaller(ax: Axes, drawn: np.ndarray) -> float:
     return float(np.clip(np.median(distance) ** 2, min(SMALLEST_DOT, usual), usual)) / usual
 
 
-def mark_outliers(axes: Sequence[Axes], drawn: np.ndarray) -> None:
-    """Draw triangles on the rim of panels, beside the points (n, 2) that lie outside."""
+def settle(axes: Sequence[Axes], drawn: np.ndarray) -> None:
+    """Move labels apart, and mark points (n, 2) outside the final frames by triangles on the rim."""
     for ax in axes:
+        if ax.texts:
+            adjust_text(ax.texts, ax=ax, expand=(1.02, 1.1))
         (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
         x, y = drawn.T
         sides = {"<": x < left, ">": x > right, "v": y < bottom, "^": y > top}

@@ -417,3 +417,23 @@ def test_a_hundred_thousand_cells(mapped: AnnData) -> None:
     figure = scgeoae.pl.indicatrix(many, color="bulk_labels", return_fig=True)
     figure.canvas.draw()
     assert all(c.get_rasterized() for c in figure.axes[0].collections if not isinstance(c, EllipseCollection))
+
+
+def test_labels_on_the_data_do_not_overlap(mapped: AnnData) -> None:
+    def overlaps(ax: Axes) -> int:
+        boxes = [text.get_window_extent() for text in ax.texts]
+        return sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+    assert overlaps(sc.pl.embedding(mapped, "geoae", color="bulk_labels", legend_loc="on data", show=False)) > 3
+    assert overlaps(scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", show=False)) <= 1
+
+
+@pytest.mark.skipif(not hasattr(sc, "Preset"), reason="scanpy before 1.12 has no presets")
+def test_plots_are_matplotlibs_under_any_preset(mapped: AnnData) -> None:
+    try:
+        with sc.settings.preset.override(sc.Preset.ScanpyV2Preview):
+            assert isinstance(scgeoae.pl.det_heatmap(mapped, show=False), Axes)
+            assert isinstance(scgeoae.pl.indicatrix(mapped, color="bulk_labels", show=False), Axes)
+            assert sc.settings.preset is sc.Preset.ScanpyV2Preview
+    except ImportError as error:  # its plots need hv-anndata
+        pytest.skip(str(error))
