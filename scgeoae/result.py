@@ -82,6 +82,16 @@ class ResultKeys(NamedTuple):
         """Column that marks the mapped cells whose novelty is beyond that of the reference's cells."""
         return f"{self.uns}_novel"
 
+    @property
+    def velocity(self) -> str:
+        """Name in `obsm` of the velocities on the map, as scvelo looks for them."""
+        return f"velocity_{self.obsm.removeprefix('X_')}"
+
+    @property
+    def velocity_normal(self) -> str:
+        """Column of the share of the velocity that is normal to the surface."""
+        return f"{self.uns}_velocity_normal"
+
 
 def areas_key(key: str) -> str:
     """Name the entry of `uns` with the areas of groups of cells on the map of this result."""

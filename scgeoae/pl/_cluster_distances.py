@@ -11,7 +11,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from .._checks import whole_number
 from ..result import DEFAULT_KEY, distances_key, stored_table
 from ._scatter import finish, new_axes
 
@@ -81,7 +80,9 @@ def cluster_distances(
     >>> scgeoae.tl.cluster_distances(adata, "bulk_labels", key="geoae_umap")
     >>> axes = scgeoae.pl.cluster_distances(adata, key="geoae_umap", show=False)
     """
-    n_pairs = whole_number(n_pairs, "n_pairs", 1)
+    if n_pairs < 1:
+        msg = f"n_pairs must be at least 1, but it is {n_pairs}."
+        raise ValueError(msg)
     command = f"scgeoae.tl.cluster_distances(adata, groupby, key={key!r})"
     table = stored_table(adata, distances_key(key), {"other", "surface_length", "ratio"}, command)
     apart = table.dropna(subset="ratio")

@@ -8,5 +8,6 @@ from ._cluster_distances import cluster_distances
 from ._fit_decoder import fit_decoder
 from ._geometric_ae import geometric_ae
 from ._map_cells import map_cells
+from ._velocity import velocity
 
-__all__ = ["alpha_path", "cluster_areas", "cluster_distances", "fit_decoder", "geometric_ae", "map_cells"]
+__all__ = ["alpha_path", "cluster_areas", "cluster_distances", "fit_decoder", "geometric_ae", "map_cells", "velocity"]
