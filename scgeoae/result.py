@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .core.training import History
 
 DEFAULT_KEY = "geoae"
+SCVELO_PARAMS = "velocity_params"
+"""Entry of `uns` in which scvelo lists, as ``embeddings``, the maps that have velocities; it recomputes others."""
+
 SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 
 TERMS = ("reconstruction", "regularizer")

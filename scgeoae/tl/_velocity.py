@@ -9,7 +9,7 @@ from scanpy import logging as logg
 
 from ..core.velocity import map_velocity
 from ..inputs import query_rows, read_velocity, reference_rows
-from ..result import DEFAULT_KEY, Result
+from ..result import DEFAULT_KEY, SCVELO_PARAMS, Result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,6 +51,9 @@ def velocity(
     `adata.obs['geoae_velocity_normal']` : :class:`pandas.Series`, `float64`
         (``f'{key}_velocity_normal'``.) Share of the velocity that is normal to the surface: length of the normal part
         over length of the whole, in the space of the input, from 0 to 1. NaN for a cell without a velocity.
+
+    If scvelo has written `adata.uns['velocity_params']`, the map is added to its `'embeddings'`: scvelo then draws
+    these arrows instead of computing its own.
 
     Raises
     ------
@@ -94,6 +97,10 @@ def velocity(
     adata = adata.copy() if copy else adata
     adata.obsm[keys.velocity] = on_map.astype(np.float32)
     adata.obs[keys.velocity_normal] = normal
+    if SCVELO_PARAMS in adata.uns:
+        params, basis = adata.uns[SCVELO_PARAMS], keys.velocity.removeprefix("velocity_")
+        known = [name for name in params.get("embeddings", []) if name != basis]
+        adata.uns[SCVELO_PARAMS] = {**params, "embeddings": [*known, basis]}
     added = (
         f"added\n    {keys.velocity!r}, velocities on the map (adata.obsm)"
         f"\n    {keys.velocity_normal!r}, their share that is normal to the surface (adata.obs)"

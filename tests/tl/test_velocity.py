@@ -10,6 +10,7 @@ import pytest
 import scanpy as sc
 import torch
 from helpers import QUICK
+from matplotlib.quiver import Quiver
 from scipy import sparse
 
 import scgeoae
@@ -189,6 +190,23 @@ def test_copies_and_files(projected: AnnData, tmp_path: Path) -> None:
     copy.write_h5ad(tmp_path / "cells.h5ad")
     back = ad.read_h5ad(tmp_path / "cells.h5ad")
     np.testing.assert_array_equal(back.obsm[FIELDS[0]], copy.obsm[FIELDS[0]])
+
+
+def test_scvelo_is_told(projected: AnnData) -> None:
+    """Its plots recompute the arrows of maps that it does not list, and read the others from `obsm`."""
+    projected.uns["velocity_params"] = {"mode": "stochastic", "embeddings": np.array(["umap"], dtype=object)}
+    for _ in range(2):
+        scgeoae.tl.velocity(projected)
+        assert projected.uns["velocity_params"] == {"mode": "stochastic", "embeddings": ["umap", "geoae"]}
+
+
+def test_scvelo_draws_the_arrows(projected: AnnData) -> None:
+    scvelo = pytest.importorskip("scvelo")
+    projected.uns["velocity_params"] = {"mode": "stochastic"}
+    scgeoae.tl.velocity(projected)
+    ax = scvelo.pl.velocity_embedding(projected, basis="geoae", show=False)
+    (arrows,) = (drawn for drawn in ax.collections if isinstance(drawn, Quiver))
+    np.testing.assert_array_equal(np.column_stack([arrows.U, arrows.V]), projected.obsm[FIELDS[0]])
 
 
 def test_bad_input(projected: AnnData, mapped: AnnData) -> None:
