@@ -200,6 +200,7 @@ def test_scvelo_is_told(projected: AnnData) -> None:
         assert projected.uns["velocity_params"] == {"mode": "stochastic", "embeddings": ["umap", "geoae"]}
 
 
+@pytest.mark.filterwarnings("ignore")  # of scvelo's use of other packages
 def test_scvelo_draws_the_arrows(projected: AnnData) -> None:
     scvelo = pytest.importorskip("scvelo")
     projected.uns["velocity_params"] = {"mode": "stochastic"}
