@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .core.training import History
 
 DEFAULT_KEY = "geoae"
+SCVELO_PARAMS = "velocity_params"
+"""Entry of `uns` in which scvelo lists, as ``embeddings``, the maps that have velocities; it recomputes others."""
+
 SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 
 TERMS = ("reconstruction", "regularizer")
@@ -117,6 +120,16 @@ class ResultKeys(NamedTuple):
         entry, maps = self.ensemble
         adata.uns.pop(entry, None)
         adata.obsm.pop(maps, None)
+
+    @property
+    def velocity(self) -> str:
+        """Name in `obsm` of the velocities on the map, as scvelo looks for them."""
+        return f"velocity_{self.obsm.removeprefix('X_')}"
+
+    @property
+    def velocity_normal(self) -> str:
+        """Column of the share of the velocity that is normal to the surface."""
+        return f"{self.uns}_velocity_normal"
 
 
 def areas_key(key: str) -> str:

@@ -84,6 +84,7 @@ def test_fields_are_named_in_one_place() -> None:
         "_novel",
         "_areas",
         "_distances",
+        "_velocity_normal",
         "_alpha_path",
     )
     for path in MODULES:

@@ -68,10 +68,11 @@ class GeometricAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""
-        if self.encoder is None:
-            msg = "This model decodes a map that was made elsewhere: it has no encoder."
-            raise TypeError(msg)
-        return self.encoder(self.standardize(x))
+        return self._known_encoder()(self.standardize(x))
+
+    def encode_velocity(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Place cells ``x`` (n, D) with velocities ``v`` (n, D), and map the velocities: `J_e v`, (n, d) like `z`."""
+        return self._known_encoder().carry(self.standardize(x), v / self.scale)
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode map points ``z`` (n, d) to data (n, D), input units."""
@@ -85,3 +86,9 @@ class GeometricAutoencoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct cells ``x`` (n, D)."""
         return self.decode(self.encode(x))
+
+    def _known_encoder(self) -> DenseNetwork:
+        if self.encoder is None:
+            msg = "This model decodes a map that was made elsewhere: it has no encoder."
+            raise TypeError(msg)
+        return self.encoder

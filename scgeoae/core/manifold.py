@@ -146,6 +146,21 @@ class Manifold:
             result[where] = (squares / N_DIRECTIONS).sqrt().numpy() / radius
         return result
 
+    def normal(self, z: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Lengths (n,) of the parts of vectors ``v`` (n, D) that are normal to the surface at ``z`` (n, d)."""
+        length = np.empty(len(z))
+        for where, _, _, tangents in self._pushforward(z):
+            rest = torch.tensor(v[where], dtype=torch.float64)
+            beside = torch.zeros(len(rest), dtype=torch.float64)
+            if self._basis is not None:
+                basis = self._basis.cpu()
+                rest, whole = rest @ basis, rest  # (n, width), (n, D)
+                beside = (whole - rest @ basis.t()).square().sum(1)  # normal to the subspace
+            for direction in geometry.gram_schmidt(tangents)[0]:  # (n, width)
+                rest = rest - (direction * rest).sum(1, keepdim=True) * direction
+            length[where] = (rest.square().sum(1) + beside).sqrt().numpy()
+        return length
+
     def _points(self, z: np.ndarray, width: int) -> Iterator[tuple[slice, Tensor]]:
         """Blocks of points on the device, small enough for arrays of this width."""
         for where in blocks(len(z), max(width, self._widest)):

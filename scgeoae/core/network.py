@@ -87,10 +87,15 @@ class DenseNetwork(nn.Module):
         n_in = x.shape[1]
         r = len(x) if n_tangents is None else n_tangents
         tangents = torch.eye(n_in, dtype=x.dtype, device=x.device)[:, None].expand(-1, r, -1)  # (n_in, r, n_in)
+        return self.carry(x, tangents)
+
+    def carry(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Map rows ``x`` (n, n_in), and tangents (…, r, n_in) at the first r of them to tangents (…, r, n_out)."""
+        r = tangents.shape[-2]
         for layer in self.inner:
             v = layer(x)  # (n, width)
             x = self.activation.value(v)
-            tangents = (tangents @ layer.weight.t()) * self.activation.slope(v[:r])  # (n_in, r, width)
+            tangents = (tangents @ layer.weight.t()) * self.activation.slope(v[:r])  # (…, r, width)
         return self.last(x), tangents @ self.last.weight.t()
 
 

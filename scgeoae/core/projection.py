@@ -111,6 +111,14 @@ class Projection:
         x = x if scaled else self.scale(x)
         return x if self.loadings is None or self.offset is None else x @ self.loadings - self.offset
 
+    def apply_to_velocity(self, v: np.ndarray) -> np.ndarray:
+        """Velocity (n, D) of the input, given that of the expression before scaling, (n, g): `apply` is linear.
+
+        Where the scaling clips a value, its velocity counts nevertheless.
+        """
+        v = v if self.scaling is None else v / self.scaling.std
+        return v if self.loadings is None else v @ self.loadings
+
     def undo(self, y: np.ndarray) -> np.ndarray:
         """Expression (n, g), float64, before scaling, of inputs ``y`` (n, D)."""
         x = self.expected(y)

@@ -4,6 +4,7 @@ from .matrix import Files, Matrix, is_streamed
 from .recipe import query_rows, recipe_of, reference_rows
 from .representation import Representation, choose
 from .rows import DenseRows, ReadRows, chunk_rows, resolve_device
+from .velocity import read_velocity
 
 __all__ = [
     "DenseRows",
@@ -15,6 +16,7 @@ __all__ = [
     "chunk_rows",
     "is_streamed",
     "query_rows",
+    "read_velocity",
     "recipe_of",
     "reference_rows",
     "resolve_device",

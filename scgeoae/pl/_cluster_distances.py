@@ -11,7 +11,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from .._checks import whole_number
 from ..result import DEFAULT_KEY, distances_key, stored_table
 from ._scatter import finish, new_axes
 
@@ -40,10 +39,11 @@ def cluster_distances(
 
     On the left, each of the most distorted pairs has a line from its distance along the surface (filled) to its
     distance on the map (ring), on a logarithmic axis. Distances on the map are multiplied by one number, such that over
-    all pairs the two agree on geometric average. Pairs that look closest for what they are, are at the bottom.
+    all pairs the two agree on geometric average. Pairs that look too close are at the top.
 
-    On the right, the color of a tile is the distance between two groups along the surface. The groups are in the order
-    of the tree above (average linkage), which joins those that are near.
+    On the right, as in the distance table of a road atlas, the color of a tile is the distance along the surface
+    between the group at the end of its row and the group at the top of its column. The tree (average linkage) joins
+    groups that are near.
 
     Parameters
     ----------
@@ -81,7 +81,9 @@ def cluster_distances(
     >>> scgeoae.tl.cluster_distances(adata, "bulk_labels", key="geoae_umap")
     >>> axes = scgeoae.pl.cluster_distances(adata, key="geoae_umap", show=False)
     """
-    n_pairs = whole_number(n_pairs, "n_pairs", 1)
+    if n_pairs < 1:
+        msg = f"n_pairs must be at least 1, but it is {n_pairs}."
+        raise ValueError(msg)
     command = f"scgeoae.tl.cluster_distances(adata, groupby, key={key!r})"
     table = stored_table(adata, distances_key(key), {"other", "surface_length", "ratio"}, command)
     apart = table.dropna(subset="ratio")
@@ -89,12 +91,12 @@ def cluster_distances(
         msg = f"In .uns[{distances_key(key)!r}] no two groups are apart."
         raise ValueError(msg)
     order = np.abs(np.log(apart["ratio"].to_numpy())).argsort(kind="stable")[::-1]
-    shown = apart.iloc[order[:n_pairs]].sort_values("ratio")
+    shown = apart.iloc[order[:n_pairs]].sort_values("ratio", ascending=False)
     if ax is not None:
         _draw_pairs(ax, shown)
         return finish([ax], show=show, return_fig=return_fig)
     n_groups = len({*table.index, *table["other"]})
-    panels = new_axes(13, max(1.2 + 0.4 * len(shown), 3 + 0.2 * n_groups), 2)
+    panels = new_axes(14, max(1.2 + 0.45 * len(shown), 2 + 0.22 * n_groups), 2)
     _draw_pairs(panels[0], shown)
     _draw_tree(panels[1], table, cmap)
     return finish(panels, show=show, return_fig=return_fig)
@@ -148,19 +150,18 @@ def _draw_tree(ax: Axes, table: pd.DataFrame, cmap: str) -> None:
     order = tree["leaves"]
     square = square[np.ix_(order, order)]
     np.fill_diagonal(square, np.nan)
-    edges, labels = np.arange(len(names) + 1), [names[number] for number in order]
-    tiles = ax.pcolormesh(edges, edges, square, cmap=cmap, vmin=0)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(edges[:-1] + 0.5, labels, fontsize="small")
-    ax.tick_params(axis="x", rotation=90)
+    square[np.triu_indices(len(names))] = np.nan
+    edges = np.arange(len(names) + 1)
+    tiles = ax.pcolormesh(edges, edges, square, cmap=cmap, vmin=0, edgecolors=ax.get_facecolor(), linewidth=0.5)
+    for row, number in enumerate(order):
+        ax.text(row + 0.15, row + 0.5, names[number], va="center", fontsize="small")
     ax.set(aspect="equal", xlim=(0, len(names)), ylim=(len(names), 0))
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(tiles, cax=ax.inset_axes((1.03, 0, 0.04, 1)), label="distance along the surface")
+    ax.axis("off")
+    beside, below = ax.inset_axes((-0.2, 0, 0.19, 1)), ax.inset_axes((0, -0.07, 1, 0.03))
+    branches = [np.column_stack(corners) for corners in zip(tree["dcoord"], tree["icoord"], strict=True)]
+    beside.add_collection(LineCollection(branches, colors=rcParams["text.color"], linewidths=1))
+    beside.set(xlim=(1.02 * np.max(tree["dcoord"]), 0), ylim=(10 * len(names), 0))  # scipy's leaves are 10 apart
+    beside.axis("off")
+    bar = ax.figure.colorbar(tiles, cax=below, orientation="horizontal", label="distance along the surface")
     bar.outline.set_visible(False)
-    above = ax.inset_axes((0, 1.01, 1, 0.2), xlim=(0, 10 * len(names)))  # scipy's leaves are 10 apart
-    branches = [np.column_stack(corners) for corners in zip(tree["icoord"], tree["dcoord"], strict=True)]
-    above.add_collection(LineCollection(branches, colors=rcParams["text.color"], linewidths=1))
-    above.set_ylim(0, 1.02 * np.max(tree["dcoord"]))
-    above.axis("off")
+    below.grid(visible=False)

@@ -9,6 +9,7 @@ from ._ensemble import ensemble
 from ._fit_decoder import fit_decoder
 from ._geometric_ae import geometric_ae
 from ._map_cells import map_cells
+from ._velocity import velocity
 
 __all__ = [
     "alpha_path",
@@ -18,4 +19,5 @@ __all__ = [
     "fit_decoder",
     "geometric_ae",
     "map_cells",
+    "velocity",
 ]

@@ -1,0 +1,93 @@
+"""Read velocities of cells, in genes or components, in the space of a model's input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .representation import choose, genes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+    from ..core.map_model import MapModel
+    from .matrix import Matrix
+
+
+def read_velocity(adata: AnnData, model: MapModel, velocity: str) -> Callable[[slice], np.ndarray]:
+    """Find velocities by name.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        The model.
+    velocity
+        A layer, whose genes are matched by name with those of the model, or a key of `obsm` with a column for each
+        input feature; as with the input, further columns are left out.
+
+    Returns
+    -------
+    A function that reads the velocities of a slice of cells, (n, D) float64; missing values and genes are 0.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer or key.
+    ValueError, TypeError
+        If there are both, the values are infinite or do not fit the model, or it does not know its genes.
+    """
+    if velocity in adata.layers and velocity in adata.obsm:
+        msg = f"Both .layers and .obsm hold {velocity!r}. Rename one of them."
+        raise ValueError(msg)
+    if velocity in adata.obsm:
+        return _of_obsm(adata, model, velocity)
+    if velocity in adata.layers:
+        return _of_layer(adata, model, velocity)
+    there = f".layers holds {list(adata.layers) or 'nothing'}, .obsm holds {list(adata.obsm) or 'nothing'}"
+    msg = f"Did not find {velocity!r} in .layers or .obsm: {there}. Run `scvelo.tl.velocity` first, or choose another."
+    raise KeyError(msg)
+
+
+def _of_obsm(adata: AnnData, model: MapModel, name: str) -> Callable[[slice], np.ndarray]:
+    found = adata.obsm[name].shape[1]
+    if found < model.n_features:
+        msg = f"obsm[{name!r}] has {found} columns; the input of the model has {model.n_features}."
+        raise ValueError(msg)
+    matrix = choose(adata, use_rep=name, n_pcs=model.n_features)
+    return lambda rows: _read(matrix, rows)
+
+
+def _of_layer(adata: AnnData, model: MapModel, name: str) -> Callable[[slice], np.ndarray]:
+    projection = model.input.projection
+    if projection is None:
+        msg = (
+            "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do "
+            f"not reproduce. Pass the key of an obsm that holds the velocity in the space of {model.input.obsm_key!r}."
+        )
+        raise ValueError(msg)
+    matrix, present = genes(adata, projection.genes, name)
+    if not present.any():
+        msg = f"layers[{name!r}] holds none of the {len(present)} genes of the model."
+        raise ValueError(msg)
+
+    def read(rows: slice) -> np.ndarray:
+        known = _read(matrix, rows)
+        v = np.zeros((len(known), len(present)))
+        v[:, present] = known
+        return projection.apply_to_velocity(v)
+
+    return read
+
+
+def _read(matrix: Matrix, rows: slice) -> np.ndarray:
+    v = matrix.dense(rows)
+    v[np.isnan(v)] = 0
+    if not np.isfinite(v).all():
+        msg = f"{matrix.source} holds infinite values."
+        raise ValueError(msg)
+    return v
