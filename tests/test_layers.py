@@ -84,6 +84,14 @@ def test_fields_are_named_in_one_place() -> None:
         "_novel",
         "_areas",
         "_alpha_path",
+        "_displacement",
+        "_agreement",
+        "_log_det_std",
+        "_direction_std",
+        "_ensemble",
+        "_verdict",
+        "_kept",
+        "_chance",
     )
     for path in MODULES:
         if path.name == "result.py":

@@ -8,5 +8,6 @@ from ._ensemble import ensemble
 from ._fit_decoder import fit_decoder
 from ._geometric_ae import geometric_ae
 from ._map_cells import map_cells
+from ._verdict import verdict
 
-__all__ = ["alpha_path", "cluster_areas", "ensemble", "fit_decoder", "geometric_ae", "map_cells"]
+__all__ = ["alpha_path", "cluster_areas", "ensemble", "fit_decoder", "geometric_ae", "map_cells", "verdict"]
