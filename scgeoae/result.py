@@ -132,6 +132,29 @@ class ResultKeys(NamedTuple):
         return f"{self.uns}_velocity_normal"
 
 
+class VerdictKeys(NamedTuple):
+    """The names of the fields of the verdict on a map: columns of `obs`, and entries of `uns`."""
+
+    verdict: str
+    kept: str
+    chance: str
+    colors: str
+
+    @classmethod
+    def of_map(cls, obsm: str) -> VerdictKeys:
+        """Name the fields: `"umap_verdict"` and so on for `"X_umap"`."""
+        name = obsm.removeprefix("X_")
+        return cls(f"{name}_verdict", f"{name}_kept", f"{name}_chance", f"{name}_verdict_colors")
+
+    def drop(self, adata: AnnData) -> None:
+        """Remove the verdict on a former map."""
+        for name in (self.verdict, self.kept, self.chance):
+            if name in adata.obs:
+                del adata.obs[name]
+        for name in (self.verdict, self.colors):
+            adata.uns.pop(name, None)
+
+
 def areas_key(key: str) -> str:
     """Name the entry of `uns` with the areas of groups of cells on the map of this result."""
     return f"{key}_areas"
@@ -343,6 +366,8 @@ class Result:
             for name, values in columns.items():
                 adata.obs[name] = values
             keys.drop_former(adata, columns)
+            if coordinates:
+                VerdictKeys.of_map(keys.obsm).drop(adata)
             known = {name: value for name, value in params.items() if value is not None}
             adata.uns[keys.uns] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
             if history is not None:

@@ -86,6 +86,14 @@ def test_fields_are_named_in_one_place() -> None:
         "_distances",
         "_velocity_normal",
         "_alpha_path",
+        "_displacement",
+        "_agreement",
+        "_log_det_std",
+        "_direction_std",
+        "_ensemble",
+        "_verdict",
+        "_kept",
+        "_chance",
     )
     for path in MODULES:
         if path.name == "result.py":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 
 from .calibration import align
 from .evaluation import describe
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from .map_model import MapModel
     from .rows import Rows
     from .spec import Spec
-
-N_NEIGHBORS = 15
-"""Neighbors of a cell on the map of which the models may agree."""
 
 
 class Member(NamedTuple):
@@ -113,23 +109,6 @@ def displacement(places: np.ndarray, members: Sequence[Member]) -> np.ndarray:
     """Root mean square over members of the distance of each cell from its place, (n,), of ``places`` (n, d)."""
     squares = [np.square(member.z.astype(np.float64) - places).sum(1) for member in members]
     return np.sqrt(np.mean(squares, axis=0))
-
-
-def agreement(places: np.ndarray, members: Sequence[Member], k: int = N_NEIGHBORS) -> np.ndarray:
-    """Share of the k nearest neighbors of each cell at ``places`` (n, d) that are so in all members, (n,)."""
-    kept, *others = (_neighbors(z, min(k, len(z) - 1)) for z in (places, *(member.z for member in members)))
-    in_all = np.ones(kept.shape, dtype=bool)
-    for neighbors in others:
-        in_all &= (kept[:, :, None] == neighbors[:, None, :]).any(2)
-    return in_all.mean(1)
-
-
-def _neighbors(z: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest other cells (n, k) on a map (n, d)."""
-    _, nearest = cKDTree(z).query(z, k + 1)
-    own = nearest == np.arange(len(z))[:, None]
-    own[~own.any(1), -1] = True  # hidden behind cells at the same place
-    return nearest[~own].reshape(len(z), k)
 
 
 def axial_deviation(angles: np.ndarray) -> np.ndarray:

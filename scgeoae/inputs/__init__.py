@@ -2,7 +2,7 @@
 
 from .matrix import Files, Matrix, is_streamed
 from .recipe import query_rows, recipe_of, reference_rows
-from .representation import Representation, choose
+from .representation import Representation, choose, genes
 from .rows import DenseRows, ReadRows, chunk_rows, resolve_device
 from .velocity import read_velocity
 
@@ -14,6 +14,7 @@ __all__ = [
     "Representation",
     "choose",
     "chunk_rows",
+    "genes",
     "is_streamed",
     "query_rows",
     "read_velocity",

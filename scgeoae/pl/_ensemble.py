@@ -14,7 +14,7 @@ from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
 from ..result import DEFAULT_KEY, Result, column
-from ._scatter import coordinates_to_draw, finish, scatter
+from ._scatter import coordinates_to_draw, finish, scatter, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,8 @@ def _aspect(low: np.ndarray, high: np.ndarray) -> float:
 def _draw_displacement(result: Result, dimensions: tuple[int, int], ax: Axes, kwargs: dict[str, Any]) -> list[Axes]:
     name = result.keys.displacement
     defaults: dict[str, Any] = {"title": "displacement", "vmin": 0, "vmax": "p99", "cmap": "viridis"}
-    axes = scatter(result, color=name, dimensions=dimensions, ax=ax, **defaults | kwargs)
+    axes = scatter(result, color=name, dimensions=dimensions, outliers=False, ax=ax, **defaults | kwargs)
+    settle(axes, result.coordinates()[:, dimensions])
     points = next(cast("PathCollection", drawn) for drawn in ax.collections if drawn.get_array() is not None)
     if (bar := points.colorbar) is not None:
         bar.set_label("distance between maps\n(units of the data)", fontsize="small")

@@ -10,6 +10,7 @@ from ._fit_decoder import fit_decoder
 from ._geometric_ae import geometric_ae
 from ._map_cells import map_cells
 from ._velocity import velocity
+from ._verdict import verdict
 
 __all__ = [
     "alpha_path",
@@ -20,4 +21,5 @@ __all__ = [
     "geometric_ae",
     "map_cells",
     "velocity",
+    "verdict",
 ]

@@ -12,8 +12,9 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
 from .._checks import whole_number
-from ..core.ensemble import N_NEIGHBORS, agreement, axial_deviation, displacement, train_member
+from ..core.ensemble import axial_deviation, displacement, train_member
 from ..core.map_model import to_state
+from ..core.neighbors import kept_neighbors
 from ..result import DEFAULT_KEY, Result, all_or_none
 from . import _arguments
 from ._retraining import training_of
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..core.ensemble import Member
+
+N_NEIGHBORS = 15
+"""Neighbors on the map of which the models may agree."""
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
@@ -151,7 +155,10 @@ def _measures(result: Result, members: list[Member]) -> dict[str, tuple[np.ndarr
     keys, places = result.keys, result.coordinates()
     measures = {
         keys.displacement: (displacement(places, members), "root mean square displacement"),
-        keys.agreement: (agreement(places, members), f"share of {N_NEIGHBORS} neighbors on all maps"),
+        keys.agreement: (
+            kept_neighbors(places, [member.z for member in members], N_NEIGHBORS),
+            f"share of {N_NEIGHBORS} neighbors on all maps",
+        ),
         keys.log_det_std: (np.std([m.log_det for m in members], axis=0, ddof=1), "standard deviation of ln det"),
     }
     angles = [member.direction for member in members if member.direction is not None]

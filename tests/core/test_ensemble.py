@@ -9,7 +9,8 @@ from scipy.stats import ortho_group
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import align, calibrate
-from scgeoae.core.ensemble import Member, agreement, axial_deviation, displacement
+from scgeoae.core.ensemble import Member, axial_deviation, displacement
+from scgeoae.core.neighbors import kept_neighbors
 from scgeoae.inputs import DenseRows
 
 
@@ -35,20 +36,25 @@ def test_alignment_undoes_a_rigid_motion_and_keeps_the_model(rng: np.random.Gene
         assert aligned.region.contains(moved.z).mean() > 0.95
 
 
-def test_displacement_and_agreement_of_equal_and_shuffled_maps(rng: np.random.Generator) -> None:
+def test_displacement_of_a_shift(rng: np.random.Generator) -> None:
     z = rng.normal(size=(400, 2))
     assert displacement(z, [member(z + np.array([3, 4])), member(z)]) == pytest.approx(np.sqrt(12.5), rel=1e-5)
-    same = agreement(z.astype(np.float32), [member(z), member(2 * z)])
-    np.testing.assert_array_equal(same, 1)
-    shuffled = agreement(z, [member(z), member(rng.permutation(z))])
-    assert shuffled.mean() == pytest.approx(15 / 399, abs=0.02)
 
 
-def test_cells_at_one_place_and_few_cells() -> None:
+def test_kept_neighbors_of_equal_and_shuffled_maps(rng: np.random.Generator) -> None:
+    z = rng.normal(size=(400, 2))
+    np.testing.assert_array_equal(kept_neighbors(z, [2 * z, z + 1], 15), 1)
+    shuffled = [rng.permutation(z) for _ in range(2)]
+    assert kept_neighbors(z, shuffled[:1], 15).mean() == pytest.approx(15 / 399, abs=0.01)
+    assert kept_neighbors(z, shuffled, 100).mean() == pytest.approx((100 / 399) ** 2, abs=0.01)
+    np.testing.assert_array_equal(kept_neighbors(z, [shuffled[0], z], 15), kept_neighbors(z, shuffled[:1], 15))
+
+
+def test_kept_neighbors_of_cells_at_one_place_and_of_few_cells() -> None:
     z = np.zeros((40, 2))
-    assert agreement(z, [member(z)]).shape == (40,)
+    assert kept_neighbors(z, [z], 15).shape == (40,)
     few = np.arange(8.0).reshape(4, 2)
-    np.testing.assert_array_equal(agreement(few, [member(few[:, ::-1])]), 1)  # all others are neighbors
+    np.testing.assert_array_equal(kept_neighbors(few, [few[:, ::-1]], 15), 1)  # all others are neighbors
 
 
 def test_axes_have_no_sign(rng: np.random.Generator) -> None:
