@@ -14,7 +14,7 @@ from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
 from ..result import DEFAULT_KEY, Result, column
-from ._scatter import coordinates_to_draw, finish, scatter, settle
+from ._scatter import coordinates_to_draw, finish, framed, scatter, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def ensemble(
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
     width, small = (
-        HEIGHT * _aspect(*np.quantile(z[:, dimensions], [0, 1], axis=0)),
+        HEIGHT * _aspect(*framed(z[:, dimensions], outliers=False).get_points()),
         HEIGHT / n_rows * _aspect(low, high),
     )
     inches = np.array([width + BAR + n_columns * small + BAR, HEIGHT])
