@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 
-from .._checks import whole_number
+from .._checks import real_array, whole_number
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
 from ..core.manifold import Manifold
-from ..result import DEFAULT_KEY, Result, check_points
+from ..result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,11 @@ def geodesic(
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:
     """Return the point (2,) that the argument ``name`` stands for."""
     if not isinstance(place, str):
-        return check_points(np.asarray(place)[None], 2, name)[0]
+        point = real_array(place, name).astype(np.float64)
+        if point.shape != (2,) or not np.isfinite(point).all():
+            msg = f"{name} must be a point of the map (two finite coordinates) or a name, but it is {place!r}."
+            raise ValueError(msg)
+        return point
     if result is None:
         msg = f"A model has no cells: {name} must be a point of the map, not {place!r}."
         raise TypeError(msg)
