@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import gcd
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -183,6 +184,7 @@ def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> t
     return nodes, csr_array((length, tuple(ends.T)), shape=(len(nodes), len(nodes)))
 
 
+@cache
 def _crossed(i: int, j: int) -> set[tuple[int, int]]:
     """Tiles that the segment from the center of the tile (0, 0) to that of (i, j) crosses or touches at a corner."""
     along, beside = np.linspace(0, 1, 121), (-1e-6, 1e-6)

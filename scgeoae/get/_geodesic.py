@@ -78,6 +78,12 @@ def geodesic(
     TypeError
         If a model is asked for a name.
 
+    Notes
+    -----
+    Dijkstra's algorithm finds the shortest sequence of steps between the tiles of the map, each with 32 neighbors. The
+    energy ``sum |f(z_{i+1}) - f(z_i)|^2`` of this path is then minimized over its inner points in float64, with a
+    penalty that keeps it in the region.
+
     Examples
     --------
     >>> import scanpy as sc, scgeoae
@@ -108,7 +114,7 @@ def geodesic(
             msg = f"{name} lies off the map, which extends from {box}: {place!r}."
             raise ValueError(msg)
         if not (on_data or anywhere):
-            msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to start there."
+            msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to leave it."
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
