@@ -5,8 +5,8 @@
 Prints three tables. For each map (ours, UMAP and t-SNE with a decoder) and all pairs of groups: the Spearman
 correlation of the map lengths with the surface lengths, and of the map, surface and straight lengths with the distances
 between the means of the groups in the data; the ratio of the worst pair on either side; and the share of the surface
-lengths that lies off the data. Then how far the lengths of the table, by Dijkstra's algorithm alone, are from those of `get.geodesic`.
-Last, the CPU seconds for 10, 30 and 100 groups.
+lengths that lies off the data. Then how far the lengths of the table, by Dijkstra's algorithm alone, are from those of
+`get.geodesic`. Last, the CPU seconds for 10, 30 and 100 groups.
 """
 
 from __future__ import annotations
