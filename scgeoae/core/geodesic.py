@@ -46,7 +46,7 @@ STIFFNESS = (10.0, 100.0, 1000.0)
 """How strongly it is pushed: the next one is for paths that left the region nevertheless."""
 
 PAD = 16
-"""Tiles around the grid for which the distance from the region is known."""
+"""Tiles around the grid for which the distance from the border of the region is known."""
 
 N_CANDIDATES = 2_000
 """Points among which a medoid is found."""
@@ -178,8 +178,9 @@ def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> t
     for where in blocks(len(ends), 2 * x.shape[1]):
         a, b = ends[where].T
         step = (nodes[b] - nodes[a]).T  # (2, e)
-        speed_a, speed_b = (np.sqrt(np.einsum("ae,abe,be->e", step, metric[:, :, end], step)) for end in (a, b))
-        length[where] = np.maximum((speed_a + speed_b) / 2, np.linalg.norm(x[b] - x[a], axis=1))
+        squares = (np.einsum("ae,abe,be->e", step, metric[:, :, end], step) for end in (a, b))
+        at_a, at_b = (np.sqrt(np.maximum(0, square)) for square in squares)
+        length[where] = np.maximum((at_a + at_b) / 2, np.linalg.norm(x[b] - x[a], axis=1))
     length = np.maximum(length, np.finfo(float).tiny)  # csgraph takes 0 for no step
     return nodes, csr_array((length, tuple(ends.T)), shape=(len(nodes), len(nodes)))
 
