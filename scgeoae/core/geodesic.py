@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import gcd
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +28,7 @@ STEPS = [(i, j) for i in range(REACH + 1) for j in range(-REACH, REACH + 1) if g
 """Rows and columns of each step; the opposite ones are left out."""
 
 N_SEGMENTS = 64
-"""Straight segments on the map that a path consists of."""
+"""Straight segments on the map that a path consists of, at least; none is longer than a tile on average."""
 
 SUBDIVISION = 4
 """Parts of a segment whose decoded chords add up to its length."""
@@ -38,14 +39,14 @@ N_LOOKS = 32
 TOLERANCE = 1e-5
 """The optimization stops where a step lowers the energy by a smaller share."""
 
-MARGIN = 0.75
+MARGIN = 0.5
 """Distance from the border of the region, in tiles, below which a path is pushed back."""
 
 STIFFNESS = (10.0, 100.0, 1000.0)
 """How strongly it is pushed: the next one is for paths that left the region nevertheless."""
 
 PAD = 16
-"""Tiles around the grid for which the distance from the region is known."""
+"""Tiles around the grid for which the distance from the border of the region is known."""
 
 N_CANDIDATES = 2_000
 """Points among which a medoid is found."""
@@ -177,12 +178,14 @@ def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> t
     for where in blocks(len(ends), 2 * x.shape[1]):
         a, b = ends[where].T
         step = (nodes[b] - nodes[a]).T  # (2, e)
-        speed_a, speed_b = (np.sqrt(np.einsum("ae,abe,be->e", step, metric[:, :, end], step)) for end in (a, b))
-        length[where] = np.maximum((speed_a + speed_b) / 2, np.linalg.norm(x[b] - x[a], axis=1))
+        squares = (np.einsum("ae,abe,be->e", step, metric[:, :, end], step) for end in (a, b))
+        at_a, at_b = (np.sqrt(np.maximum(0, square)) for square in squares)
+        length[where] = np.maximum((at_a + at_b) / 2, np.linalg.norm(x[b] - x[a], axis=1))
     length = np.maximum(length, np.finfo(float).tiny)  # csgraph takes 0 for no step
     return nodes, csr_array((length, tuple(ends.T)), shape=(len(nodes), len(nodes)))
 
 
+@cache
 def _crossed(i: int, j: int) -> set[tuple[int, int]]:
     """Tiles that the segment from the center of the tile (0, 0) to that of (i, j) crosses or touches at a corner."""
     along, beside = np.linspace(0, 1, 121), (-1e-6, 1e-6)
@@ -207,7 +210,9 @@ def _shortened(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, di
 
     A path that leaves the region, however strongly it is pushed back, stays as it is.
     """
-    shorter = _interpolated(np.linspace(0, distance[-1], N_SEGMENTS + 1), distance, path)
+    on_map = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+    n_segments = max(N_SEGMENTS, int(np.ceil(on_map / np.sqrt(allowed.tile_area))))
+    shorter = _interpolated(np.linspace(0, distance[-1], n_segments + 1), distance, path)
     for stiffness in STIFFNESS:
         shorter = _relaxed(manifold, allowed, shorter, stiffness)
         if allowed.contains(_subdivided(shorter, N_LOOKS)).all():
@@ -230,7 +235,8 @@ def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stif
     metric = np.einsum("anw,bnw->ab", tangents, tangents) / (n + 1)
     metric += (1e-6 * np.trace(metric) + tiny) * np.eye(2)  # it may be singular
     units = np.linalg.cholesky(np.linalg.inv(metric)) * np.sqrt(energy * n) / np.pi  # (2, 2)
-    push = stiffness * tile / max(np.linalg.norm(np.diff(path, axis=0), axis=1).sum(), tile)
+    subdivide = _subdivided(np.eye(n + 1), SUBDIVISION)  # (m, n + 1): a corner must not lie between two vertices
+    push = stiffness / SUBDIVISION * tile / max(np.linalg.norm(np.diff(path, axis=0), axis=1).sum(), tile)
 
     def moved(variables: np.ndarray) -> np.ndarray:
         inner = path[1:-1] + modes @ variables.reshape(n - 1, 2) @ units.T
@@ -240,10 +246,11 @@ def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stif
         z = moved(variables)
         points, tangents = manifold.pushforward(z)
         chords = np.diff(points, axis=0)  # (n, w)
-        x, y = z[1:-1].T
-        lacking = np.maximum(0, MARGIN - depth_at.ev(x, y))  # (n - 1,)
-        inward = np.stack([depth_at.ev(x, y, 1, 0), depth_at.ev(x, y, 0, 1)])  # (2, n - 1)
-        slope = -(tangents[:, 1:-1] * np.diff(chords, axis=0)).sum(2) / energy - push * lacking * inward
+        x, y = (subdivide @ z).T
+        lacking = np.maximum(0, MARGIN - depth_at.ev(x, y))  # (m,)
+        inward = np.stack([depth_at.ev(x, y, 1, 0), depth_at.ev(x, y, 0, 1)])  # (2, m)
+        slope = -(tangents[:, 1:-1] * np.diff(chords, axis=0)).sum(2) / energy  # (2, n - 1)
+        slope -= push * (lacking * inward) @ subdivide[:, 1:-1]
         value = np.square(chords).sum() / energy + push * np.square(lacking).sum()
         return value, 2 * (modes.T @ slope.T @ units).ravel()
 

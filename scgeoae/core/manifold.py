@@ -68,15 +68,18 @@ class Manifold:
 
         Distances between them are those between decoded points; ``w`` is at most the width of the last hidden layer.
         """
-        x = np.empty((len(z), self._decoder.last.out_features if self._basis is None else self._basis.shape[1]))
+        x = np.empty((len(z), len(self._decoder.last.weight)))
         for where, points in self._points(z, x.shape[1]):
             x[where] = self._decoder(points).cpu().numpy()
         return x
 
     def pushforward(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same points (n, w) and the tangents (d, n, w) there: the columns of `J` in that basis."""
-        parts = [(x.cpu().numpy(), tangents.numpy()) for _, _, x, tangents in self._pushforward(z)]
-        return np.concatenate([x for x, _ in parts]), np.concatenate([tangents for _, tangents in parts], axis=1)
+        x = np.empty((len(z), len(self._decoder.last.weight)))
+        tangents = np.empty((self.n_components, *x.shape))
+        for where, _, points, columns in self._pushforward(z):
+            x[where], tangents[:, where] = points.cpu().numpy(), columns.numpy()
+        return x, tangents
 
     def metric(self, z: np.ndarray) -> np.ndarray:
         """Pullback metric `G = J^T J`, (n, d, d), at ``z`` (n, d)."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 
-from .._checks import whole_number
+from .._checks import real_array, whole_number
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
 from ..core.manifold import Manifold
-from ..result import DEFAULT_KEY, Result, check_points
+from ..result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,12 @@ def geodesic(
     TypeError
         If a model is asked for a name.
 
+    Notes
+    -----
+    Dijkstra's algorithm finds the shortest sequence of steps between the tiles of the map, each with 32 neighbors. The
+    energy ``sum |f(z_{i+1}) - f(z_i)|^2`` of this path is then minimized over its inner points in float64, with a
+    penalty that keeps it in the region.
+
     Examples
     --------
     >>> import scanpy as sc, scgeoae
@@ -108,7 +114,7 @@ def geodesic(
             msg = f"{name} lies off the map, which extends from {box}: {place!r}."
             raise ValueError(msg)
         if not (on_data or anywhere):
-            msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to start there."
+            msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to leave it."
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
@@ -119,7 +125,11 @@ def geodesic(
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:
     """Return the point (2,) that the argument ``name`` stands for."""
     if not isinstance(place, str):
-        return check_points(np.asarray(place)[None], 2, name)[0]
+        point = real_array(place, name).astype(np.float64)
+        if point.shape != (2,) or not np.isfinite(point).all():
+            msg = f"{name} must be a point of the map (two finite coordinates) or a name, but it is {place!r}."
+            raise ValueError(msg)
+        return point
     if result is None:
         msg = f"A model has no cells: {name} must be a point of the map, not {place!r}."
         raise TypeError(msg)

@@ -97,8 +97,8 @@ def velocity(
     adata = adata.copy() if copy else adata
     adata.obsm[keys.velocity] = on_map.astype(np.float32)
     adata.obs[keys.velocity_normal] = normal
-    if SCVELO_PARAMS in adata.uns:
-        params, basis = adata.uns[SCVELO_PARAMS], keys.velocity.removeprefix("velocity_")
+    if isinstance(params := adata.uns.get(SCVELO_PARAMS), dict):
+        basis = keys.velocity.removeprefix("velocity_")
         known = [name for name in params.get("embeddings", []) if name != basis]
         adata.uns[SCVELO_PARAMS] = {**params, "embeddings": [*known, basis]}
     added = (

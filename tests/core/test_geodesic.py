@@ -142,6 +142,16 @@ def test_around_a_hole() -> None:
     assert straight.length_off_data == pytest.approx(1 / 3, rel=0.02)
 
 
+def test_pieces() -> None:
+    region = wall()
+    region.mask[45:, 40:50] = False
+    z = np.array([[-1.0, 0], [1, 0], [-1, 0.9], [0, 0], [7, 0]])
+    pieces = region.pieces(z)
+    assert pieces[0] == pieces[2] != pieces[1]
+    assert pieces[3:].tolist() == [0, 0]
+    assert region.whole().pieces(z).tolist() == [1, 1, 1, 1, 0]
+
+
 def test_through_an_opening() -> None:
     manifold, start, end = plane(np.eye(3)[:, :2]), [-1.0, -0.5], [1.0, 0.1]
     path = between(manifold, start, end, wall(slice(10, 12)), n_points=300)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
@@ -121,6 +122,29 @@ def test_narrow_and_wide_outputs(n_features: int, z: np.ndarray) -> None:
     np.testing.assert_allclose(manifold.metric(z), geometry.metric(tangents), rtol=1e-10)
 
 
+@pytest.mark.parametrize("n_features", [4, 60])
+def test_lengths_and_angles_in_the_basis(n_features: int, z: np.ndarray, rng: np.random.Generator) -> None:
+    model = GeometricAutoencoder(n_features, hidden_dims=(16, 12), generator=torch.Generator().manual_seed(0))
+    model.scale.fill_(3.0)
+    manifold = Manifold(model)
+    x, (points, tangents) = manifold.decode(z), manifold.pushforward(z)
+    np.testing.assert_array_equal(manifold.on_surface(z), points)
+    np.testing.assert_allclose(cdist(points, points), cdist(x, x), atol=1e-9)
+    np.testing.assert_allclose(np.einsum("anw,bnw->nab", tangents, tangents), manifold.metric(z), rtol=1e-9)
+    step = (manifold.on_surface(z + np.array([1e-5, 0])) - manifold.on_surface(z - np.array([1e-5, 0]))) / 2e-5
+    np.testing.assert_allclose(tangents[0], step, atol=1e-6)
+
+    with torch.no_grad():
+        _, columns = copy.deepcopy(model).double().pushforward(torch.from_numpy(z).double())
+    v = rng.normal(size=(len(z), n_features))
+    for i in range(len(z)):
+        q = np.linalg.qr(columns[:, i].numpy().T)[0]
+        expected = np.linalg.norm(v[i] - q @ (q.T @ v[i]))
+        assert manifold.normal(z[i : i + 1], v[i : i + 1])[0] == pytest.approx(expected, rel=1e-9)
+    inside = columns.sum(0).numpy()
+    assert (manifold.normal(z, inside) < 1e-9 * np.linalg.norm(inside, axis=1)).all()
+
+
 def test_results_are_float64_and_blocks_do_not_matter(
     network: GeometricAutoencoder, z: np.ndarray, monkeypatch
 ) -> None:
@@ -132,6 +156,9 @@ def test_results_are_float64_and_blocks_do_not_matter(
             manifold.metric(z),
             *manifold.distortion(z),
             *manifold.indicatrix(z),
+            *manifold.pushforward(z),
+            manifold.on_surface(z),
+            manifold.normal(z, np.ones((len(z), 60))),
             manifold.nonlinearity(z, 5),
         ]
 
@@ -150,6 +177,9 @@ def test_no_points_and_no_finite_derivative(network: GeometricAutoencoder) -> No
     assert manifold.decode(none).shape == (0, 60)
     assert manifold.metric(none).shape == (0, 2, 2)
     assert manifold.nonlinearity(none, 1).shape == (0,)
+    assert manifold.on_surface(none).shape == (0, 16)
+    assert manifold.pushforward(none)[1].shape == (2, 0, 16)
+    assert manifold.normal(none, np.zeros((0, 60))).shape == (0,)
     network.decoder.first.bias.data.fill_(np.nan)
     with pytest.raises(ValueError, match="no finite derivative"):
         Manifold(network).distortion(np.zeros((1, 2)))

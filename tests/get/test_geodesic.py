@@ -112,8 +112,9 @@ def test_bad_input(halves: AnnData) -> None:
         geodesic(halves, start, [1e4, 0], region="anywhere")
     with pytest.raises(ValueError, match="end lies off the region that cells occupy"):
         geodesic(halves, start, [0, 0])
-    with pytest.raises(ValueError, match=r"start must be finite and of shape \(m, 2\)"):
-        geodesic(halves, [0, np.nan], end)
+    for place in ([0, np.nan], [0, 0, 0], 3):
+        with pytest.raises(ValueError, match=r"start must be a point of the map \(two finite coordinates\) or a name"):
+            geodesic(halves, place, end)
     with pytest.raises(ValueError, match="Unknown region 'all'"):
         geodesic(halves, start, end, region="all")
     with pytest.raises(ValueError, match="n_points must be at least 2"):

@@ -69,6 +69,7 @@ def watch() -> Watch:
 @functools.cache
 def mapped() -> AnnData:
     adata = cells()
+    adata.layers["velocity"] = np.ones(adata.shape)
     train(adata)
     tl.cluster_areas(adata, "kind")
     return adata
@@ -239,6 +240,9 @@ CALLS: list[Callable[[AnnData], Any]] = [
     lambda adata: get.nonlinearity(adata, radius=1.0),
     lambda adata: get.decode(adata, np.zeros((2, 2))),
     lambda adata: tl.cluster_areas(adata, "kind"),
+    lambda adata: tl.cluster_distances(adata, "kind"),
+    lambda adata: get.geodesic(adata, *adata.obs_names[:2], region="anywhere"),
+    tl.velocity,
     lambda adata: scgeoae.metrics.embedding_quality(adata, ["geoae"], use_rep="X", k=3),
     lambda adata: tl.map_cells(adata[:3].copy(), adata),
     train,

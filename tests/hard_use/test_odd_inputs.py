@@ -496,6 +496,10 @@ def areas(adata: AnnData) -> Any:
     return tl.cluster_areas(adata, "kind")
 
 
+def distances(adata: AnnData) -> Any:
+    return pl.cluster_distances(tl.cluster_distances(adata, "kind", copy=True), show=False)
+
+
 def draw_areas(adata: AnnData) -> Any:
     return pl.cluster_areas(adata, show=False)
 
@@ -533,7 +537,7 @@ def encode(adata: AnnData) -> None:
 
 
 def all_views(adata: AnnData) -> None:
-    for call in (get.metric, nonlinearity, origin, indicatrix, heatmap, history, areas, as_reference):
+    for call in (get.metric, nonlinearity, origin, indicatrix, heatmap, history, areas, distances, as_reference):
         call(adata)
 
 
@@ -637,6 +641,11 @@ RESULTS = [
     Case("labels of few cells, areas", mapped(labels_of_few), areas, ValueError, "No piece of the map"),
     Case("numbers as labels, areas", put("obs", "kind", np.arange(60) % 2), areas),
     Case("a label a cell, areas", put("obs", "kind", [str(i) for i in range(60)]), areas),
+    Case("equal cells, distances", put("obs", "kind", "a"), distances, ValueError, "1 groups"),
+    Case("no cell, distances", subset([]), distances, ValueError, "0 groups"),
+    Case("a label a cell, distances", put("obs", "kind", [str(i) for i in range(60)]), distances),
+    Case("cells at one place, distances", put("obsm", "X_geoae", np.zeros((60, 2))), distances, ValueError, "apart"),
+    Case("cells off the map, distances", put("obsm", "X_geoae", np.full((60, 2), 1e6)), distances, ValueError, "apart"),
     Case("uns is a number", put("uns", "geoae", 3), get.model, *NO_RESULT),
     Case("uns is empty", put("uns", "geoae", {}), indicatrix, *NO_RESULT),
     Case("params is None", entry("params", value=None), get.metric, *NO_RESULT),
@@ -679,6 +688,7 @@ RESULTS = [
     Case("empty region", entry("model", "region", "mask", value=np.zeros((5, 5), bool)), areas, *DAMAGED),
     Case("region is text", entry("model", "region", value="here"), heatmap, *DAMAGED),
     Case("region gone", without("model", "region"), areas, ValueError, "two dimensions only"),
+    Case("region gone, distances", without("model", "region"), distances, ValueError, "two dimensions only"),
     Case("history gone", without("history"), history, KeyError, "history"),
     Case("history is None", entry("history", value=None), history, KeyError, "history"),
     Case("history is empty", entry("history", value={}), history, KeyError, "step"),
