@@ -281,8 +281,8 @@ def _data(adata: AnnData, params: Mapping[str, Any], use_rep: str | None) -> Rep
 def _umap(x: np.ndarray, *, graph: Mapping[str, Any], n_components: int, seed: int, **options: Any) -> np.ndarray:
     cells = AnnData(obsm={"x": x}, shape=(len(x), 0))
     n_neighbors = int(np.ravel(graph.get("n_neighbors", N_NEIGHBORS))[0])  # some files hold an array of one number
-    metric = str(graph.get("metric", "euclidean"))
-    sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="x", metric=metric, random_state=seed)
+    options_of_graph = {option: graph[option] for option in ("metric", "metric_kwds") if option in graph}
+    sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="x", random_state=seed, **options_of_graph)
     sc.tl.umap(cells, n_components=n_components, random_state=seed, **options)
     return cells.obsm["X_umap"]
 

@@ -15,6 +15,8 @@ from scipy.spatial.distance import pdist
 from sklearn.neighbors import NearestNeighbors
 
 import scgeoae
+from scgeoae.core import ensemble as core_ensemble
+from scgeoae.core import fit as core_fit
 from scgeoae.core.map_model import from_state
 from scgeoae.core.training import Trainer
 
@@ -23,12 +25,27 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scgeoae.core.fit import Fitted
+
 COLUMNS = ["geoae_displacement", "geoae_agreement", "geoae_log_det_std", "geoae_direction_std"]
 
 
+FEW = QUICK | {"n_steps": 40}
+
+
 @pytest.fixture(scope="module")
-def _certain_once(_mapped_once: AnnData) -> AnnData:
-    return scgeoae.tl.ensemble(_mapped_once, n_models=3, keep_models=True, copy=True)
+def _mapped_here(_pbmc_once: AnnData) -> AnnData:
+    return scgeoae.tl.geometric_ae(_pbmc_once, **FEW, copy=True)
+
+
+@pytest.fixture
+def mapped(_mapped_here: AnnData) -> AnnData:
+    return _mapped_here.copy()
+
+
+@pytest.fixture(scope="module")
+def _certain_once(_mapped_here: AnnData) -> AnnData:
+    return scgeoae.tl.ensemble(_mapped_here, n_models=3, keep_models=True, copy=True)
 
 
 @pytest.fixture
@@ -44,7 +61,7 @@ def maps_of(adata: AnnData) -> np.ndarray:
 def test_members_are_trainings_with_the_same_arguments(certain: AnnData, pbmc: AnnData) -> None:
     seeds = np.random.default_rng(0).integers(2**63, size=3).tolist()
     for seed, aligned in zip(seeds[:2], maps_of(certain), strict=False):
-        scgeoae.tl.geometric_ae(pbmc, **QUICK, rng=seed)
+        scgeoae.tl.geometric_ae(pbmc, **FEW, rng=seed)
         np.testing.assert_allclose(pdist(aligned), pdist(pbmc.obsm["X_geoae"]), atol=2e-3)
 
 
@@ -67,6 +84,7 @@ def test_measures_against_their_definitions(certain: AnnData) -> None:
     common = [len(set.intersection(*map(set, lists))) / 15 for lists in zip(*sets, strict=True)]
     np.testing.assert_allclose(certain.obs["geoae_agreement"], common)
     models = [from_state(state) for state in certain.uns["geoae_ensemble"]["models"].values()]
+    assert list(models[0].input.features) == list(certain.uns["geoae"]["model"]["features"])
     x, log_dets, angles = torch.tensor(certain.obsm["X_pca"]), [], []
     for model, aligned in zip(models, maps, strict=True):
         with torch.no_grad():
@@ -90,10 +108,20 @@ def test_more_maps_begin_with_the_same(certain: AnnData, mapped: AnnData) -> Non
 
 
 def test_the_seed_decides(mapped: AnnData) -> None:
-    mapped.uns["geoae"]["params"]["n_steps"] = 10
     one, again, other = (scgeoae.tl.ensemble(mapped, n_models=2, rng=rng, copy=True) for rng in (1, 1, 2))
     np.testing.assert_array_equal(maps_of(one), maps_of(again))
     assert np.abs(maps_of(one) - maps_of(other)).max() > 0.1
+
+
+def test_a_collapsed_map_is_an_error(mapped: AnnData, monkeypatch) -> None:
+    def fit(*arguments: object, **options: object) -> Fitted:
+        fitted = core_fit.fit(*arguments, **options)
+        return fitted._replace(cells=fitted.cells._replace(z=np.zeros_like(fitted.cells.z)))
+
+    monkeypatch.setattr(core_ensemble, "fit", fit)
+    mapped.uns["geoae"]["params"]["n_steps"] = 1
+    with pytest.raises(FloatingPointError, match="collapsed"):
+        scgeoae.tl.ensemble(mapped, n_models=2)
 
 
 def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:
