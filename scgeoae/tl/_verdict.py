@@ -49,7 +49,7 @@ def verdict(
     use_rep: str | None = None,
     n_neighbors: int = 30,
     null: str | None = None,
-    embed: Callable[[np.ndarray], np.ndarray] | None = None,
+    embed: Embed | None = None,
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -59,8 +59,7 @@ def verdict(
     keeps some neighbors also where there is nothing to see, so the score is compared with a null: the values of each
     gene are exchanged among the cells at random, which leaves the genes independent of each other, principal components
     are computed of them, and a map of these is made by the same method. The chance of a cell is the share of the cells
-    of that map that keep as many of their neighbors or more. A
-    cell is
+    of that map that keep as many of their neighbors or more. A cell is
 
     - *trustworthy* if its chance is at most 2.5 %,
     - *dubious* if its chance is above 50 %: it keeps no more of its neighbors than half of the cells of the null,
