@@ -307,6 +307,22 @@ class Result:
         n_models = int(self.adata.uns[entry]["params"]["n_models"])
         return np.split(np.asarray(self.adata.obsm[name]), n_models, axis=1)
 
+    def expected_metric(self, points: np.ndarray) -> np.ndarray:
+        """Mean pullback metric (m, d, d) at map points (m, d) over the map and the kept models of its ensemble."""
+        from .core.manifold import Manifold
+        from .core.map_model import from_state
+
+        entry, _ = self.keys.ensemble
+        models = self.adata.uns.get(entry, {}).get("models")
+        if models is None:
+            msg = (
+                f"Did not find models in .uns[{entry!r}]. Run "
+                f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r}, keep_models=True)` first."
+            )
+            raise KeyError(msg)
+        others = (Manifold(from_state(state).autoencoder) for state in models.values())
+        return np.mean([surface.metric(points) for surface in (self.manifold, *others)], axis=0)
+
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
         determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)

@@ -82,6 +82,8 @@ def train_member(
 
     Raises
     ------
+    FloatingPointError
+        If the training diverges or the map collapses.
     KeyboardInterrupt
         If the training was interrupted.
     """
@@ -97,6 +99,9 @@ def train_member(
             model, cells, history, _ = fit(rows, spec, seed, landmarks=landmarks, name=name)
         if history.interrupted:
             raise KeyboardInterrupt
+        if not (np.isfinite(cells.z).all() and np.ptp(cells.z, axis=0).any()):
+            msg = f"A further map collapsed (rng={seed}): all cells lie at one place. Train with other arguments."
+            raise FloatingPointError(msg)
         model, cells = align(model, cells, places)
         direction = None
         if places.shape[1] == 2:

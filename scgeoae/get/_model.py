@@ -47,7 +47,9 @@ def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
     return Result(adata, key).model
 
 
-def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
+def metric(
+    adata: AnnData, points: np.ndarray | None = None, *, expected: bool = False, key: str = DEFAULT_KEY
+) -> np.ndarray:
     """Return the pullback metric `G = J^T J` of the decoder at points of the map (Nazari et al. 2023, section 3).
 
     Parameters
@@ -56,6 +58,10 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
         Annotated data matrix with a result.
     points
         Map coordinates (m, d); the cells if `None`.
+    expected
+        Return the mean of the metrics of the stored decoder and of the models that :func:`scgeoae.tl.ensemble` kept,
+        which are aligned to it. It is large where the decoders are uncertain, so that lengths are not underestimated
+        there [1]_.
     key
         Name of the result.
 
@@ -67,9 +73,13 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
     Raises
     ------
     KeyError
-        If there is no result under this key.
+        If there is no result under this key, or no kept models of an ensemble.
     ValueError
         If the points, or the stored coordinates, have another dimension than the map.
+
+    References
+    ----------
+    .. [1] Syrota and others (2024), Decoder ensembling for learned latent geometries, arXiv:2408.07507.
 
     Examples
     --------
@@ -80,7 +90,8 @@ def metric(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAU
     (700, 2, 2)
     """
     result = Result(adata, key)
-    return result.manifold.metric(result.decoder_points(points))
+    points = result.decoder_points(points)
+    return result.expected_metric(points) if expected else result.manifold.metric(points)
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:

@@ -17,16 +17,17 @@ from ..result import DEFAULT_KEY, Result, column
 from ._scatter import coordinates_to_draw, finish, framed, scatter, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
-HEIGHT, BAR = 4.0, 1.1
-"""Height of the figure and width of a color bar with its label, in inches for a font of 10 points."""
+HEIGHT, TITLE, BAR, KEY, LETTER = 4.0, 0.3, 1.1, 0.5, 0.075
+"""Inches for a font of 10 points: height of the figure and of a title, width of a color bar with its label, of the
+marker of a group and of a letter of its name."""
 OUTERMOST = 0.001
 """Share of the cells on each side of all maps that may lie outside the frame of the small panels."""
+SIZE = 30_000
+"""Area of the points of the small panels, times the number of cells; scanpy's is 120,000."""
 ROWS_OF_LEGEND = 14
 
 
@@ -100,27 +101,52 @@ def ensemble(
         return finish(_draw_displacement(result, dimensions, ax, kwargs), show=show, return_fig=return_fig)
 
     drawn = [z, *maps]
-    low, high = np.quantile(np.vstack(drawn)[:, dimensions], [OUTERMOST, 1 - OUTERMOST], axis=0)
+    frame = np.quantile(np.vstack(drawn)[:, dimensions], [OUTERMOST, 1 - OUTERMOST], axis=0)  # (2, 2)
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
-    width, small = (
-        HEIGHT * _aspect(*framed(z[:, dimensions], outliers=False).get_points()),
-        HEIGHT / n_rows * _aspect(low, high),
+    numeric = pd.api.types.is_numeric_dtype(shown) and not pd.api.types.is_bool_dtype(shown)
+    shown = shown if numeric else shown.astype("category")
+    n_listed = 1 if numeric else ceil(len(shown.cat.categories) / ROWS_OF_LEGEND)
+    letters = 0 if color is None else max(map(len, [color] if numeric else map(str, shown.cat.categories)), default=0)
+    left = HEIGHT * _aspect(framed(z[:, dimensions], outliers=False).get_points()) + BAR
+    right = n_columns * (HEIGHT / n_rows - TITLE) * _aspect(frame) + n_listed * (KEY + LETTER * letters)
+    inches = np.array([left + right, HEIGHT]) * rcParams["font.size"] / 10
+    figure = plt.figure(figsize=tuple(inches), layout="constrained")
+    large, small = cast("np.ndarray", figure.subfigures(1, 2, width_ratios=[left, right]))
+    axes = _draw_displacement(result, dimensions, large.add_subplot(), kwargs)
+    places = small.subplots(n_rows, n_columns, squeeze=False).ravel()
+    panels = list(places[: len(drawn)])
+    for unused in places[len(drawn) :]:
+        unused.remove()
+    names = ["stored map", *(f"map {i + 1}" for i in range(len(maps)))]
+    palette = adata.uns.get(f"{color}_colors")
+    cells = AnnData(
+        obs=pd.DataFrame({"shown": shown}, index=adata.obs_names),
+        obsm=dict(zip(names, drawn, strict=True)),
+        uns={} if palette is None else {"shown_colors": palette},
     )
-    inches = np.array([width + BAR + n_columns * small + BAR, HEIGHT])
-    figure = plt.figure(figsize=tuple(inches * rcParams["font.size"] / 10), layout="constrained")
-    grid = figure.add_gridspec(n_rows, n_columns + 1, width_ratios=[width + BAR, *[small] * n_columns])
-    axes = _draw_displacement(result, dimensions, figure.add_subplot(grid[:, 0]), kwargs)
-    panels = [figure.add_subplot(grid[i // n_columns, 1 + i % n_columns]) for i in range(len(drawn))]
-    for panel in panels:
-        panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    _draw_maps(panels, drawn, shown, adata.uns.get(f"{color}_colors"), dimensions, kwargs)
-    return finish([*axes, *panels], show=show, return_fig=return_fig)
+    own: dict[str, Any] = {"legend_loc": None, "colorbar_loc": None, "frameon": True, "size": SIZE / len(cells)}
+    own |= {"vmin": "p1", "vmax": "p99", "cmap": "viridis"} if numeric else {}
+    for panel, name in zip(panels, names, strict=True):
+        arguments = {"color": "shown", "title": name, "dimensions": dimensions} | own | kwargs
+        sc.pl.embedding(cells, name, ax=panel, show=False, save=False, **arguments)
+        panel.set(aspect="equal", xlim=frame[:, 0], ylim=frame[:, 1], xlabel="", ylabel="")
+        panel.title.set_fontsize("medium")
+        panel.set_in_layout(True)
+        for points in panel.collections:
+            points.set_rasterized(True)
+    if color is not None and numeric:
+        small.colorbar(panels[0].collections[0], ax=panels, label=color, aspect=30)
+    elif color is not None:
+        listed = zip(cells.obs["shown"].cat.categories, cells.uns["shown_colors"], strict=False)
+        handles = [Line2D([], [], linestyle="", marker="o", color=shade, label=str(group)) for group, shade in listed]
+        small.legend(handles=handles, loc="outside right center", frameon=False, fontsize="small", ncols=n_listed)
+    return figure if return_fig else finish([*axes, *panels], show=show, return_fig=False)
 
 
-def _aspect(low: np.ndarray, high: np.ndarray) -> float:
-    """Width over height of a box, within reason."""
-    width, height = high - low
+def _aspect(points: np.ndarray) -> float:
+    """Width over height of the box of points (m, 2), within reason."""
+    width, height = np.ptp(points, axis=0)
     return float(np.clip(width / height, 0.5, 2))
 
 
@@ -134,42 +160,3 @@ def _draw_displacement(result: Result, dimensions: tuple[int, int], ax: Axes, kw
         bar.set_label("distance between maps\n(units of the data)", fontsize="small")
         bar.ax.tick_params(labelsize="small")
     return axes
-
-
-def _draw_maps(
-    panels: Sequence[Axes],
-    maps: Sequence[np.ndarray],
-    shown: pd.Series,
-    palette: Any,
-    dimensions: tuple[int, int],
-    kwargs: dict[str, Any],
-) -> None:
-    """Draw the maps (n, d), the stored one first, colored by a column, in one frame, with one legend."""
-    numeric = pd.api.types.is_numeric_dtype(shown) and not pd.api.types.is_bool_dtype(shown)
-    names = ["stored map", *(f"map {i}" for i in range(1, len(maps)))]
-    cells = AnnData(
-        obs=pd.DataFrame({"shown": shown if numeric else shown.astype("category")}, index=shown.index),
-        obsm=dict(zip(names, maps, strict=True)),
-        uns={} if palette is None else {"shown_colors": palette},
-    )
-    defaults: dict[str, Any] = {"legend_loc": None, "colorbar_loc": None, "frameon": True}
-    if numeric:
-        defaults |= {"vmin": "p1", "vmax": "p99", "cmap": "viridis"}
-    frame = panels[0].get_xlim(), panels[0].get_ylim()
-    for panel, name in zip(panels, names, strict=True):
-        own: dict[str, Any] = {"color": "shown", "title": name, "dimensions": dimensions, "size": 30_000 / len(cells)}
-        sc.pl.embedding(cells, name, ax=panel, show=False, save=False, **own | defaults | kwargs)
-        panel.set(aspect="equal", xlim=frame[0], ylim=frame[1], xlabel="", ylabel="")
-        panel.title.set_fontsize("medium")
-        panel.set_in_layout(True)
-        for points in panel.collections:
-            points.set_rasterized(True)
-    figure = cast("Figure", panels[0].figure)
-    if not numeric:
-        categories, colors = cells.obs["shown"].cat.categories, cells.uns["shown_colors"]
-        handles = [
-            Line2D([], [], linestyle="none", marker="o", color=color, label=str(category))
-            for category, color in zip(categories, colors, strict=False)
-        ]
-        n_columns = ceil(len(handles) / ROWS_OF_LEGEND)
-        figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize="small", ncols=n_columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def ensemble(
     rng
         Seed or generator, from which the seeds of all trainings are drawn.
     keep_models
-        Keep the aligned models in `uns`.
+        Keep the aligned models in `uns`, for :func:`scgeoae.get.metric` with ``expected=True``.
     copy
         Return a copy instead of writing to `adata`.
 
@@ -95,12 +96,12 @@ def ensemble(
     KeyError
         If there is no such result, or the data that it was trained on are not there.
     ValueError
-        If `n_models` is less than 2, the result is a decoder of another map or holds mapped cells, or the data are not
-        those that it was trained on. Nothing is trained.
+        If `n_models` is less than 2, `n_jobs` is 0 or more than 1 with data on disk, the result is a decoder of another
+        map or holds mapped cells, or the data are not those that it was trained on. Nothing is trained.
     TypeError
         If an argument is of another type.
     FloatingPointError
-        If a training diverges. Nothing is written, as after a Ctrl-C.
+        If a training diverges or its map collapses. Nothing is written, as after a Ctrl-C.
 
     Examples
     --------
@@ -137,7 +138,8 @@ def ensemble(
     entry, maps = keys.ensemble
     stored: dict[str, Any] = {"params": {"n_models": n_models, "bootstrap": bool(bootstrap), "rng": seed}}
     if keep_models:
-        stored["models"] = {str(i): to_state(member.model) for i, member in enumerate(members)}
+        recipe = result.model.input
+        stored["models"] = {str(i): to_state(replace(member.model, input=recipe)) for i, member in enumerate(members)}
     adata = adata.copy() if copy else adata
     with all_or_none(adata):
         for name, (values, _) in columns.items():

@@ -49,7 +49,7 @@ def verdict(
     use_rep: str | None = None,
     n_neighbors: int = 30,
     null: str | None = None,
-    embed: Callable[[np.ndarray], np.ndarray] | None = None,
+    embed: Embed | None = None,
     rng: int | np.random.Generator | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -59,8 +59,7 @@ def verdict(
     keeps some neighbors also where there is nothing to see, so the score is compared with a null: the values of each
     gene are exchanged among the cells at random, which leaves the genes independent of each other, principal components
     are computed of them, and a map of these is made by the same method. The chance of a cell is the share of the cells
-    of that map that keep as many of their neighbors or more. A
-    cell is
+    of that map that keep as many of their neighbors or more. A cell is
 
     - *trustworthy* if its chance is at most 2.5 %,
     - *dubious* if its chance is above 50 %: it keeps no more of its neighbors than half of the cells of the null,
@@ -281,8 +280,8 @@ def _data(adata: AnnData, params: Mapping[str, Any], use_rep: str | None) -> Rep
 def _umap(x: np.ndarray, *, graph: Mapping[str, Any], n_components: int, seed: int, **options: Any) -> np.ndarray:
     cells = AnnData(obsm={"x": x}, shape=(len(x), 0))
     n_neighbors = int(np.ravel(graph.get("n_neighbors", N_NEIGHBORS))[0])  # some files hold an array of one number
-    metric = str(graph.get("metric", "euclidean"))
-    sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="x", metric=metric, random_state=seed)
+    options_of_graph = {option: graph[option] for option in ("metric", "metric_kwds") if option in graph}
+    sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="x", random_state=seed, **options_of_graph)
     sc.tl.umap(cells, n_components=n_components, random_state=seed, **options)
     return cells.obsm["X_umap"]
 

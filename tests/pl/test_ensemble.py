@@ -43,7 +43,7 @@ def test_panels(certain: AnnData) -> None:
         np.testing.assert_allclose(drawn.get_offsets(), z + shift, atol=1e-5)
         assert panel.get_aspect() == 1
         assert (panel.get_xlim(), panel.get_ylim()) == (small[0].get_xlim(), small[0].get_ylim())
-    legend = large.figure.legends[0]
+    (legend,) = small[0].figure.legends
     assert [text.get_text() for text in legend.get_texts()] == list(certain.obs["bulk_labels"].cat.categories)
     assert [to_hex(handle.get_color()) for handle in legend.legend_handles] == list(certain.uns["bulk_labels_colors"])
 
@@ -52,7 +52,7 @@ def test_by_default_displacement_colors_all_panels(certain: AnnData) -> None:
     before = certain.copy()
     figure = scgeoae.pl.ensemble(certain, return_fig=True)
     assert isinstance(figure, Figure)
-    assert not figure.legends
+    assert not figure.axes[1].figure.legends
     for panel in figure.axes[1:5]:
         np.testing.assert_allclose(np.sort(panel.collections[0].get_array()), certain.obs["geoae_displacement"])
     assert set(certain.uns) == set(before.uns)
@@ -76,6 +76,8 @@ def test_columns_without_colors_missing_values_and_numbers(certain: AnnData, col
     assert len(panels) == 5
     assert all(isinstance(panel, Axes) for panel in panels)
     panels[0].figure.canvas.draw()
+    labels = [ax.get_ylabel() for ax in plt.gcf().axes]
+    assert ("n_genes" in labels) == (color == "n_genes")  # a color bar
     assert f"{color}_colors" not in certain.uns
 
 

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import QUICK
+from scipy.sparse import csr_matrix
 from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
 from sklearn.neighbors import NearestNeighbors
 
 import scgeoae
+from scgeoae.core import ensemble as core_ensemble
+from scgeoae.core import fit as core_fit
 from scgeoae.core.map_model import from_state
 from scgeoae.core.training import Trainer
 
@@ -22,12 +25,27 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scgeoae.core.fit import Fitted
+
 COLUMNS = ["geoae_displacement", "geoae_agreement", "geoae_log_det_std", "geoae_direction_std"]
 
 
+FEW = QUICK | {"n_steps": 40}
+
+
 @pytest.fixture(scope="module")
-def _certain_once(_mapped_once: AnnData) -> AnnData:
-    return scgeoae.tl.ensemble(_mapped_once, n_models=3, keep_models=True, copy=True)
+def _mapped_here(_pbmc_once: AnnData) -> AnnData:
+    return scgeoae.tl.geometric_ae(_pbmc_once, **FEW, copy=True)
+
+
+@pytest.fixture
+def mapped(_mapped_here: AnnData) -> AnnData:
+    return _mapped_here.copy()
+
+
+@pytest.fixture(scope="module")
+def _certain_once(_mapped_here: AnnData) -> AnnData:
+    return scgeoae.tl.ensemble(_mapped_here, n_models=3, keep_models=True, copy=True)
 
 
 @pytest.fixture
@@ -43,7 +61,7 @@ def maps_of(adata: AnnData) -> np.ndarray:
 def test_members_are_trainings_with_the_same_arguments(certain: AnnData, pbmc: AnnData) -> None:
     seeds = np.random.default_rng(0).integers(2**63, size=3).tolist()
     for seed, aligned in zip(seeds[:2], maps_of(certain), strict=False):
-        scgeoae.tl.geometric_ae(pbmc, **QUICK, rng=seed)
+        scgeoae.tl.geometric_ae(pbmc, **FEW, rng=seed)
         np.testing.assert_allclose(pdist(aligned), pdist(pbmc.obsm["X_geoae"]), atol=2e-3)
 
 
@@ -66,6 +84,7 @@ def test_measures_against_their_definitions(certain: AnnData) -> None:
     common = [len(set.intersection(*map(set, lists))) / 15 for lists in zip(*sets, strict=True)]
     np.testing.assert_allclose(certain.obs["geoae_agreement"], common)
     models = [from_state(state) for state in certain.uns["geoae_ensemble"]["models"].values()]
+    assert list(models[0].input.features) == list(certain.uns["geoae"]["model"]["features"])
     x, log_dets, angles = torch.tensor(certain.obsm["X_pca"]), [], []
     for model, aligned in zip(models, maps, strict=True):
         with torch.no_grad():
@@ -86,8 +105,23 @@ def test_more_maps_begin_with_the_same(certain: AnnData, mapped: AnnData) -> Non
     scgeoae.tl.ensemble(mapped, n_models=2)
     np.testing.assert_array_equal(maps_of(mapped), maps_of(certain)[:2])
     assert "models" not in mapped.uns["geoae_ensemble"]
-    other = scgeoae.tl.ensemble(mapped, n_models=2, rng=1, copy=True)
-    assert np.abs(maps_of(other) - maps_of(mapped)).max() > 0.1
+
+
+def test_the_seed_decides(mapped: AnnData) -> None:
+    one, again, other = (scgeoae.tl.ensemble(mapped, n_models=2, rng=rng, copy=True) for rng in (1, 1, 2))
+    np.testing.assert_array_equal(maps_of(one), maps_of(again))
+    assert np.abs(maps_of(one) - maps_of(other)).max() > 0.1
+
+
+def test_a_collapsed_map_is_an_error(mapped: AnnData, monkeypatch) -> None:
+    def fit(*arguments: object, **options: object) -> Fitted:
+        fitted = core_fit.fit(*arguments, **options)
+        return fitted._replace(cells=fitted.cells._replace(z=np.zeros_like(fitted.cells.z)))
+
+    monkeypatch.setattr(core_ensemble, "fit", fit)
+    mapped.uns["geoae"]["params"]["n_steps"] = 1
+    with pytest.raises(FloatingPointError, match="collapsed"):
+        scgeoae.tl.ensemble(mapped, n_models=2)
 
 
 def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:
@@ -129,9 +163,9 @@ def test_files(certain: AnnData, tmp_path: Path, kind: str) -> None:
     getattr(certain, f"write_{kind}")(tmp_path / "cells")
     back = getattr(ad, f"read_{kind}")(tmp_path / "cells")
     from_state(back.uns["geoae_ensemble"]["models"]["2"])
-    scgeoae.tl.ensemble(back, n_models=3)
-    np.testing.assert_array_equal(back.obsm["X_geoae_ensemble"], certain.obsm["X_geoae_ensemble"])
     np.testing.assert_array_equal(back.obs[COLUMNS], certain.obs[COLUMNS])
+    scgeoae.tl.ensemble(back, n_models=2)
+    np.testing.assert_array_equal(maps_of(back), maps_of(certain)[:2])
 
 
 def test_the_input_of_the_result_is_chosen_again(pbmc: AnnData) -> None:
@@ -147,11 +181,37 @@ def test_the_input_of_the_result_is_chosen_again(pbmc: AnnData) -> None:
     assert "genes_direction_std" not in pbmc.obs
 
 
+def test_expected_metric_is_the_mean_over_all_models(certain: AnnData) -> None:
+    points = certain.obsm["X_geoae"][:20]
+    states = [certain.uns["geoae"]["model"], *certain.uns["geoae_ensemble"]["models"].values()]
+    total = np.zeros((20, 2, 2))
+    for state in states:
+        _, tangents = from_state(state).autoencoder.double().pushforward(torch.tensor(points, dtype=torch.float64))
+        total += torch.einsum("inf,jnf->nij", tangents, tangents).detach().numpy()
+    np.testing.assert_allclose(scgeoae.get.metric(certain, points, expected=True), total / 4, rtol=1e-6)
+    del certain.uns["geoae_ensemble"]["models"]
+    with pytest.raises(KeyError, match="keep_models=True"):
+        scgeoae.get.metric(certain, expected=True)
+
+
 @pytest.mark.slow
 def test_processes_change_nothing(mapped: AnnData) -> None:
     one, two = (scgeoae.tl.ensemble(mapped, n_models=3, bootstrap=True, n_jobs=n, copy=True) for n in (1, 2))
     np.testing.assert_array_equal(one.obsm["X_geoae_ensemble"], two.obsm["X_geoae_ensemble"])
     np.testing.assert_array_equal(one.obs[COLUMNS], two.obs[COLUMNS])
+
+
+def test_sparse_genes_and_files(pbmc: AnnData, tmp_path: Path) -> None:
+    pbmc.X = csr_matrix(np.where(pbmc.X > 0.5, pbmc.X, 0))
+    scgeoae.tl.geometric_ae(pbmc, use_rep="X", **QUICK | {"n_steps": 20})
+    scgeoae.tl.ensemble(pbmc, n_models=2, bootstrap=True)
+    pbmc.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    with pytest.raises(ValueError, match=r"not in memory, so several processes cannot read it. Pass n_jobs=1"):
+        scgeoae.tl.ensemble(backed, n_models=2, n_jobs=2)
+    scgeoae.tl.ensemble(backed, n_models=2, bootstrap=True)
+    z = backed.obsm["X_geoae_ensemble"]
+    np.testing.assert_allclose(z, pbmc.obsm["X_geoae_ensemble"], atol=1e-3 * np.abs(z).max())
 
 
 def test_bad_input(mapped: AnnData, monkeypatch) -> None:
