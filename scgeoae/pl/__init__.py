@@ -5,8 +5,9 @@ from __future__ import annotations
 from ._alpha_path import alpha_path
 from ._cluster_areas import cluster_areas
 from ._det_heatmap import det_heatmap
+from ._explorer import explorer
 from ._history import history
 from ._indicatrix import indicatrix
 from ._quality import quality
 
-__all__ = ["alpha_path", "cluster_areas", "det_heatmap", "history", "indicatrix", "quality"]
+__all__ = ["alpha_path", "cluster_areas", "det_heatmap", "explorer", "history", "indicatrix", "quality"]

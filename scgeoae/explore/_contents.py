@@ -1,0 +1,305 @@
+"""What an interactive page holds: cells, columns, genes, decoder and occupied region."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import is_color_like, to_hex
+from scanpy.plotting import palettes
+from scipy import sparse
+
+from ..core.region import occupied_region
+from ..result import column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from ..core.map_model import MapModel
+    from ..core.projection import Projection
+    from ..result import Result
+
+N_GENES = 200
+"""Genes that are decoded by default."""
+
+MEASURED_BYTES = 2_000_000
+"""Size in the page up to which measured values of these are added."""
+
+N_SAMPLE = 20_000
+"""About how many cells the mean and standard deviation of decoded genes are taken from."""
+
+MAX_GROUPS = 1_000
+MAX_CHARACTERS = 200
+"""Longer names are cut."""
+
+MISSING, LEVELS = 255, 254
+"""The level of a missing number, and the highest one."""
+
+CLIPPED = (0.001, 0.999)
+"""Quantiles between which numbers have levels; those beyond have the outermost ones."""
+
+PERCENTILE, SMALLEST_LIMIT = 99, 2.0
+"""Limits of the colors of the determinant, as in :func:`scgeoae.pl.det_heatmap`."""
+
+GRAY = "#808080"
+BATCH = 16
+"""Genes whose measured values are read together."""
+
+
+def contents(
+    result: Result,
+    *,
+    color: Sequence[str],
+    genes: Sequence[str] | None,
+    dimensions: tuple[int, int],
+    cell_names: bool,
+) -> dict[str, Any]:
+    """Collect what the page of a result holds.
+
+    Parameters
+    ----------
+    result
+        The result; its map has at least two dimensions and a cell.
+    color
+        Columns of `obs`.
+    genes
+        Genes to include, measured and decoded; by default those that vary most over the map as it is decoded.
+    dimensions
+        The two dimensions to draw.
+    cell_names
+        Whether to include the names of the cells.
+
+    Returns
+    -------
+    Numbers, texts, lists and dictionaries; arrays are compressed, see :func:`packed`.
+    """
+    adata, model = result.adata, result.model
+    z = result.decoder_points()
+    order = [*dimensions, *(i for i in range(z.shape[1]) if i not in dimensions)]
+    drawn = z[:, order]
+    region = model.region if z.shape[1] == 2 and dimensions == (0, 1) else None
+    region = region or occupied_region(drawn[:, :2])
+    log_det = np.log(result.column(result.keys.determinant).to_numpy(dtype=np.float64))
+    limit = float(np.log(max(np.exp(np.nanpercentile(np.abs(log_det), PERCENTILE)), SMALLEST_LIMIT)))
+    determinant = {"log": True, "diverging": True, **_levels(log_det, -limit, limit)}
+    anisotropy = np.log(result.column(result.keys.anisotropy).to_numpy(dtype=np.float64))
+    columns = [
+        *(_column(adata, name) for name in color),
+        {"name": "relative determinant", **determinant},
+        {"name": "anisotropy", "log": True, **_levels(anisotropy)},
+    ]
+    decoder, listed = _decoder(model, z, order, adata, genes)
+    basis = result.keys.obsm.removeprefix("X_")
+    return {
+        "dimension": z.shape[1],
+        "coordinates": packed(drawn.astype(np.float32)),
+        "axes": [f"{basis}{number + 1}" for number in dimensions],
+        "names": packed_texts(adata.obs_names.astype(str).tolist()) if cell_names else None,
+        "columns": columns,
+        "genes": listed,
+        "decoder": decoder,
+        "determinant": {"high": limit},
+        "region": {
+            "mask": packed(region.mask.astype(np.uint8)),
+            "columns": region.mask.shape[1],
+            "extent": list(region.extent),
+        },
+        "colormaps": {"sequential": _colors("viridis"), "diverging": _colors("coolwarm")},
+    }
+
+
+def packed(array: np.ndarray) -> dict[str, str]:
+    """Compress an array of uint8, uint16 or float32; the page reads it as a typed array."""
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return {"dtype": array.dtype.name, "gzip": b64encode(gzip.compress(little.tobytes(), 6, mtime=0)).decode()}
+
+
+def packed_texts(texts: list[str]) -> dict[str, str]:
+    """Compress a list of texts, as the bytes of their JSON."""
+    return packed(np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8))
+
+
+def short(name: Any) -> str:
+    """Cut a long name."""
+    text = str(name)
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+
+
+def _colors(name: str) -> dict[str, str]:
+    """256 colors of a color map of matplotlib, (256, 3)."""
+    return packed(mpl.colormaps[name](np.arange(256), bytes=True)[:, :3])
+
+
+def _levels(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """Numbers (n,) as levels of 8 bits, and the values of the lowest and the highest one."""
+    finite = np.isfinite(values)
+    if low is None or high is None:
+        known = values[finite] if finite.any() else np.zeros(1)
+        low, high = np.quantile(known, CLIPPED).tolist()
+        if low == high:
+            low, high = float(known.min()), float(known.max())
+    levels = np.full(len(values), MISSING, dtype=np.uint8)
+    share = (np.clip(values[finite], low, high) - low) / ((high - low) or 1)
+    levels[finite] = np.rint(LEVELS * share)
+    return {"levels": packed(levels), "low": low, "high": high}
+
+
+def _column(adata: AnnData, name: str) -> dict[str, Any]:
+    """A column of `obs`: numbers as levels, anything else as groups with their colors."""
+    values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
+    groups = values if isinstance(values.dtype, pd.CategoricalDtype) else values.astype("category")
+    names = groups.cat.categories
+    used = np.bincount(groups.cat.codes[groups.cat.codes >= 0], minlength=len(names)) > 0
+    if used.sum() > MAX_GROUPS:
+        msg = f"obs[{name!r}] has {used.sum()} different values; colors are for at most {MAX_GROUPS} groups."
+        raise ValueError(msg)
+    codes = np.append(np.cumsum(used) - 1, used.sum())[groups.cat.codes]  # the last one is for missing values
+    colors = np.array(_group_colors(adata, name, len(names)), dtype=object)[used]
+    return {
+        "name": short(name),
+        "categories": [short(category) for category in names[used]],
+        "colors": colors.tolist(),
+        "codes": packed(codes.astype(np.uint8 if used.sum() < 256 else np.uint16)),
+    }
+
+
+def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
+    """Colors that scanpy has stored for the groups, or would choose."""
+    stored = list(adata.uns.get(f"{name}_colors", ()))
+    if n_groups <= len(stored) and all(is_color_like(color) for color in stored):
+        return [to_hex(color) for color in stored[:n_groups]]
+    usual = next(
+        (p for p in (palettes.default_20, palettes.default_28, palettes.default_102) if n_groups <= len(p)), None
+    )
+    return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
+
+
+def _decoder(
+    model: MapModel, z: np.ndarray, order: list[int], adata: AnnData, genes: Sequence[str] | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The weights of the decoder, and the genes with their measured values.
+
+    The last layer is replaced by two: one to a basis of the data, for lengths, one to the chosen genes.
+    """
+    network, scale = model.autoencoder.decoder, float(model.autoencoder.scale)
+    layers = [[layer.weight.numpy(force=True), layer.bias.numpy(force=True)] for layer in network.layers]
+    last = layers[-1][0].astype(np.float64) * scale  # (D, width)
+    basis = np.linalg.qr(last, mode="r") if last.shape[0] > last.shape[1] else last
+    weight, bias, names, spread = _readout(model)
+    hidden = _hidden(model, z[:: -(-len(z) // N_SAMPLE)])
+    mean, covariance = hidden.mean(0), np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
+    deviation = np.sqrt(np.maximum(np.einsum("gv,vw,gw->g", weight, covariance, weight), 0))
+    if genes is None:
+        chosen = np.sort(np.argsort(-deviation / spread, kind="stable")[:N_GENES])
+        chosen = chosen[np.argsort(-deviation[chosen] / spread[chosen], kind="stable")]
+        wanted, budget = [str(name) for name in names[chosen]], MEASURED_BYTES
+    else:
+        wanted, budget = list(dict.fromkeys(genes)), None
+    numbers = pd.Index(names).get_indexer(wanted) if len(names) else np.full(len(wanted), -1)
+    unknown = [name for name, number in zip(wanted, numbers, strict=True) if number < 0 and name not in adata.var_names]
+    if unknown:
+        msg = (
+            f"Did not find {unknown[:5]} among the {adata.n_vars} genes of .var_names, nor among what the model "
+            f"decodes ({', '.join(map(str, names[:3]))}, …)."
+        )
+        raise KeyError(msg)
+    measured = dict(_measured(adata, wanted, model.input.projection, budget))
+    rows = numbers[numbers >= 0]
+    listed, row = [], 0
+    for name, number in zip(wanted, numbers, strict=True):
+        entry: dict[str, Any] = {"name": short(name), "decodable": bool(number >= 0), **measured.get(name, {})}
+        if number >= 0:
+            average = float(weight[number] @ mean + bias[number])
+            entry |= {"row": row, "mean": average, "sd": float(deviation[number])}
+            row += 1
+        listed.append(entry)
+    first = [*layers[:-1], [basis, None]][0]
+    permuted = first[0][:, order]
+    decoder = {
+        "layers": [
+            {"weight": packed(np.float32(permuted if i == 0 else matrix)), "bias": packed(np.float32(offset))}
+            for i, (matrix, offset) in enumerate(layers[:-1])
+        ],
+        "surface": packed(np.float32(basis if len(layers) > 1 else permuted)),
+        "readout": {
+            "weight": packed(np.float32(weight[rows] if len(layers) > 1 else weight[rows][:, order])),
+            "bias": packed(np.float32(bias[rows])),
+        },
+        "unit": float(model.unit),
+    }
+    return decoder, listed
+
+
+@torch.no_grad()
+def _hidden(model: MapModel, z: np.ndarray) -> np.ndarray:
+    """What the last layer of the decoder reads, (n, width) float64, at points ``z`` (n, d)."""
+    network = model.autoencoder.decoder
+    x = torch.as_tensor(z, dtype=torch.float32, device=model.device)
+    for layer in network.inner:
+        x = network.activation.value(layer(x))
+    return x.double().numpy(force=True)
+
+
+def _readout(model: MapModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The affine map from the hidden values to expression before scaling, or to input features if genes are unknown.
+
+    Returns
+    -------
+    Weights (g, width), bias (g,), names (g,), and the standard deviation by which each gene was scaled, (g,).
+    """
+    network, projection = model.autoencoder, model.input.projection
+    weight, bias, mean, scale = (
+        each.double().numpy(force=True)
+        for each in (network.decoder.last.weight, network.decoder.last.bias, network.mean, network.scale)
+    )
+    corners = np.vstack([np.zeros(weight.shape[1]), np.eye(weight.shape[1])])  # an affine map is known by these
+    decoded = mean + scale * (corners @ weight.T + bias)
+    names = model.input.features
+    if projection is not None:
+        decoded, names = projection.undo(decoded), projection.genes
+    if names is None:
+        names = np.arange(model.n_features).astype(str)
+    spread = np.ones(len(names)) if projection is None or projection.scaling is None else projection.scaling.std
+    return (decoded[1:] - decoded[0]).T, decoded[0], names, spread
+
+
+def _measured(
+    adata: AnnData, names: Sequence[str], projection: Projection | None, budget: int | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measured values of those genes that are in `adata`, in the units of the decoded ones, until the budget is spent.
+
+    They are read from the matrix that the model was made from; scaled values, negative in part, are scaled back.
+    """
+    layer = None if projection is None else projection.layer
+    matrix = adata.X if layer is None else adata.layers.get(layer)
+    here = [name for name in names if name in adata.var_names] if matrix is not None else []
+    if here and not adata.var_names.is_unique:
+        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` first."
+        raise ValueError(msg)
+    for start in range(0, len(here), BATCH):
+        part = here[start : start + BATCH]
+        view = adata[:, part]
+        values = view.X if layer is None else view.layers[layer]
+        values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+        x = values.astype(np.float64)  # (n, BATCH)
+        if projection is not None and projection.scaling is not None and np.nanmin(x) < 0:
+            where = pd.Index(projection.genes).get_indexer(part)
+            mean = np.where(where < 0, 0.0, projection.scaling.mean[where])
+            x = x * np.where(where < 0, 1.0, projection.scaling.std[where]) + mean
+        for name, gene in zip(part, x.T, strict=True):
+            levels = _levels(gene)
+            if budget is not None:
+                budget -= len(levels["levels"]["gzip"])
+                if budget < 0:
+                    return
+            yield name, levels
