@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.colors import is_color_like, to_hex
 from scanpy.plotting import palettes
 from scipy import sparse
@@ -96,16 +95,27 @@ def contents(
         {"name": "relative determinant", **determinant},
         {"name": "anisotropy", "log": True, **_levels(anisotropy)},
     ]
-    decoder, listed = _decoder(model, z, order, adata, genes)
+    *inner, (weight, bias) = _layers(model, order)
+    surface = float(model.autoencoder.scale) * weight  # (D, width)
+    if len(surface) > len(surface.T):
+        surface = np.linalg.qr(surface).R  # in a basis of the subspace that it spans
+    readout = _readout(model, weight, bias)
+    hidden = _hidden(inner, drawn[:: -(-len(z) // N_SAMPLE)].astype(np.float64))
+    entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     return {
         "dimension": z.shape[1],
-        "coordinates": packed(drawn.astype(np.float32)),
+        "coordinates": _float32(drawn),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": packed_texts(adata.obs_names.astype(str).tolist()) if cell_names else None,
         "columns": columns,
-        "genes": listed,
-        "decoder": decoder,
+        "genes": entries,
+        "decoder": {
+            "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in inner],
+            "surface": _float32(surface),
+            "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
+            "unit": float(model.unit),
+        },
         "determinant": {"high": limit},
         "region": {
             "mask": packed(region.mask.astype(np.uint8)),
@@ -120,6 +130,10 @@ def packed(array: np.ndarray) -> dict[str, str]:
     """Compress an array of uint8, uint16 or float32; the page reads it as a typed array."""
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
     return {"dtype": array.dtype.name, "gzip": b64encode(gzip.compress(little.tobytes(), 6, mtime=0)).decode()}
+
+
+def _float32(array: np.ndarray) -> dict[str, str]:
+    return packed(array.astype(np.float32))
 
 
 def packed_texts(texts: list[str]) -> dict[str, str]:
@@ -184,93 +198,86 @@ def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
     return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
 
 
-def _decoder(
-    model: MapModel, z: np.ndarray, order: list[int], adata: AnnData, genes: Sequence[str] | None
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The weights of the decoder, and the genes with their measured values.
+class Readout(NamedTuple):
+    """The affine map from the hidden values of the decoder to what is decoded.
 
-    The last layer is replaced by two: one to a basis of the data, for lengths, one to the chosen genes.
+    Attributes
+    ----------
+    names
+        Genes, or input features if genes are unknown, (g,).
+    weight, bias
+        (g, width) and (g,); the values are those before scaling, as of :func:`scgeoae.get.decode`.
+    spread
+        Standard deviations by which the genes were scaled, 1 if they were not, (g,).
     """
-    network, scale = model.autoencoder.decoder, float(model.autoencoder.scale)
-    layers = [[layer.weight.numpy(force=True), layer.bias.numpy(force=True)] for layer in network.layers]
-    last = layers[-1][0].astype(np.float64) * scale  # (D, width)
-    basis = np.linalg.qr(last, mode="r") if last.shape[0] > last.shape[1] else last
-    weight, bias, names, spread = _readout(model)
-    hidden = _hidden(model, z[:: -(-len(z) // N_SAMPLE)])
-    mean, covariance = hidden.mean(0), np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
-    deviation = np.sqrt(np.maximum(np.einsum("gv,vw,gw->g", weight, covariance, weight), 0))
+
+    names: pd.Index
+    weight: np.ndarray
+    bias: np.ndarray
+    spread: np.ndarray
+
+
+def _layers(model: MapModel, order: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of the decoder's layers, float64, for coordinates in this order."""
+    layers = [
+        (layer.weight.double().numpy(force=True), layer.bias.double().numpy(force=True))
+        for layer in [*model.autoencoder.decoder.inner, model.autoencoder.decoder.last]
+    ]
+    weight, bias = layers[0]
+    return [(weight[:, order], bias), *layers[1:]]
+
+
+def _hidden(inner: Sequence[tuple[np.ndarray, np.ndarray]], z: np.ndarray) -> np.ndarray:
+    """What the last layer reads, (n, width), at points ``z`` (n, d)."""
+    for weight, bias in inner:
+        v = z @ weight.T + bias
+        z = np.where(v > 0, v, np.expm1(np.minimum(v, 0)))
+    return z
+
+
+def _readout(model: MapModel, weight: np.ndarray, bias: np.ndarray) -> Readout:
+    """Continue the last layer of the decoder to genes."""
+    network, projection = model.autoencoder, model.input.projection
+    mean, scale = (each.double().numpy(force=True) for each in (network.mean, network.scale))
+    corners = np.vstack([np.zeros(weight.shape[1]), np.eye(weight.shape[1])])  # an affine map is known by these
+    decoded = mean + scale * (corners @ weight.T + bias)
+    names = np.arange(model.n_features).astype(str) if model.input.features is None else model.input.features
+    spread = np.ones(len(names))
+    if projection is not None:
+        decoded, names = projection.undo(decoded), projection.genes
+        spread = np.ones(len(names)) if projection.scaling is None else projection.scaling.std
+    return Readout(pd.Index(names), (decoded[1:] - decoded[0]).T, decoded[0], spread)
+
+
+def _genes(
+    adata: AnnData, readout: Readout, hidden: np.ndarray, genes: Sequence[str] | None, projection: Projection | None
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Entries of the chosen genes, and the rows of the readout that decode them.
+
+    ``hidden`` (m, width) are the hidden values at some cells.
+    """
+    covariance = np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
+    deviation = np.sqrt(np.maximum(np.einsum("gv,vw,gw->g", readout.weight, covariance, readout.weight), 0))
+    mean = readout.weight @ hidden.mean(0) + readout.bias
     if genes is None:
-        chosen = np.sort(np.argsort(-deviation / spread, kind="stable")[:N_GENES])
-        chosen = chosen[np.argsort(-deviation[chosen] / spread[chosen], kind="stable")]
-        wanted, budget = [str(name) for name in names[chosen]], MEASURED_BYTES
+        most = np.argsort(-deviation / readout.spread, kind="stable")[:N_GENES]
+        names, budget = readout.names[most].tolist(), MEASURED_BYTES
     else:
-        wanted, budget = list(dict.fromkeys(genes)), None
-    numbers = pd.Index(names).get_indexer(wanted) if len(names) else np.full(len(wanted), -1)
-    unknown = [name for name, number in zip(wanted, numbers, strict=True) if number < 0 and name not in adata.var_names]
+        names, budget = list(dict.fromkeys(genes)), None
+    rows = readout.names.get_indexer(pd.Index(names))
+    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in adata.var_names]
     if unknown:
         msg = (
             f"Did not find {unknown[:5]} among the {adata.n_vars} genes of .var_names, nor among what the model "
-            f"decodes ({', '.join(map(str, names[:3]))}, …)."
+            f"decodes ({', '.join(readout.names[:3])}, …)."
         )
         raise KeyError(msg)
-    measured = dict(_measured(adata, wanted, model.input.projection, budget))
-    rows = numbers[numbers >= 0]
-    listed, row = [], 0
-    for name, number in zip(wanted, numbers, strict=True):
-        entry: dict[str, Any] = {"name": short(name), "decodable": bool(number >= 0), **measured.get(name, {})}
-        if number >= 0:
-            average = float(weight[number] @ mean + bias[number])
-            entry |= {"row": row, "mean": average, "sd": float(deviation[number])}
-            row += 1
-        listed.append(entry)
-    first = [*layers[:-1], [basis, None]][0]
-    permuted = first[0][:, order]
-    decoder = {
-        "layers": [
-            {"weight": packed(np.float32(permuted if i == 0 else matrix)), "bias": packed(np.float32(offset))}
-            for i, (matrix, offset) in enumerate(layers[:-1])
-        ],
-        "surface": packed(np.float32(basis if len(layers) > 1 else permuted)),
-        "readout": {
-            "weight": packed(np.float32(weight[rows] if len(layers) > 1 else weight[rows][:, order])),
-            "bias": packed(np.float32(bias[rows])),
-        },
-        "unit": float(model.unit),
-    }
-    return decoder, listed
-
-
-@torch.no_grad()
-def _hidden(model: MapModel, z: np.ndarray) -> np.ndarray:
-    """What the last layer of the decoder reads, (n, width) float64, at points ``z`` (n, d)."""
-    network = model.autoencoder.decoder
-    x = torch.as_tensor(z, dtype=torch.float32, device=model.device)
-    for layer in network.inner:
-        x = network.activation.value(layer(x))
-    return x.double().numpy(force=True)
-
-
-def _readout(model: MapModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The affine map from the hidden values to expression before scaling, or to input features if genes are unknown.
-
-    Returns
-    -------
-    Weights (g, width), bias (g,), names (g,), and the standard deviation by which each gene was scaled, (g,).
-    """
-    network, projection = model.autoencoder, model.input.projection
-    weight, bias, mean, scale = (
-        each.double().numpy(force=True)
-        for each in (network.decoder.last.weight, network.decoder.last.bias, network.mean, network.scale)
-    )
-    corners = np.vstack([np.zeros(weight.shape[1]), np.eye(weight.shape[1])])  # an affine map is known by these
-    decoded = mean + scale * (corners @ weight.T + bias)
-    names = model.input.features
-    if projection is not None:
-        decoded, names = projection.undo(decoded), projection.genes
-    if names is None:
-        names = np.arange(model.n_features).astype(str)
-    spread = np.ones(len(names)) if projection is None or projection.scaling is None else projection.scaling.std
-    return (decoded[1:] - decoded[0]).T, decoded[0], names, spread
+    measured = dict(_measured(adata, names, projection, budget))
+    entries = [{"name": short(name), **measured.get(name, {})} for name in names]
+    for number, entry in enumerate(np.flatnonzero(rows >= 0)):
+        row = rows[entry]
+        entries[entry] |= {"row": number, "mean": float(mean[row]), "sd": float(deviation[row])}
+    return entries, rows[rows >= 0]
 
 
 def _measured(

@@ -64,9 +64,9 @@ async function recolor() {
   } else if (column) {
     colorByLevels(column.name, column, contents.colormaps[column.diverging ? "diverging" : "sequential"]);
   } else {
-    const useDecoded = gene.decodable && (state.decoded || !gene.levels);
+    const useDecoded = gene.row !== undefined && (state.decoded || !gene.levels);
     for (const input of $("source").querySelectorAll("input")) {
-      input.disabled = !(input.value === "decoded" ? gene.decodable : gene.levels);
+      input.disabled = !(input.value === "decoded" ? gene.row !== undefined : gene.levels);
       input.checked = (input.value === "decoded") === useDecoded;
     }
     if (useDecoded) await decoded;
@@ -242,8 +242,8 @@ function showPath() {
     const values = curves.map((step) => step[gene.row]);
     return (Math.max(...values) - Math.min(...values)) / (gene.sd || Infinity);
   };
-  const shown = state.followed.map((number) => genes[number]).filter(({ decodable }) => decodable);
-  const others = genes.filter((gene) => gene.decodable && !shown.includes(gene)).sort((a, b) => range(b) - range(a));
+  const shown = state.followed.map((number) => genes[number]).filter(({ row }) => row !== undefined);
+  const others = genes.filter((gene) => gene.row !== undefined && !shown.includes(gene)).sort((a, b) => range(b) - range(a));
   shown.push(...others.slice(0, Math.max(N_CURVES - shown.length, 0)));
   const [left, right, bottom, top] = cells.bounds;
   let near = cells.along(...state.ends, PATH_WIDTH * Math.max(right - left, top - bottom));
