@@ -142,9 +142,10 @@ def packed_texts(texts: list[str]) -> dict[str, str]:
 
 
 def short(name: Any) -> str:
-    """Cut a long name."""
+    """Cut a long name, and replace what cannot be printed, such as marks that turn the direction of text."""
     text = str(name)
-    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+    text = text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
 def _colors(name: str) -> dict[str, str]:

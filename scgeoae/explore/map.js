@@ -10,7 +10,7 @@ class MapView {
     Object.assign(this, { root, cells, contents, points: new Points(cells), view: { x: 0, y: 0, scale: 1 } });
     this.canvas = root.querySelector("canvas");
     this.overlay = root.querySelector("svg");
-    this.context = this.canvas.getContext("2d");
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true });
     this.pointSize = 1;
     this.field = null; // canvas with one pixel for each tile
     this.marks = { shape: null, path: [], place: null, labels: [] };

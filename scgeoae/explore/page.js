@@ -370,8 +370,17 @@ function setOption(name, on) {
   remember();
 }
 
-function follow(number) {
+/** Color by the gene in the search box and follow it. */
+function findGene() {
+  const name = $("gene").value.trim();
+  if (name === "") return;
+  const same = ({ name: other }) => other.toLowerCase() === name.toLowerCase();
+  const number = geneNumbers.get(name) ?? genes.findIndex(same);
+  if (number < 0) return say(`This page holds no gene ${name}.`);
+  say("");
+  $("gene").value = "";
   if (!state.followed.includes(number)) state.followed.push(number);
+  setColor(`gene:${number}`);
   showFollowed();
 }
 
@@ -571,12 +580,10 @@ for (const [i, { name }] of genes.entries()) {
 }
 $("color").append(geneOptions);
 $("color").addEventListener("change", () => setColor($("color").value));
-$("gene").addEventListener("input", () => {
-  const number = geneNumbers.get($("gene").value.trim());
-  if (number === undefined) return;
-  setColor(`gene:${number}`);
-  follow(number);
-  $("gene").value = "";
+$("gene").addEventListener("change", findGene);
+$("gene").addEventListener("input", (event) => {
+  // a choice from the list; letters that are typed may be the beginning of a longer name
+  if (!event.inputType || event.inputType === "insertReplacementText") findGene();
 });
 $("source").addEventListener("change", (event) => {
   state.decoded = event.target.value === "decoded";
