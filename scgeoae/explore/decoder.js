@@ -67,7 +67,7 @@ class Decoder {
 
   /** The hidden values at a point; tangents, one vector each, are replaced by those of the hidden values. */
   hidden(z, tangents = []) {
-    let x = z;
+    let x = Float64Array.from(z);
     for (const { weight, bias } of this.layers) {
       x = linear(weight, bias, x);
       for (let i = 0; i < tangents.length; i++) {

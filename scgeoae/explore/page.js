@@ -619,7 +619,14 @@ document.addEventListener("keydown", keyDown);
 window.addEventListener("hashchange", recall);
 setTool("move");
 recall();
+requestAnimationFrame(() => performance.mark("drawn"));
 await decoded;
+performance.mark("decoded");
 
-/** For the console and for tests. */
-window.explorer = { state, map, cells, decoder, contents, select, setColor, click, get chosen() { return chosen; } };
+/** For the console, tests and measurements. */
+window.explorer = {
+  state, map, cells, decoder, contents, select, setColor, click, showPlace,
+  get chosen() {
+    return chosen;
+  },
+};
