@@ -43,6 +43,15 @@ function colorAt(map, share) {
   return `#${Array.from(map.subarray(start, start + 3), (part) => part.toString(16).padStart(2, "0")).join("")}`;
 }
 
+/** A map of 256 colors as a bar with numbers below it. */
+function colorBar(map, ...numbers) {
+  const bar = element("canvas", { width: 256, height: 1 });
+  const pixels = Uint32Array.from({ length: 256 }, (_, i) => packedColor(colorAt(map, i / 255)));
+  bar.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), 256, 1), 0, 0);
+  const scale = element("div", { className: "scale" }, ...numbers.map((number) => element("span", {}, number)));
+  return element("div", { className: "colors" }, bar, scale);
+}
+
 /** Rows of a name, a bar and a number; lengths are relative to the longest or to `longest`. */
 function bars(rows, { centered = true, longest = 0 } = {}) {
   const full = rows.reduce((most, { length }) => Math.max(most, Math.abs(length)), longest) || 1;
@@ -68,9 +77,11 @@ function chart(name, curve, dots, outside, colors) {
   const x = (share) => 4 + share * (width - 8);
   const y = (value) => height - 4 - ((value - low) / (high - low || 1)) * (height - top - 8);
   const step = 1 / (curve.length - 1);
-  const bands = outside.map((is, i) =>
-    is ? svg("rect", { x: x((i - 0.5) * step), y: top, width: step * (width - 8), height: height - top, fill: colors.line, opacity: 0.6 }) : "",
-  );
+  const bands = svg("g", { fill: colors.line, opacity: 0.6 });
+  outside.forEach((is, i) => {
+    const band = { x: x((i - 0.5) * step), y: top, width: step * (width - 8) + 0.5, height: height - top };
+    if (is) bands.append(svg("rect", band));
+  });
   const points = dots.map(([share, value]) =>
     svg("circle", { cx: x(share), cy: y(value), r: 1.6, fill: colors.quiet, opacity: 0.55 }),
   );
@@ -80,7 +91,7 @@ function chart(name, curve, dots, outside, colors) {
     "svg",
     { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img" },
     svg("title", {}, `${name} along the path`),
-    ...bands,
+    bands,
     ...points,
     svg("polyline", { points: line, fill: "none", stroke: colors.accent, "stroke-width": 2 }),
     svg("text", { x: 4, y: 10, ...text }, name.length > 28 ? `${name.slice(0, 27)}…` : name),

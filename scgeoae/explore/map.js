@@ -139,10 +139,17 @@ class MapView {
     );
   }
 
+  /** Names of groups; one that would cover a name before it moves up or down a little, or is left out. */
   #labels() {
-    return this.marks.labels.map(({ at, text }) => {
+    const taken = [];
+    return this.marks.labels.flatMap(({ at, text }) => {
       const [x, y] = this.toScreen(at);
-      return this.#text(x, y, text, { "text-anchor": "middle", "font-weight": 600, "data-mark": "label" });
+      const half = 3.6 * text.length;
+      const free = (row) => taken.every((box) => Math.abs(box.y - row) >= 15 || Math.abs(box.x - x) >= box.half + half);
+      const row = [0, 15, -15, 30, -30].map((shift) => y + shift).find(free);
+      if (row === undefined) return [];
+      taken.push({ x, y: row, half });
+      return [this.#text(x, row, text, { "text-anchor": "middle", "font-weight": 600, "data-mark": "label" })];
     });
   }
 
@@ -178,11 +185,12 @@ class MapView {
     const [text, background] = [this.theme("text"), this.theme("background")];
     const turned = `rotate(${(-geometry.angle * 180) / Math.PI} ${cx} ${cy})`;
     const ellipse = { cx, cy, rx, ry, transform: turned };
+    const circle = { cx, cy, r: CIRCLE, fill: "none" };
     return [
-      svg("circle", { cx, cy, r: CIRCLE, fill: "none", stroke: background, "stroke-width": 3.5 }),
-      svg("circle", { cx, cy, r: CIRCLE, fill: "none", stroke: text, "stroke-width": 1.2, "stroke-dasharray": "4 4" }),
-      svg("ellipse", { ...ellipse, fill: background, "fill-opacity": 0.2, stroke: background, "stroke-width": 5 }),
-      svg("ellipse", { ...ellipse, fill: "none", stroke: text, "stroke-width": 2, "data-mark": "indicatrix" }),
+      svg("circle", { ...circle, stroke: background, "stroke-width": 5 }),
+      svg("ellipse", { ...ellipse, fill: background, "fill-opacity": 0.2, stroke: background, "stroke-width": 6 }),
+      svg("ellipse", { ...ellipse, fill: "none", stroke: text, "stroke-width": 2.5, "data-mark": "indicatrix" }),
+      svg("circle", { ...circle, stroke: this.theme("accent"), "stroke-width": 1.5, "stroke-dasharray": "4 4" }),
       svg("circle", { cx, cy, r: kept ? 4 : 2.5, fill: text, stroke: background, "stroke-width": 1 }),
     ];
   }

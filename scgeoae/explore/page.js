@@ -39,6 +39,14 @@ function say(text) {
 
 // ---- colors ----
 
+/** The color map of numbers; without its darkest fifth on a dark background. */
+function sequential() {
+  const all = contents.colormaps.sequential;
+  const from = state.dark ? 51 : 0;
+  const share = 1 - from / 255;
+  return all.map((_, i) => all[3 * Math.round(from + share * Math.floor(i / 3)) + (i % 3)]);
+}
+
 function currentColumn() {
   const [kind, number] = state.color.split(":");
   return kind === "column" ? columns[number] : null;
@@ -62,7 +70,7 @@ async function recolor() {
   if (column?.categories) {
     colorByGroups(column);
   } else if (column) {
-    colorByLevels(column.name, column, contents.colormaps[column.diverging ? "diverging" : "sequential"]);
+    colorByLevels(column.name, column, column.diverging ? contents.colormaps.diverging : sequential());
   } else {
     const useDecoded = gene.row !== undefined && (state.decoded || !gene.levels);
     for (const input of $("source").querySelectorAll("input")) {
@@ -72,11 +80,10 @@ async function recolor() {
     if (useDecoded) await decoded;
     if (currentGene() !== gene) return;
     const values = useDecoded ? cells.decodedLevels(gene.row) : gene;
-    colorByLevels(`${gene.name}, ${useDecoded ? "decoded" : "measured"}`, values, contents.colormaps.sequential);
+    colorByLevels(`${gene.name}, ${useDecoded ? "decoded" : "measured"}`, values, sequential());
   }
   drawLabels();
-  map.draw();
-  remember();
+  select(state.shape); // of the visible cells
 }
 
 function colorByGroups(column) {
@@ -125,12 +132,8 @@ function colorByLevels(title, values, colors) {
   const number = (value) => (values.log ? `${short(Math.exp(value))}` : short(value));
   const [low, high] = [number(values.low), number(values.high)];
   legend = { title, map: colors, low, high };
-  const bar = element("canvas", { width: 256, height: 1 });
-  const pixels = Uint32Array.from({ length: 256 }, (_, i) => packedColor(colorAt(colors, i / 255)));
-  bar.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), 256, 1), 0, 0);
-  const middle = values.diverging ? [element("span", {}, "1")] : [];
-  const ends = [element("span", {}, low), ...middle, element("span", {}, high)];
-  $("legend").replaceChildren(named(title), bar, element("div", { className: "scale" }, ...ends));
+  const numbers = values.diverging ? [low, "1", high] : [low, high];
+  $("legend").replaceChildren(named(title), colorBar(colors, ...numbers));
 }
 
 function drawLabels() {
@@ -140,8 +143,10 @@ function drawLabels() {
     const hidden = state.hidden[columns.indexOf(column)];
     const members = column.categories.map(() => []);
     for (const cell of map.points.order.subarray(0, 200_000)) members[column.codes[cell]]?.push(cell);
+    const bySize = column.categories.map((_, code) => code).sort((a, b) => members[b].length - members[a].length);
     const median = (of, each) => each.map(of).sort((a, b) => a - b)[each.length >> 1];
-    map.marks.labels = column.categories.flatMap((text, code) => {
+    map.marks.labels = bySize.flatMap((code) => {
+      const text = column.categories[code];
       if (hidden.has(code) || members[code].length === 0) return [];
       const at = [median((cell) => cells.x(cell), members[code]), median((cell) => cells.y(cell), members[code])];
       return [{ at, text: text.length > 30 ? `${text.slice(0, 29)}…` : text }];
@@ -182,6 +187,7 @@ function showPlace() {
     const name = column.categories[column.codes[cells.nearest(...at)]] ?? "missing";
     rows.push(["nearest cell", named(name)]);
   }
+  if (state.kept) rows.push(["kept", "until a click or Esc"]);
   const list = rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]);
   const occupied = cells.region.contains(...at);
   const warning = occupied ? [] : [element("p", { className: "warning" }, "No cells here: the profile is an extrapolation.")];
@@ -238,8 +244,10 @@ function showPath() {
     return sum + Math.hypot(...position.map((value, j) => value - positions[i][j]));
   }, 0);
   const curves = hidden.map((values) => decoder.genes(values));
+  const outside = places.map((place) => !cells.region.contains(...place));
+  const trusted = outside.includes(false) ? curves.filter((_, i) => !outside[i]) : curves;
   const range = (gene) => {
-    const values = curves.map((step) => step[gene.row]);
+    const values = trusted.map((step) => step[gene.row]);
     return (Math.max(...values) - Math.min(...values)) / (gene.sd || Infinity);
   };
   const shown = state.followed.map((number) => genes[number]).filter(({ row }) => row !== undefined);
@@ -249,7 +257,6 @@ function showPath() {
   let near = cells.along(...state.ends, PATH_WIDTH * Math.max(right - left, top - bottom));
   const every = Math.ceil(near.length / MOST_DOTS);
   near = near.filter((_, i) => i % every === 0);
-  const outside = places.map((place) => !cells.region.contains(...place));
   const colors = Object.fromEntries(["line", "quiet", "text", "accent"].map((name) => [name, map.theme(name)]));
   const charts = shown.map((gene) => {
     const dots = gene.levels ? near.map(({ cell, share }) => [share, fromLevel(gene, gene.levels[cell])]) : [];
@@ -257,7 +264,10 @@ function showPath() {
     return chart(gene.name, curve, dots.filter(([, value]) => !Number.isNaN(value)), outside, colors);
   });
   const gap = outside.filter(Boolean).length / STEPS;
-  const notes = [`Length ${short(length)} in the data. Line: decoded along the straight path. Dots: measured in cells nearby.`];
+  const notes = [
+    `From the open to the filled end, ${short(length)} in the data. Lines: decoded along the straight path. Dots: measured ` +
+      "in cells nearby.",
+  ];
   if (gap > 0) notes.push(`Gray: no cells there (${percent(gap)} of the path), so the line is an extrapolation.`);
   $("path").replaceChildren(...notes.map((note) => element("p", { className: "quiet" }, note)), ...charts);
   map.drawOverlay();
@@ -265,9 +275,13 @@ function showPath() {
 
 // ---- the selection ----
 
+/** Select the visible cells in a shape, or nothing. */
 async function select(shape) {
   state.shape = shape;
   chosen = shape && cells.inside(shape);
+  const column = currentColumn();
+  const hidden = state.hidden[columns.indexOf(column)];
+  if (chosen && hidden?.size) column.codes.forEach((code, cell) => hidden.has(code) && (chosen[cell] = 0));
   map.marks.shape = shape;
   map.points.choose(chosen);
   map.draw();
@@ -365,6 +379,7 @@ function setOption(name, on) {
   } else if (name === "labels") {
     drawLabels();
   } else {
+    $("fieldLegend").hidden = !on;
     decoded.then(() => map.setField(state.field ? cells.determinant : null));
   }
   remember();
@@ -379,6 +394,7 @@ function findGene() {
   if (number < 0) return say(`This page holds no gene ${name}.`);
   say("");
   $("gene").value = "";
+  $("map").focus();
   if (!state.followed.includes(number)) state.followed.push(number);
   setColor(`gene:${number}`);
   showFollowed();
@@ -572,6 +588,11 @@ function recall() {
 
 // ---- start ----
 
+const factor = Math.exp(contents.determinant.high);
+$("fieldLegend").replaceChildren(
+  colorBar(contents.colormaps.diverging, short(1 / factor), "1", short(factor)),
+  element("p", { className: "quiet" }, "area in the data per area of the map, times the average"),
+);
 for (const [i, { name }] of columns.entries()) $("color").append(new Option(name, `column:${i}`));
 const geneOptions = element("optgroup", { label: "genes" });
 for (const [i, { name }] of genes.entries()) {

@@ -114,7 +114,7 @@ def test_path(opened) -> None:
     opened.keys("p")
     opened.mouse(("click", 300, 300), ("click", 500, 500))
     assert opened.run("return document.querySelectorAll('#path .chart polyline').length") == 5
-    assert "Length" in opened.text("#path")
+    assert "in the data" in opened.text("#path")
     assert opened.run("return document.querySelector('[data-mark=path]').points.length") == 101
 
 
@@ -129,6 +129,8 @@ def test_legend_and_address(opened, page) -> None:
     opened.open(page, address)
     opened.settle()
     assert opened.colored() == hidden
+    opened.run("explorer.select([[-1e9, -1e9], [1e9, -1e9], [1e9, 1e9], [-1e9, 1e9]])")
+    assert opened.run("return explorer.chosen.reduce((a, b) => a + b)") == 700 - 129  # hidden ones are not selected
     opened.run("[...document.querySelectorAll('#legend button')].find((b) => b.textContent === 'Hide all').click()")
     opened.settle()
     assert opened.colored() == 0
@@ -162,7 +164,7 @@ def test_view(opened) -> None:
     assert opened.run("return explorer.map.view.x !== 0")
     opened.keys("0", "f", "n")
     opened.settle()
-    assert opened.run("return document.querySelectorAll('[data-mark=label]').length") == 10
+    assert opened.run("return document.querySelectorAll('[data-mark=label]').length") >= 7
     assert opened.run("return explorer.map.field !== null")
     assert opened.colored() > 10_000
     opened.keys("d")
