@@ -99,6 +99,12 @@ function chart(name, curve, dots, outside, colors) {
   );
 }
 
+function button(text, action) {
+  const made = element("button", {}, text);
+  made.addEventListener("click", action);
+  return made;
+}
+
 /** Offer a file for download. */
 function save(name, type, content) {
   const url = URL.createObjectURL(new Blob([content], { type }));

@@ -38,16 +38,20 @@ class MapView {
     this.move({ x: (left + right) / 2, y: (bottom + top) / 2, scale: this.fitted });
   }
 
-  /** Change the view; while it `moving`, as many cells are drawn as fit into the time of a picture. */
+  /** Change the view; while it is `moving`, as many cells are drawn as fit into the time of a picture. */
   move(view, moving = false) {
     Object.assign(this.view, view);
-    this.view.scale = Math.min(Math.max(this.view.scale, this.fitted / 4), this.fitted * 1e5);
+    this.view.scale = this.#limited(this.view.scale);
     this.draw(moving);
+  }
+
+  #limited(scale) {
+    return Math.min(Math.max(scale, this.fitted / 4), this.fitted * 1e5);
   }
 
   zoom(factor, at = [this.width / 2, this.height / 2], moving = false) {
     const [x, y] = this.toMap(...at);
-    const scale = Math.min(Math.max(this.view.scale * factor, this.fitted / 4), this.fitted * 1e5);
+    const scale = this.#limited(this.view.scale * factor);
     const [dx, dy] = [(at[0] - this.width / 2) / scale, (at[1] - this.height / 2) / scale];
     this.move({ x: x - dx, y: y + dy, scale }, moving);
   }

@@ -12,11 +12,12 @@ from helpers import QUICK
 import scgeoae
 
 AT_POINTS = """
-    result = POINTS.map(([x, y]) => {
+    const at = POINTS.map(([x, y]) => {
         const { metric, axes, angle, anisotropy, determinant, hidden } = decoder.geometry([x, y]);
         const occupied = region.contains(x, y);
         return { metric, axes, angle, anisotropy, determinant, genes: Array.from(decoder.genes(hidden)), occupied };
-    });"""
+    });
+    result = { names: contents.genes.map(({ name }) => name), at };"""
 
 
 def random_points(adata, key: str = "geoae") -> np.ndarray:
@@ -27,9 +28,8 @@ def random_points(adata, key: str = "geoae") -> np.ndarray:
 def compare(adata, node, key: str, space: str, **arguments: Any) -> None:
     """Check values and geometry at random points against Python."""
     points = random_points(adata, key)
-    found = node(adata, AT_POINTS.replace("POINTS", str(points.tolist())), key=key, **arguments)
+    names, found = node(adata, AT_POINTS.replace("POINTS", str(points.tolist())), key=key, **arguments).values()
     expected = scgeoae.get.decode(adata, points, key=key, space=space)
-    names = node(adata, "result = contents.genes.map(({ name }) => name)", key=key, **arguments)
     genes = np.array([each["genes"] for each in found])
     x = expected[:, names].X
     assert np.abs(genes - x).max() <= 1e-4 * np.abs(x).max()
@@ -64,7 +64,7 @@ def test_scaled_genes_without_components(pbmc, node) -> None:
     counts = pbmc.raw.to_adata()
     counts.X = counts.X.toarray()
     sc.pp.scale(counts, max_value=10)
-    scgeoae.tl.geometric_ae(counts, use_rep="X", **QUICK)
+    scgeoae.tl.geometric_ae(counts, use_rep="X", **QUICK | {"n_steps": 30})
     assert scgeoae.get.model(counts).input.projection.scaling is not None
     compare(counts, node, "geoae", "genes")
     code = "result = contents.genes.map((gene) => [gene.name, Array.from(gene.levels, (x) => fromLevel(gene, x))])"
@@ -81,15 +81,15 @@ def test_no_hidden_layer(pbmc, node) -> None:
 
 def test_three_dimensions(pbmc, node) -> None:
     """The coordinate that is not drawn is that of the nearest cell; the drawn ones come first."""
-    scgeoae.tl.geometric_ae(pbmc, n_components=3, **QUICK)
+    scgeoae.tl.geometric_ae(pbmc, n_components=3, **QUICK | {"n_steps": 30})
     z = scgeoae.get.coordinates(pbmc)
     code = """result = [cells.point(cells.x(5), cells.y(5)), cells.point(cells.x(9), cells.y(9))].map((z) => {
         const { metric, determinant, hidden } = decoder.geometry(z);
         return { z, metric, determinant, genes: Array.from(decoder.genes(hidden)) };
-    });"""
-    found = node(pbmc, code, dimensions=(2, 0))
+    });
+    result = { names: contents.genes.map(({ name }) => name), at: result };"""
+    names, found = node(pbmc, code, dimensions=(2, 0)).values()
     expected = scgeoae.get.decode(pbmc, z[[5, 9]])
-    names = node(pbmc, "result = contents.genes.map(({ name }) => name)", dimensions=(2, 0))
     np.testing.assert_allclose([each["z"] for each in found], z[[5, 9]][:, [2, 0, 1]], rtol=1e-6)
     np.testing.assert_allclose([each["genes"] for each in found], expected[:, names].X, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose([each["determinant"] for each in found], expected.obs["det"], rtol=1e-4)
@@ -118,7 +118,8 @@ def test_selection(decodable, node) -> None:
         const chosen = cells.inside(shape);
         const means = contents.genes.map((gene) => measuredMeans(gene, chosen));
         const decoded = Array.from(cells.decodedMeans(chosen));
-        result = {{ chosen: Array.from(chosen), area: cells.area(shape), means, decoded }};"""
+        const names = contents.genes.map(({{ name }}) => name);
+        result = {{ names, chosen: Array.from(chosen), area: cells.area(shape), means, decoded }};"""
     found = node(decodable, code)
     inside = ((z > [left, bottom]) & (z < [right, top])).all(1)
     assert np.array_equal(np.array(found["chosen"], dtype=bool), inside)
@@ -129,7 +130,7 @@ def test_selection(decodable, node) -> None:
     determinant = np.sqrt(np.linalg.det(scgeoae.get.metric(decodable, tiles)))
     assert found["area"]["data"] == pytest.approx(determinant[covered].sum() * region.tile_area, rel=1e-4)
     assert found["area"]["dataShare"] == pytest.approx(determinant[covered].sum() / determinant.sum(), rel=1e-4)
-    names = node(decodable, "result = contents.genes.map(({ name }) => name)")
+    names = found["names"]
     measured = decodable[:, names].X
     tolerance = np.ptp(measured, axis=0).max() / 254
     assert np.abs(np.array([each["selected"] for each in found["means"]]) - measured[inside].mean(0)).max() < tolerance
