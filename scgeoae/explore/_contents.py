@@ -86,10 +86,14 @@ def contents(
     drawn = z[:, order]
     region = model.region if z.shape[1] == 2 and dimensions == (0, 1) else None
     region = region or occupied_region(drawn[:, :2])
-    log_det = np.log(result.column(result.keys.determinant).to_numpy(dtype=np.float64))
-    limit = float(np.log(max(np.exp(np.nanpercentile(np.abs(log_det), PERCENTILE)), SMALLEST_LIMIT)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_det, anisotropy = (
+            np.log(result.column(name).to_numpy(dtype=np.float64))
+            for name in (result.keys.determinant, result.keys.anisotropy)
+        )
+    spread = np.percentile(np.abs(log_det[np.isfinite(log_det)]), PERCENTILE) if np.isfinite(log_det).any() else 0.0
+    limit = float(max(spread, np.log(SMALLEST_LIMIT)))
     determinant = {"log": True, "diverging": True, **_levels(log_det, -limit, limit)}
-    anisotropy = np.log(result.column(result.keys.anisotropy).to_numpy(dtype=np.float64))
     columns = [
         *(_column(adata, name) for name in color),
         {"name": "relative determinant", **determinant},
@@ -172,7 +176,11 @@ def _column(adata: AnnData, name: str) -> dict[str, Any]:
     values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
-    groups = values if isinstance(values.dtype, pd.CategoricalDtype) else values.astype("category")
+    try:
+        groups = values.astype("category")
+    except TypeError as error:  # lists, for example
+        msg = f"obs[{name!r}] holds values that are no groups: {error}."
+        raise TypeError(msg) from error
     names = groups.cat.categories
     used = np.bincount(groups.cat.codes[groups.cat.codes >= 0], minlength=len(names)) > 0
     if used.sum() > MAX_GROUPS:
@@ -298,6 +306,7 @@ def _measured(
         part = here[start : start + BATCH]
         view = adata[:, part]
         values = view.X if layer is None else view.layers[layer]
+        values = values.compute() if hasattr(values, "compute") else values  # of dask
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)
         x = values.astype(np.float64)  # (n, BATCH)
         if projection is not None and projection.scaling is not None and np.nanmin(x) < 0:

@@ -57,7 +57,8 @@ function showFollowed() {
     show.append(named(genes[number].name));
     return element("span", { className: "chip" }, show, remove);
   });
-  $("followed").replaceChildren(...(chips.length ? [element("h3", {}, "Followed in the profile and on the path"), ...chips] : []));
+  if (chips.length > 0) chips.unshift(element("h3", {}, "Followed in the profile and on the path"));
+  $("followed").replaceChildren(...chips);
   showPlace();
   showPath();
   remember();
@@ -143,7 +144,8 @@ function pointerUp(event) {
 }
 
 function keyDown(event) {
-  if (event.target.closest("input:not([type=checkbox]):not([type=radio]), select") || event.ctrlKey || event.metaKey || event.altKey) {
+  const writes = event.target.closest("input:not([type=checkbox]):not([type=radio]), select");
+  if (writes || event.ctrlKey || event.metaKey || event.altKey) {
     if (event.key === "Escape") event.target.blur();
     return;
   }

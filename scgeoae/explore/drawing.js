@@ -95,7 +95,7 @@ function chart(name, curve, dots, outside, colors) {
     ...points,
     svg("polyline", { points: line, fill: "none", stroke: colors.accent, "stroke-width": 2 }),
     svg("text", { x: 4, y: 10, ...text }, name.length > 28 ? `${name.slice(0, 27)}…` : name),
-    svg("text", { x: width - 4, y: 10, "text-anchor": "end", ...text, fill: colors.quiet }, `${short(low)} to ${short(high)}`),
+    svg("text", { x: width - 4, y: 10, ...text, "text-anchor": "end" }, `${short(low)} to ${short(high)}`),
   );
 }
 
@@ -114,5 +114,6 @@ function save(name, type, content) {
 
 /** A row of a CSV file (RFC 4180). */
 function csvRow(fields) {
-  return `${fields.map((field) => (/[",\r\n]/.test(field) ? `"${String(field).replaceAll('"', '""')}"` : field)).join(",")}\r\n`;
+  const quoted = (field) => (/[",\r\n]/.test(field) ? `"${String(field).replaceAll('"', '""')}"` : field);
+  return `${fields.map(quoted).join(",")}\r\n`;
 }

@@ -57,11 +57,13 @@ class MapView {
   }
 
   toMap(x, y) {
-    return [this.view.x + (x - this.width / 2) / this.view.scale, this.view.y - (y - this.height / 2) / this.view.scale];
+    const { view, width, height } = this;
+    return [view.x + (x - width / 2) / view.scale, view.y - (y - height / 2) / view.scale];
   }
 
   toScreen([x, y]) {
-    return [(x - this.view.x) * this.view.scale + this.width / 2, (this.view.y - y) * this.view.scale + this.height / 2];
+    const { view, width, height } = this;
+    return [(x - view.x) * view.scale + width / 2, (view.y - y) * view.scale + height / 2];
   }
 
   /** A color of the page's theme. */
@@ -72,7 +74,8 @@ class MapView {
   /** Radius of the points in pixels of the screen: that of scanpy's dots, growing a little with the zoom. */
   get radius() {
     const usual = Math.min(Math.max(0.4 * Math.sqrt(120_000 / this.cells.n), 0.5), 4.5);
-    return usual * this.pointSize * Math.min(Math.max(this.view.scale / this.fitted, 0.5), 30) ** 0.4 * (this.field ? 0.6 : 1);
+    const zoomed = Math.min(Math.max(this.view.scale / this.fitted, 0.5), 30) ** 0.4;
+    return usual * this.pointSize * zoomed * (this.field ? 0.6 : 1);
   }
 
   /** Draw with the next picture of the screen. */
@@ -89,10 +92,10 @@ class MapView {
 
   paint(limit) {
     const { width, height } = this.canvas;
-    const background = this.theme("background");
+    const background = packedColor(this.theme("background"));
     let image = this.image;
     if (this.field) {
-      this.context.fillStyle = background;
+      this.context.fillStyle = this.theme("background");
       this.context.fillRect(0, 0, width, height);
       const [left, right, bottom, top] = this.contents.region.extent;
       const scale = this.view.scale * this.ratio;
@@ -102,9 +105,9 @@ class MapView {
       image = this.context.getImageData(0, 0, width, height);
     }
     const pixels = new Uint32Array(image.data.buffer);
-    if (!this.field) pixels.fill(packedColor(background));
+    if (!this.field) pixels.fill(background);
     const view = { ...this.view, scale: this.view.scale * this.ratio };
-    this.drawn = this.points.draw(pixels, width, height, view, this.radius * this.ratio, packedColor(background), limit);
+    this.drawn = this.points.draw(pixels, width, height, view, this.radius * this.ratio, background, limit);
     this.context.putImageData(image, 0, 0);
   }
 
@@ -129,7 +132,8 @@ class MapView {
   }
 
   drawOverlay() {
-    this.overlay.replaceChildren(...this.#labels(), ...this.#shape(), ...this.#path(), ...this.#place(), this.#scaleBar());
+    const marks = [this.#labels(), this.#shape(), this.#path(), this.#place(), this.#scaleBar()];
+    this.overlay.replaceChildren(...marks.flat());
   }
 
   #text(x, y, text, attributes = {}) {
@@ -160,7 +164,8 @@ class MapView {
   #shape() {
     if (!this.marks.shape) return [];
     const points = this.marks.shape.map((point) => this.toScreen(point).join(",")).join(" ");
-    const style = { fill: this.theme("accent"), "fill-opacity": 0.08, stroke: this.theme("accent"), "stroke-width": 1.5 };
+    const color = this.theme("accent");
+    const style = { fill: color, "fill-opacity": 0.08, stroke: color, "stroke-width": 1.5 };
     return [svg("polygon", { points, ...style, "data-mark": "selection" })];
   }
 
@@ -224,7 +229,7 @@ class MapView {
   /** The overlay and a legend beside the map as SVG; with the cells as an image in it, or without. */
   #drawing(legend, cells) {
     const width = this.width + (legend ? 200 : 0);
-    const size = { width, height: this.height, viewBox: `0 0 ${width} ${this.height}`, xmlns: "http://www.w3.org/2000/svg" };
+    const size = { width, height: this.height, viewBox: `0 0 ${width} ${this.height}` };
     const map = [...this.overlay.childNodes].map((node) => node.cloneNode(true));
     const clip = svg("clipPath", { id: "frame" }, svg("rect", { width: this.width, height: this.height }));
     const picture = svg("svg", size, clip);
@@ -245,7 +250,8 @@ class MapView {
     const parts = [text(28, cut(legend.title))];
     if (legend.entries) {
       legend.entries.slice(0, Math.max(1, Math.floor((this.height - 50) / 18))).forEach(({ color, name }, i) => {
-        parts.push(svg("circle", { cx: x + 6, cy: 46 + 18 * i, r: 5.5, fill: color }), text(50 + 18 * i, cut(name), 18));
+        const swatch = svg("circle", { cx: x + 6, cy: 46 + 18 * i, r: 5.5, fill: color });
+        parts.push(swatch, text(50 + 18 * i, cut(name), 18));
       });
       return parts;
     }

@@ -54,8 +54,12 @@ $("size").addEventListener("input", () => {
   map.pointSize = 2 ** Number($("size").value);
   map.draw();
 });
-for (const each of document.querySelectorAll("[data-tool]")) each.addEventListener("click", () => setTool(each.dataset.tool));
-for (const each of document.querySelectorAll("[data-action]")) each.addEventListener("click", () => actions[each.dataset.action]());
+for (const each of document.querySelectorAll("[data-tool]")) {
+  each.addEventListener("click", () => setTool(each.dataset.tool));
+}
+for (const each of document.querySelectorAll("[data-action]")) {
+  each.addEventListener("click", () => actions[each.dataset.action]());
+}
 for (const each of document.querySelectorAll("[data-option]")) {
   each.addEventListener("change", () => setOption(each.dataset.option, each.checked));
 }

@@ -65,7 +65,8 @@ function colorByGroups(column) {
   const counts = new Array(colors.length).fill(0);
   for (const code of column.codes) counts[code] += 1;
   const names = [...column.categories, "missing"];
-  const entries = names.map((name, code) => ({ name, code, color: colors[code], n: counts[code] })).filter(({ n }) => n);
+  const all = names.map((name, code) => ({ name, code, color: colors[code], n: counts[code] }));
+  const entries = all.filter(({ n }) => n > 0);
   legend = { title: column.name, entries: entries.filter(({ code }) => !hidden.has(code)) };
   const rows = entries.map(({ name, code, color, n }) => {
     const box = element("input", { type: "checkbox", checked: !hidden.has(code) });
@@ -78,7 +79,7 @@ function colorByGroups(column) {
     const count = element("span", { className: "count" }, n.toLocaleString("en"));
     return element("label", { className: "entry" }, box, swatch, named(name), count);
   });
-  const all = (show) => () => {
+  const showAll = (show) => () => {
     hidden.clear();
     if (!show) for (const { code } of entries) hidden.add(code);
     recolor();
@@ -88,7 +89,7 @@ function colorByGroups(column) {
   const list = element("div", { className: "entries" }, ...rows);
   $("legend").replaceChildren(
     list,
-    element("div", { className: "row" }, button("Show all", all(true)), button("Hide all", all(false))),
+    element("div", { className: "row" }, button("Show all", showAll(true)), button("Hide all", showAll(false))),
   );
   list.scrollTop = scroll;
   list.querySelectorAll("input")[focused]?.focus();
@@ -159,8 +160,9 @@ function showPlace() {
   if (state.kept) rows.push(["kept", "until a click or Esc"]);
   const list = rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]);
   const occupied = cells.region.contains(...at);
-  const warning = occupied ? [] : [element("p", { className: "warning" }, "No cells here: the profile is an extrapolation.")];
-  $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), ...warning, profile(geometry.hidden));
+  const text = occupied ? "" : "No cells here: the profile is an extrapolation.";
+  const warning = element("p", { className: "warning", hidden: occupied }, text);
+  $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), warning, profile(geometry.hidden));
 }
 
 /** The genes that stand out against the average over the cells, and the followed ones. */
@@ -220,7 +222,8 @@ function showPath() {
     return (Math.max(...values) - Math.min(...values)) / (gene.sd || Infinity);
   };
   const shown = state.followed.map((number) => genes[number]).filter(({ row }) => row !== undefined);
-  const others = genes.filter((gene) => gene.row !== undefined && !shown.includes(gene)).sort((a, b) => range(b) - range(a));
+  const others = genes.filter((gene) => gene.row !== undefined && !shown.includes(gene));
+  others.sort((a, b) => range(b) - range(a));
   shown.push(...others.slice(0, Math.max(N_CURVES - shown.length, 0)));
   const [left, right, bottom, top] = cells.bounds;
   let near = cells.along(...state.ends, PATH_WIDTH * Math.max(right - left, top - bottom));
@@ -234,8 +237,8 @@ function showPath() {
   });
   const gap = outside.filter(Boolean).length / STEPS;
   const notes = [
-    `From the open to the filled end, ${short(length)} in the data. Lines: decoded along the straight path. Dots: measured ` +
-      "in cells nearby.",
+    `From the open to the filled end, ${short(length)} in the data. ` +
+      "Lines: decoded along the straight path. Dots: measured in cells nearby.",
   ];
   if (gap > 0) notes.push(`Gray: no cells there (${percent(gap)} of the path), so the line is an extrapolation.`);
   $("path").replaceChildren(...notes.map((note) => element("p", { className: "quiet" }, note)), ...charts);

@@ -72,6 +72,8 @@ def explorer(
     ValueError
         If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, or a column has too
         many groups.
+    TypeError
+        If a column holds what is neither a number nor a group.
     OSError
         If the file cannot be written.
 

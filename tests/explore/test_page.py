@@ -148,7 +148,7 @@ def test_genes(opened, page) -> None:
     decoded = opened.run("return Array.from(explorer.map.points.codes)")
     assert np.corrcoef(measured, decoded)[0, 1] > 0.5
     assert "CD79A" in opened.text("#followed")
-    opened.until("decodeURIComponent(location.hash).includes('CD79A')")
+    opened.until("decodeURIComponent(location.hash).includes('\"decoded\":true')")
     state = json.loads(unquote(opened.run("return location.hash.slice(1)")))
     assert state["genes"] == ["CD79A"]
     assert state["color"] == ["gene", "CD79A"]
@@ -234,11 +234,15 @@ def test_damaged_address(opened) -> None:
     assert opened.run("return [explorer.state.kept, explorer.state.shape.length]") == [[1, 2], 3]
 
 
-def test_one_cell(browser, decodable, tmp_path: Path) -> None:
-    scgeoae.pl.explorer(decodable[:1].copy(), tmp_path / "page.html", color=LABELS)
+def test_one_cell_without_genes(browser, decodable, tmp_path: Path) -> None:
+    scgeoae.pl.explorer(decodable[:1].copy(), tmp_path / "page.html", genes=[])
     browser.open(tmp_path / "page.html")
     assert browser.colored() > 0
     browser.mouse(("click", 300, 300))
+    browser.run("explorer.select([[-1e9, -1e9], [1e9, -1e9], [1e9, 1e9], [-1e9, 1e9]])")
+    browser.until("document.getElementById('selection').innerText.includes('100 %')")
+    browser.keys("p")
+    browser.mouse(("click", 300, 300), ("click", 500, 500))
 
 
 def test_notebook(browser, decodable, tmp_path: Path) -> None:

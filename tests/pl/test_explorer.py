@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,13 +97,29 @@ def decoded(pbmc) -> AnnData:
     return scgeoae.tl.geometric_ae(pbmc, **QUICK, copy=True)
 
 
-def test_sparse_and_missing_matrices(decoded) -> None:
-    """The same page of a sparse matrix; without X, genes are decoded only."""
+def test_matrices(decoded, tmp_path: Path) -> None:
+    """The page is the same of a sparse matrix, a dask array and a file; without X, genes are decoded only."""
     dense = held(decoded, genes=["CD3D", "NKG7"])
-    decoded.X = csr_matrix(decoded.X)
-    assert held(decoded, genes=["CD3D", "NKG7"]) == dense
+    decoded.write_h5ad(tmp_path / "map.h5ad")
+    backed = ad.read_h5ad(tmp_path / "map.h5ad", backed="r")
+    assert held(backed, genes=["CD3D", "NKG7"]) == dense
+    backed.file.close()
+    x = csr_matrix(decoded.X)
+    for matrix in (x, da.from_array(x, chunks=(100, 765)), da.from_array(x.toarray(), chunks=(100, 765))):
+        decoded.X = matrix
+        assert held(decoded, genes=["CD3D", "NKG7"]) == dense
     del decoded.X
     assert all("levels" not in gene for gene in held(decoded)["genes"])
+
+
+def test_odd_numbers(mapped) -> None:
+    """Singular places have a determinant of 0 and an infinite anisotropy: their cells are gray."""
+    mapped.obs.loc[mapped.obs_names[:5], "geoae_det"] = [0, np.nan, np.inf, 1, 1]
+    mapped.obs.loc[mapped.obs_names[:5], "geoae_anisotropy"] = np.inf
+    columns = held(mapped)["columns"]
+    assert all(np.isfinite([column["low"], column["high"]]).all() for column in columns)
+    mapped.obs["geoae_det"] = np.nan
+    assert held(mapped)["determinant"]["high"] == np.log(2)
 
 
 def test_file(mapped, tmp_path: Path) -> None:
@@ -119,6 +137,7 @@ def test_file(mapped, tmp_path: Path) -> None:
         ({"color": "nothing"}, KeyError, r"\.obs\['nothing'\]"),
         ({"color": "CD3D"}, KeyError, "genes"),
         ({"color": "name"}, ValueError, "700 different values|at most"),
+        ({"color": "lists"}, TypeError, "no groups"),
         ({"genes": ["CD3D", "nothing"]}, KeyError, r"\['nothing'\]"),
         ({"dimensions": (0, 2)}, ValueError, "dimensions"),
         ({"dimensions": (1, 1)}, ValueError, "dimensions"),
@@ -127,6 +146,7 @@ def test_file(mapped, tmp_path: Path) -> None:
 def test_refused(mapped, tmp_path: Path, arguments, error, message, monkeypatch) -> None:
     monkeypatch.setattr("scgeoae.explore._contents.MAX_GROUPS", 100)
     mapped.obs["name"] = mapped.obs_names
+    mapped.obs["lists"] = [[1]] * 700
     with pytest.raises(error, match=message):
         scgeoae.pl.explorer(mapped, tmp_path / "page.html", **arguments)
     assert not list(tmp_path.iterdir())
