@@ -124,7 +124,8 @@ class Cells {
    * Decode the centers of the occupied tiles and the cells elsewhere once, in slices, for colors and averages.
    *
    * Afterwards `place[cell]` is the number of the nearest such place, `hidden` holds the decoder's hidden values of
-   * each place, and `determinant` the relative determinants of the tiles, NaN where the region is not occupied.
+   * each place, `determinant` the relative determinant and `areas` the area in the data per area of the map of each
+   * tile, NaN where the region is not occupied.
    */
   async decode(progress = () => {}) {
     const { region, decoder } = this;
@@ -138,6 +139,7 @@ class Cells {
       place[i] = tile >= 0 && placeOfTile[tile] >= 0 ? placeOfTile[tile] : tiles.length + others.push(i) - 1;
     }
     const determinant = new Float64Array(region.mask.length).fill(NaN);
+    const areas = new Float64Array(region.mask.length).fill(NaN);
     const n = tiles.length + others.length;
     let hidden;
     let last = performance.now();
@@ -146,6 +148,7 @@ class Cells {
       if (i < tiles.length) {
         const geometry = decoder.geometry(this.point(...region.center(tiles[i])));
         determinant[tiles[i]] = geometry.determinant;
+        areas[tiles[i]] = geometry.area;
         values = geometry.hidden;
       } else {
         const start = others[i - tiles.length] * this.dimension;
@@ -159,7 +162,7 @@ class Cells {
         last = performance.now();
       }
     }
-    Object.assign(this, { place, hidden, determinant, width: hidden.length / n, tiles });
+    Object.assign(this, { place, hidden, determinant, areas, tiles, width: hidden.length / n });
   }
 
   /** Decoded values of a gene as levels of the cells, with their range. */
@@ -194,12 +197,11 @@ class Cells {
   area(polygon) {
     const sums = { map: 0, data: 0, allMap: 0, allData: 0 };
     for (const tile of this.tiles) {
-      const data = this.determinant[tile] * this.decoder.unit ** 2;
       sums.allMap += 1;
-      sums.allData += data;
+      sums.allData += this.areas[tile];
       if (!within(polygon, ...this.region.center(tile))) continue;
       sums.map += 1;
-      sums.data += data;
+      sums.data += this.areas[tile];
     }
     const area = this.region.tileArea;
     return {

@@ -100,7 +100,8 @@ class Decoder {
    * The geometry at a point.
    *
    * Returns the hidden values; the metric [a, b, c] of the two drawn coordinates; the semi-axes of the indicatrix of
-   * radius 1, longest first, and the angle of the longest; their ratio; the determinant over its average.
+   * radius 1, longest first, and the angle of the longest; their ratio; the area in the data per area of the drawn
+   * plane; the determinant, of all coordinates, over its average.
    */
   geometry(z) {
     const tangents = Array.from(z, (_, i) => Float64Array.from(z, (_, j) => Number(i === j)));
@@ -118,6 +119,7 @@ class Decoder {
       axes: [1 / Math.sqrt(smaller), 1 / Math.sqrt(larger)],
       angle: (Math.atan2(2 * b, a - c) + Math.PI) / 2,
       anisotropy: Math.sqrt(larger / smaller),
+      area: Math.sqrt(larger * smaller),
       determinant: Math.exp(logDeterminant),
     };
   }

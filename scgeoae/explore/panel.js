@@ -32,7 +32,11 @@ function groups() {
   return column?.categories ? column : columns.find(({ categories }) => categories);
 }
 
+let turns = 0; // of recoloring, which may wait for the decoding
+
+/** Color the cells by what is chosen, and draw its legend. */
 async function recolor() {
+  const turn = ++turns;
   const column = currentColumn();
   const gene = currentGene();
   $("source").hidden = !gene;
@@ -47,7 +51,7 @@ async function recolor() {
       input.checked = (input.value === "decoded") === useDecoded;
     }
     if (useDecoded) await decoded;
-    if (currentGene() !== gene) return;
+    if (turn !== turns) return;
     const values = useDecoded ? cells.decodedLevels(gene.row) : gene;
     colorByLevels(`${gene.name}, ${useDecoded ? "decoded" : "measured"}`, values, sequential());
   }
@@ -149,7 +153,7 @@ function showPlace() {
   const factor = short(Math.max(determinant, 1 / determinant));
   const looks = factor === "1" ? "true to size" : `looks ${factor} times too ${determinant > 1 ? "small" : "large"}`;
   const rows = [
-    ["relative determinant", `${short(determinant)} (${looks})`],
+    ["relative determinant", short(determinant) + (contents.dimension === 2 ? ` (${looks})` : "")],
     ["anisotropy", short(anisotropy)],
   ];
   const column = groups();
