@@ -14,7 +14,7 @@ from matplotlib.colors import is_color_like, to_hex
 from scanpy.plotting import palettes
 from scipy import sparse
 
-from ..core.region import occupied_region
+from ..core.region import OccupiedRegion, occupied_region
 from ..result import column
 
 if TYPE_CHECKING:
@@ -84,21 +84,10 @@ def contents(
     z = result.decoder_points()
     order = [*dimensions, *(i for i in range(z.shape[1]) if i not in dimensions)]
     drawn = z[:, order]
-    region = model.region if z.shape[1] == 2 and dimensions == (0, 1) else None
-    region = region or occupied_region(drawn[:, :2])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_det, anisotropy = (
-            np.log(result.column(name).to_numpy(dtype=np.float64))
-            for name in (result.keys.determinant, result.keys.anisotropy)
-        )
-    spread = np.percentile(np.abs(log_det[np.isfinite(log_det)]), PERCENTILE) if np.isfinite(log_det).any() else 0.0
-    limit = float(max(spread, np.log(SMALLEST_LIMIT)))
-    determinant = {"log": True, "diverging": True, **_levels(log_det, -limit, limit)}
-    columns = [
-        *(_column(adata, name) for name in color),
-        {"name": "relative determinant", **determinant},
-        {"name": "anisotropy", "log": True, **_levels(anisotropy)},
-    ]
+    region = model.region or occupied_region(drawn[:, :2])
+    if model.region is not None and dimensions == (1, 0):
+        region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
+    determinant, anisotropy = _distortion(result)
     *inner, (weight, bias) = _layers(model, order)
     surface = float(model.autoencoder.scale) * weight  # (D, width)
     if len(surface) > len(surface.T):
@@ -112,7 +101,7 @@ def contents(
         "coordinates": _float32(drawn),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": packed_texts(adata.obs_names.astype(str).tolist()) if cell_names else None,
-        "columns": columns,
+        "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
         "genes": entries,
         "decoder": {
             "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in inner],
@@ -120,7 +109,6 @@ def contents(
             "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
             "unit": float(model.unit),
         },
-        "determinant": {"high": limit},
         "region": {
             "mask": packed(region.mask.astype(np.uint8)),
             "columns": region.mask.shape[1],
@@ -169,6 +157,21 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
     share = (np.clip(values[finite], low, high) - low) / ((high - low) or 1)
     levels[finite] = np.rint(LEVELS * share)
     return {"levels": packed(levels), "low": low, "high": high}
+
+
+def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_det, log_anisotropy = (
+            np.log(result.column(name).to_numpy(dtype=np.float64))
+            for name in (result.keys.determinant, result.keys.anisotropy)
+        )
+    finite = np.abs(log_det[np.isfinite(log_det)])
+    limit = float(max(np.percentile(finite, PERCENTILE) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
+    return (
+        {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
+        {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},
+    )
 
 
 def _column(adata: AnnData, name: str) -> dict[str, Any]:
@@ -265,8 +268,11 @@ def _genes(
 
     ``hidden`` (m, width) are the hidden values at some cells.
     """
+    if not (readout.names.is_unique and adata.var_names.is_unique):
+        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
+        raise ValueError(msg)
     covariance = np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
-    deviation = np.sqrt(np.maximum(np.einsum("gv,vw,gw->g", readout.weight, covariance, readout.weight), 0))
+    deviation = np.sqrt(np.maximum(((readout.weight @ covariance) * readout.weight).sum(1), 0))
     mean = readout.weight @ hidden.mean(0) + readout.bias
     if genes is None:
         most = np.argsort(-deviation / readout.spread, kind="stable")[:N_GENES]
@@ -299,9 +305,6 @@ def _measured(
     layer = None if projection is None else projection.layer
     matrix = adata.X if layer is None else adata.layers.get(layer)
     here = [name for name in names if name in adata.var_names] if matrix is not None else []
-    if here and not adata.var_names.is_unique:
-        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` first."
-        raise ValueError(msg)
     for start in range(0, len(here), BATCH):
         part = here[start : start + BATCH]
         view = adata[:, part]
@@ -309,7 +312,7 @@ def _measured(
         values = values.compute() if hasattr(values, "compute") else values  # of dask
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)
         x = values.astype(np.float64)  # (n, BATCH)
-        if projection is not None and projection.scaling is not None and np.nanmin(x) < 0:
+        if projection is not None and projection.scaling is not None and (x < 0).any():
             where = pd.Index(projection.genes).get_indexer(part)
             mean = np.where(where < 0, 0.0, projection.scaling.mean[where])
             x = x * np.where(where < 0, 1.0, projection.scaling.std[where]) + mean

@@ -118,7 +118,7 @@ class MapView {
       const { columns, rows } = this.cells.region;
       this.field = element("canvas", { width: columns, height: rows });
       const pixels = new Uint32Array(columns * rows);
-      const { high } = this.contents.determinant;
+      const { high } = this.contents.columns.find(({ diverging }) => diverging);
       determinant.forEach((value, tile) => {
         if (Number.isNaN(value)) return;
         const row = rows - 1 - Math.floor(tile / columns);

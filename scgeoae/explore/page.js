@@ -28,7 +28,7 @@ let chosen = null; // which cells are selected
 let legend = null; // of the picture
 const decoded = cells.decode((share) => say(`Decoding the map: ${Math.round(100 * share)} %`)).then(() => say(""));
 
-const factor = Math.exp(contents.determinant.high);
+const factor = Math.exp(columns.find(({ diverging }) => diverging).high);
 $("fieldLegend").replaceChildren(
   colorBar(contents.colormaps.diverging, short(1 / factor), "1", short(factor)),
   element("p", { className: "quiet" }, "area in the data per area of the map, times the average"),

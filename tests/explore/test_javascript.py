@@ -97,6 +97,12 @@ def test_three_dimensions(pbmc, node) -> None:
     np.testing.assert_allclose([each["metric"] for each in found], metric[:, [2, 2, 0], [2, 0, 0]], rtol=1e-4)
 
 
+def test_swapped_dimensions(mapped, node) -> None:
+    points = random_points(mapped)
+    code = f"result = {points[:, ::-1].tolist()}.map(([x, y]) => region.contains(x, y))"
+    assert node(mapped, code, dimensions=(1, 0)) == scgeoae.get.decode(mapped, points).obs["occupied"].tolist()
+
+
 def test_averages(decodable, node) -> None:
     """Mean and spread of decoded genes are those over the cells."""
     entries = node(decodable, "result = contents.genes.map(({ name, mean, sd }) => ({ name, mean, sd }))")
