@@ -113,7 +113,7 @@ function pointerMove(event) {
   const at = position(event);
   const before = pointers.get(event.pointerId);
   state.pointer = event.target.closest("#tools") ? null : map.toMap(...at);
-  inspect();
+  if (!state.kept) inspect();
   if (!before || !drag) return;
   drag.moved ||= Math.hypot(at[0] - drag.start[0], at[1] - drag.start[1]) > 3;
   if (pointers.size === 2) {
@@ -181,7 +181,7 @@ let remembering = null;
 function remember() {
   clearTimeout(remembering);
   remembering = setTimeout(() => {
-    const round = (point) => point.map((value) => Number(value.toPrecision(6)));
+    const round = (point) => point.map((value) => Number(value.toPrecision(9)));
     const { x, y, scale } = map.view;
     const [kind, number] = state.color.split(":");
     const kept = {

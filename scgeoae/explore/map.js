@@ -27,6 +27,7 @@ class MapView {
     const style = { left: -MARGIN, top: -MARGIN, width: this.canvas.width, height: this.canvas.height };
     for (const [name, value] of Object.entries(style)) this.canvas.style[name] = `${value / ratio}px`;
     this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
+    if (this.fitted === 0) this.fit(); // the page was not visible before
     this.draw();
   }
 
@@ -132,6 +133,7 @@ class MapView {
   }
 
   drawOverlay() {
+    if (this.fitted === 0) return;
     const marks = [this.#labels(), this.#shape(), this.#path(), this.#place(), this.#scaleBar()];
     this.overlay.replaceChildren(...marks.flat());
   }

@@ -257,6 +257,19 @@ def test_notebook(browser, decodable, tmp_path: Path) -> None:
     browser.driver.switch_to.default_content()
 
 
+def test_hidden_at_first(browser, page, tmp_path: Path) -> None:
+    """A page in a frame that is shown later, such as a tab of a notebook."""
+    frame = f"<!DOCTYPE html><iframe src='{page.as_uri()}' style='display: none; width: 900px; height: 600px'></iframe>"
+    (tmp_path / "tabs.html").write_text(frame)
+    browser.driver.get((tmp_path / "tabs.html").as_uri())
+    browser.run("document.querySelector('iframe').style.display = 'block'")
+    browser.driver.switch_to.frame(0)
+    browser.until("window.explorer !== undefined")
+    browser.settle()
+    assert browser.colored() > 700
+    browser.driver.switch_to.default_content()
+
+
 def test_narrow_window(browser, page) -> None:
     browser.driver.set_window_size(520, 900)
     browser.open(page)
