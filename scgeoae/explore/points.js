@@ -19,7 +19,7 @@ function mixed(first, second, share) {
 /** The pixels of a disc: offsets from its center and coverage, 0 to 256; whole pixels if it is tiny. */
 function disc(radius) {
   const pixels = [];
-  if (radius < 1) {
+  if (radius <= 1) {
     for (const [dx, dy] of [[0, 0], [1, 0], [0, 1], [1, 1]]) pixels.push({ dx, dy, coverage: 256 });
     return pixels;
   }

@@ -52,10 +52,10 @@ def explorer(
     color
         Columns of `obs` to color the cells by: numbers, or up to 1,000 groups, in the colors that scanpy stores.
     genes
-        Genes to include, measured and decoded. By default the 200 whose decoded expression varies most over the map
-        (of scaled genes: in scaled units), and measured values of the first of them, up to 2 MB. Measured values are
-        read, in 8 bits, from the matrix that the model was made from. If the model does not hold how its input was made
-        from genes, its input features, such as principal components, are decoded instead.
+        Genes to include, measured and decoded. By default the 200 whose decoded expression varies most over the map, in
+        scaled units if they were scaled, with measured values of the first of them, up to 2 MB. Measured values are
+        read from the matrix that the model was made from and stored in 8 bits. If the model does not hold how its input
+        was made from genes, its input features, such as principal components, are decoded instead.
     dimensions
         The two dimensions to draw.
     cell_names
