@@ -36,7 +36,7 @@ TRAINING: dict[str, Any] = {}
 def run_demo(directory: Path) -> Iterator[str]:
     """Train a vanilla and a geometric autoencoder on 700 blood cells, and compare the map with a UMAP.
 
-    Writes an h5ad and pictures into a directory.
+    Writes an h5ad, pictures and a page into a directory.
 
     Yields
     ------
@@ -44,6 +44,7 @@ def run_demo(directory: Path) -> Iterator[str]:
     """
     mpl.use("agg")
     adata = sc.datasets.pbmc68k_reduced()
+    sc.pp.pca(adata)  # the components that come with it are those of other genes, which could not be decoded
     for key, difference in RESULTS.items():
         tl.geometric_ae(adata, key_added=None if key == "geoae" else key, **difference, **TRAINING)
         yield f"{TITLES[key]:<22} {_numbers(adata, key)}"
@@ -57,6 +58,8 @@ def run_demo(directory: Path) -> Iterator[str]:
         figure.savefig(directory / f"{name}.png", dpi=150, bbox_inches="tight")
         plt.close(figure)
         written.append(f"{name}.png")
+    pl.explorer(adata, directory / "explorer.html", color=LABELS)
+    written.append("explorer.html")
     yield f"wrote {', '.join(sorted(written))} to {directory}"
 
 

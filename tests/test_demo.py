@@ -19,7 +19,8 @@ def test_demo(tmp_path: Path, capsys, monkeypatch) -> None:
     assert [line.split()[0] for line in lines] == ["vanilla", "geometric", "wrote"]
     assert all("variance of ln det" in line for line in lines[:2])
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"map.png", "history.png", "diagnostics.png", "comparison.png", "pbmc68k_reduced.h5ad"}
+    pictures = {"map.png", "history.png", "diagnostics.png", "comparison.png"}
+    assert names == {*pictures, "pbmc68k_reduced.h5ad", "explorer.html"}
     adata = ad.read_h5ad(tmp_path / "out" / "pbmc68k_reduced.h5ad")
     assert scgeoae.get.metric(adata, key="vanilla").shape == (700, 2, 2)
 

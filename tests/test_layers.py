@@ -14,7 +14,7 @@ from scgeoae import inputs
 
 PACKAGE = Path(scgeoae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ABOVE = ("scgeoae.tl", "scgeoae.pl", "scgeoae.get", "scgeoae.pp", "scgeoae.metrics", "scgeoae.cli")
+ABOVE = ("scgeoae.tl", "scgeoae.pl", "scgeoae.explore", "scgeoae.get", "scgeoae.pp", "scgeoae.metrics", "scgeoae.cli")
 """Layers that use `core` and `result`."""
 
 
@@ -53,8 +53,9 @@ def test_layer(path: Path) -> None:
         "core": ("anndata", "scanpy", "matplotlib", "pandas", *ABOVE, "scgeoae.result", "scgeoae.inputs"),
         "inputs": ("matplotlib", *ABOVE),
         "result.py": ("scanpy", "matplotlib", "scgeoae.inputs", *ABOVE),
-        "tl": ("matplotlib", "scgeoae.pl"),
+        "tl": ("matplotlib", "scgeoae.pl", "scgeoae.explore"),
         "pl": ("scgeoae.tl", "scgeoae.inputs"),
+        "explore": ("torch", "scgeoae.inputs", *set(ABOVE) - {"scgeoae.explore"}),
         "pp": ("matplotlib", "torch", "scgeoae.tl", "scgeoae.pl", "scgeoae.inputs"),
         "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl", "scgeoae.core.training"),
     }.get(layer, ())
@@ -66,7 +67,9 @@ def test_layer(path: Path) -> None:
 
 @pytest.mark.parametrize("layer", ["pl", "metrics"])
 def test_numbers_come_through_result_and_manifold(layer: str) -> None:
-    further = {"pl": ["metrics.quality"], "metrics": ["inputs", "_checks"]}[layer]  # the measures; the data to compare
+    further = {"pl": ["metrics.quality", "explore", "_files"], "metrics": ["inputs", "_checks"]}[
+        layer
+    ]  # the measures; the data to compare
     allowed = [f"scgeoae.{name}" for name in (layer, "result", "core.manifold", *further)]
     for path in (PACKAGE / layer).glob("*.py"):
         ours = {name for name in imported(path, types=False) if within(name, "scgeoae")}

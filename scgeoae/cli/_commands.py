@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
 
-from .. import metrics, tl
+from .. import metrics, pl, tl
 from .._files import replacing
 from ..core import sharding
 from ..demo import run_demo
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+PAGES = (".html", ".htm")
 MODEL_SUFFIX = ".safetensors"
 
 
@@ -110,6 +111,13 @@ def plot(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:
     return {"output": [str(path) for path in draw(read(inputs[0]), output, **arguments)]}
 
 
+def explore(inputs: list[Path], output: Path, *, color: tuple[str, ...] | None, **arguments: Any) -> dict[str, Any]:
+    """Write an interactive page."""
+    check_output(output, inputs, overwrite=False, suffixes=PAGES)
+    pl.explorer(read(inputs[0]), output, color=color, **arguments)
+    return {"output": str(output), "bytes": output.stat().st_size}
+
+
 def demo(_: list[Path], output: Path, *, json: bool) -> dict[str, Any]:
     """Run the demo; without `json`, write each line when it is known."""
     check_directory(output)
@@ -143,5 +151,6 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "fit-decoder": fit_decoder,
     "quality": quality,
     "plot": plot,
+    "explore": explore,
     "demo": demo,
 }

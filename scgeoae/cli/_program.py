@@ -244,6 +244,25 @@ PLOT = Command(
     examples=["map.h5ad pictures --color cell_type --format pdf"],
 )
 
+EXPLORE = Command(
+    "explore",
+    ["INPUT"],
+    "PAGE",
+    [
+        option("--key", NAME, "Name of the result.", "geoae"),
+        option("--color", NAMES, "Columns of obs to color the cells by. Others are not written."),
+        option("--genes", NAMES, "Genes to include. By default the 200 that vary most over the map."),
+        option("--dimensions", INTEGERS, "The two dimensions to draw, of a map of more.", "0,1"),
+        flag("--cell_names", "Include the names of the cells, for files of selections."),
+        OUTPUT,
+    ],
+    help="""Write an interactive page (.html) that decodes the map where one points.
+
+    The page is one file, without a network. It holds the coordinates of all cells, the named columns and the genes:
+    mind this before you pass it on.""",
+    examples=["map.h5ad page.html --color cell_type,n_counts", "map.h5ad umap.html --key geoae_umap --genes CD3D,NKG7"],
+)
+
 DEMO = Command(
     "demo",
     [],
@@ -267,7 +286,7 @@ class Program(click.Group):
 @click.version_option(package_name="scgeoae", message="scgeoae %(version)s")
 @click.group(
     cls=Program,
-    commands={str(command.name): command for command in (TRAIN, MAP, FIT_DECODER, QUALITY, PLOT, DEMO)},
+    commands={str(command.name): command for command in (TRAIN, MAP, FIT_DECODER, QUALITY, PLOT, EXPLORE, DEMO)},
     no_args_is_help=False,
     context_settings={
         "help_option_names": ["-h", "--help"],

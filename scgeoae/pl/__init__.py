@@ -7,6 +7,7 @@ from ._cluster_areas import cluster_areas
 from ._cluster_distances import cluster_distances
 from ._det_heatmap import det_heatmap
 from ._ensemble import ensemble
+from ._explorer import explorer
 from ._history import history
 from ._indicatrix import indicatrix
 from ._quality import quality
@@ -17,6 +18,7 @@ __all__ = [
     "cluster_distances",
     "det_heatmap",
     "ensemble",
+    "explorer",
     "history",
     "indicatrix",
     "quality",

@@ -1,0 +1,8 @@
+"""The interactive page: what it holds, as plain numbers and names, and its HTML."""
+
+from __future__ import annotations
+
+from ._contents import contents
+from ._page import Explorer, page
+
+__all__ = ["Explorer", "contents", "page"]

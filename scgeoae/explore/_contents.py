@@ -1,0 +1,325 @@
+"""What an interactive page holds: cells, columns, genes, decoder and occupied region."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.colors import is_color_like, to_hex
+from scanpy.plotting import palettes
+from scipy import sparse
+
+from ..core.region import OccupiedRegion, occupied_region
+from ..result import column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from ..core.map_model import MapModel
+    from ..core.projection import Projection
+    from ..result import Result
+
+N_GENES = 200
+"""Genes that are decoded by default."""
+
+MEASURED_BYTES = 2_000_000
+"""Size in the page up to which measured values of these are added."""
+
+N_SAMPLE = 20_000
+"""About how many cells the mean and standard deviation of decoded genes are taken from."""
+
+MAX_GROUPS = 1_000
+MAX_CHARACTERS = 200
+"""Longer names are cut."""
+
+MISSING, LEVELS = 255, 254
+"""The level of a missing number, and the highest one."""
+
+CLIPPED = (0.001, 0.999)
+"""Quantiles between which numbers have levels; those beyond have the outermost ones."""
+
+PERCENTILE, SMALLEST_LIMIT = 99, 2.0
+"""Limits of the colors of the determinant, as in :func:`scgeoae.pl.det_heatmap`."""
+
+GRAY = "#808080"
+BATCH = 16
+"""Genes whose measured values are read together."""
+
+
+def contents(
+    result: Result,
+    *,
+    color: Sequence[str],
+    genes: Sequence[str] | None,
+    dimensions: tuple[int, int],
+    cell_names: bool,
+) -> dict[str, Any]:
+    """Collect what the page of a result holds.
+
+    Parameters
+    ----------
+    result
+        The result; its map has at least two dimensions and a cell.
+    color
+        Columns of `obs`.
+    genes
+        Genes to include, measured and decoded; by default those that vary most over the map as it is decoded.
+    dimensions
+        The two dimensions to draw.
+    cell_names
+        Whether to include the names of the cells.
+
+    Returns
+    -------
+    Numbers, texts, lists and dictionaries; arrays are compressed, see :func:`packed`.
+    """
+    adata, model = result.adata, result.model
+    z = result.decoder_points()
+    order = [*dimensions, *(i for i in range(z.shape[1]) if i not in dimensions)]
+    drawn = z[:, order]
+    region = model.region or occupied_region(drawn[:, :2])
+    if model.region is not None and dimensions == (1, 0):
+        region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
+    determinant, anisotropy = _distortion(result)
+    *inner, (weight, bias) = _layers(model, order)
+    surface = float(model.autoencoder.scale) * weight  # (D, width)
+    if len(surface) > len(surface.T):
+        surface = np.linalg.qr(surface).R  # in a basis of the subspace that it spans
+    readout = _readout(model, weight, bias)
+    hidden = _hidden(inner, drawn[:: -(-len(z) // N_SAMPLE)].astype(np.float64))
+    entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
+    basis = result.keys.obsm.removeprefix("X_")
+    return {
+        "dimension": z.shape[1],
+        "coordinates": _float32(drawn),
+        "axes": [f"{basis}{number + 1}" for number in dimensions],
+        "names": packed_texts(adata.obs_names.astype(str).tolist()) if cell_names else None,
+        "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
+        "genes": entries,
+        "decoder": {
+            "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in inner],
+            "surface": _float32(surface),
+            "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
+            "unit": float(model.unit),
+        },
+        "region": {
+            "mask": packed(region.mask.astype(np.uint8)),
+            "columns": region.mask.shape[1],
+            "extent": list(region.extent),
+        },
+        "colormaps": {"sequential": _colors("viridis"), "diverging": _colors("coolwarm")},
+    }
+
+
+def packed(array: np.ndarray) -> dict[str, str]:
+    """Compress an array of uint8, uint16 or float32; the page reads it as a typed array."""
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return {"dtype": array.dtype.name, "gzip": b64encode(gzip.compress(little.tobytes(), 6, mtime=0)).decode()}
+
+
+def _float32(array: np.ndarray) -> dict[str, str]:
+    return packed(array.astype(np.float32))
+
+
+def packed_texts(texts: list[str]) -> dict[str, str]:
+    """Compress a list of texts, as the bytes of their JSON."""
+    return packed(np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8))
+
+
+def short(name: Any) -> str:
+    """Cut a long name, and replace what cannot be printed, such as marks that turn the direction of text."""
+    text = str(name)
+    text = text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def _colors(name: str) -> dict[str, str]:
+    """256 colors of a color map of matplotlib, (256, 3)."""
+    return packed(mpl.colormaps[name](np.arange(256), bytes=True)[:, :3])
+
+
+def _levels(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """Numbers (n,) as levels of 8 bits, and the values of the lowest and the highest one."""
+    finite = np.isfinite(values)
+    if low is None or high is None:
+        known = values[finite] if finite.any() else np.zeros(1)
+        low, high = np.quantile(known, CLIPPED).tolist()
+        if low == high:
+            low, high = float(known.min()), float(known.max())
+    levels = np.full(len(values), MISSING, dtype=np.uint8)
+    share = (np.clip(values[finite], low, high) - low) / ((high - low) or 1)
+    levels[finite] = np.rint(LEVELS * share)
+    return {"levels": packed(levels), "low": low, "high": high}
+
+
+def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_det, log_anisotropy = (
+            np.log(result.column(name).to_numpy(dtype=np.float64))
+            for name in (result.keys.determinant, result.keys.anisotropy)
+        )
+    finite = np.abs(log_det[np.isfinite(log_det)])
+    limit = float(max(np.percentile(finite, PERCENTILE) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
+    return (
+        {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
+        {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},
+    )
+
+
+def _column(adata: AnnData, name: str) -> dict[str, Any]:
+    """A column of `obs`: numbers as levels, anything else as groups with their colors."""
+    values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
+    try:
+        groups = values.astype("category")
+    except TypeError as error:  # lists, for example
+        msg = f"obs[{name!r}] holds values that are no groups: {error}."
+        raise TypeError(msg) from error
+    names = groups.cat.categories
+    used = np.bincount(groups.cat.codes[groups.cat.codes >= 0], minlength=len(names)) > 0
+    if used.sum() > MAX_GROUPS:
+        msg = f"obs[{name!r}] has {used.sum()} different values; colors are for at most {MAX_GROUPS} groups."
+        raise ValueError(msg)
+    codes = np.append(np.cumsum(used) - 1, used.sum())[groups.cat.codes]  # the last one is for missing values
+    colors = np.array(_group_colors(adata, name, len(names)), dtype=object)[used]
+    return {
+        "name": short(name),
+        "categories": [short(category) for category in names[used]],
+        "colors": colors.tolist(),
+        "codes": packed(codes.astype(np.uint8 if used.sum() < 256 else np.uint16)),
+    }
+
+
+def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
+    """Colors that scanpy has stored for the groups, or would choose."""
+    stored = list(adata.uns.get(f"{name}_colors", ()))
+    if n_groups <= len(stored) and all(is_color_like(color) for color in stored):
+        return [to_hex(color) for color in stored[:n_groups]]
+    usual = next(
+        (p for p in (palettes.default_20, palettes.default_28, palettes.default_102) if n_groups <= len(p)), None
+    )
+    return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
+
+
+class Readout(NamedTuple):
+    """The affine map from the hidden values of the decoder to what is decoded.
+
+    Attributes
+    ----------
+    names
+        Genes, or input features if genes are unknown, (g,).
+    weight, bias
+        (g, width) and (g,); the values are those before scaling, as of :func:`scgeoae.get.decode`.
+    spread
+        Standard deviations by which the genes were scaled, 1 if they were not, (g,).
+    """
+
+    names: pd.Index
+    weight: np.ndarray
+    bias: np.ndarray
+    spread: np.ndarray
+
+
+def _layers(model: MapModel, order: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights and biases of the decoder's layers, float64, for coordinates in this order."""
+    layers = [
+        (layer.weight.double().numpy(force=True), layer.bias.double().numpy(force=True))
+        for layer in [*model.autoencoder.decoder.inner, model.autoencoder.decoder.last]
+    ]
+    weight, bias = layers[0]
+    return [(weight[:, order], bias), *layers[1:]]
+
+
+def _hidden(inner: Sequence[tuple[np.ndarray, np.ndarray]], z: np.ndarray) -> np.ndarray:
+    """What the last layer reads, (n, width), at points ``z`` (n, d)."""
+    for weight, bias in inner:
+        v = z @ weight.T + bias
+        z = np.where(v > 0, v, np.expm1(np.minimum(v, 0)))
+    return z
+
+
+def _readout(model: MapModel, weight: np.ndarray, bias: np.ndarray) -> Readout:
+    """Continue the last layer of the decoder to genes."""
+    network, projection = model.autoencoder, model.input.projection
+    mean, scale = (each.double().numpy(force=True) for each in (network.mean, network.scale))
+    corners = np.vstack([np.zeros(weight.shape[1]), np.eye(weight.shape[1])])  # an affine map is known by these
+    decoded = mean + scale * (corners @ weight.T + bias)
+    names = np.arange(model.n_features).astype(str) if model.input.features is None else model.input.features
+    spread = np.ones(len(names))
+    if projection is not None:
+        decoded, names = projection.undo(decoded), projection.genes
+        spread = np.ones(len(names)) if projection.scaling is None else projection.scaling.std
+    return Readout(pd.Index(names), (decoded[1:] - decoded[0]).T, decoded[0], spread)
+
+
+def _genes(
+    adata: AnnData, readout: Readout, hidden: np.ndarray, genes: Sequence[str] | None, projection: Projection | None
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Entries of the chosen genes, and the rows of the readout that decode them.
+
+    ``hidden`` (m, width) are the hidden values at some cells.
+    """
+    if not (readout.names.is_unique and adata.var_names.is_unique):
+        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
+        raise ValueError(msg)
+    covariance = np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
+    deviation = np.sqrt(np.maximum(((readout.weight @ covariance) * readout.weight).sum(1), 0))
+    mean = readout.weight @ hidden.mean(0) + readout.bias
+    if genes is None:
+        most = np.argsort(-deviation / readout.spread, kind="stable")[:N_GENES]
+        names, budget = readout.names[most].tolist(), MEASURED_BYTES
+    else:
+        names, budget = list(dict.fromkeys(genes)), None
+    rows = readout.names.get_indexer(pd.Index(names))
+    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in adata.var_names]
+    if unknown:
+        msg = (
+            f"Did not find {unknown[:5]} among the {adata.n_vars} genes of .var_names, nor among what the model "
+            f"decodes ({', '.join(readout.names[:3])}, …)."
+        )
+        raise KeyError(msg)
+    measured = dict(_measured(adata, names, projection, budget))
+    entries = [{"name": short(name), **measured.get(name, {})} for name in names]
+    for number, entry in enumerate(np.flatnonzero(rows >= 0)):
+        row = rows[entry]
+        entries[entry] |= {"row": number, "mean": float(mean[row]), "sd": float(deviation[row])}
+    return entries, rows[rows >= 0]
+
+
+def _measured(
+    adata: AnnData, names: Sequence[str], projection: Projection | None, budget: int | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measured values of those genes that are in `adata`, in the units of the decoded ones, until the budget is spent.
+
+    They are read from the matrix that the model was made from; scaled values, negative in part, are scaled back.
+    """
+    layer = None if projection is None else projection.layer
+    matrix = adata.X if layer is None else adata.layers.get(layer)
+    here = [name for name in names if name in adata.var_names] if matrix is not None else []
+    for start in range(0, len(here), BATCH):
+        part = here[start : start + BATCH]
+        view = adata[:, part]
+        values = view.X if layer is None else view.layers[layer]
+        values = values.compute() if hasattr(values, "compute") else values  # of dask
+        values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+        x = values.astype(np.float64)  # (n, BATCH)
+        if projection is not None and projection.scaling is not None and (x < 0).any():
+            where = pd.Index(projection.genes).get_indexer(part)
+            mean = np.where(where < 0, 0.0, projection.scaling.mean[where])
+            x = x * np.where(where < 0, 1.0, projection.scaling.std[where]) + mean
+        for name, gene in zip(part, x.T, strict=True):
+            levels = _levels(gene)
+            if budget is not None:
+                budget -= len(levels["levels"]["gzip"])
+                if budget < 0:
+                    return
+            yield name, levels

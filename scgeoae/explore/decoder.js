@@ -1,0 +1,126 @@
+// The arrays of the page, and the decoder: values, tangents and the geometry at a point of the map.
+
+const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array };
+
+/** Replace every `{dtype, gzip}` in a JSON value by its typed array. */
+async function unpacked(value) {
+  if (Array.isArray(value)) return Promise.all(value.map(unpacked));
+  if (value === null || typeof value !== "object") return value;
+  if ("gzip" in value) {
+    const binary = atob(value.gzip);
+    const bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new ARRAYS[value.dtype](await new Response(stream).arrayBuffer());
+  }
+  const entries = Object.entries(value).map(async ([name, part]) => [name, await unpacked(part)]);
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** Multiply a matrix, stored by rows, with a vector and add a bias, if there is one. */
+function linear(weight, bias, x) {
+  const y = new Float64Array(weight.length / x.length);
+  for (let i = 0, k = 0; i < y.length; i++) {
+    let sum = bias ? bias[i] : 0;
+    for (let j = 0; j < x.length; j++, k++) sum += weight[k] * x[j];
+    y[i] = sum;
+  }
+  return y;
+}
+
+function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
+
+/** ln of the volume that vectors span: twice-projected Gram-Schmidt, as in scgeoae/core/geometry.py. */
+function logVolume(vectors) {
+  const directions = [];
+  let sum = 0;
+  for (const vector of vectors) {
+    const rest = Float64Array.from(vector);
+    for (let pass = 0; pass < 2; pass++) {
+      for (const direction of directions) {
+        const share = dot(direction, rest);
+        for (let i = 0; i < rest.length; i++) rest[i] -= share * direction[i];
+      }
+    }
+    const length = Math.sqrt(dot(rest, rest));
+    sum += Math.log(length);
+    directions.push(rest.map((value) => value / length));
+  }
+  return sum;
+}
+
+/**
+ * The decoder of a map.
+ *
+ * `layers` are the dense layers with an activation (ELU); their output is called hidden. Two linear maps read it:
+ * `surface` gives positions in an orthonormal basis of the data, for lengths, and `readout` the decoded genes.
+ * The first two coordinates of a point are the drawn ones.
+ */
+class Decoder {
+  constructor({ layers, surface, readout, unit, dimension }) {
+    Object.assign(this, { layers, surface, readout, unit, dimension });
+  }
+
+  /** The hidden values at a point; tangents, one vector each, are replaced by those of the hidden values. */
+  hidden(z, tangents = []) {
+    let x = Float64Array.from(z);
+    for (const { weight, bias } of this.layers) {
+      x = linear(weight, bias, x);
+      for (let i = 0; i < tangents.length; i++) {
+        tangents[i] = linear(weight, null, tangents[i]);
+        for (let j = 0; j < x.length; j++) if (x[j] < 0) tangents[i][j] *= Math.exp(x[j]);
+      }
+      for (let j = 0; j < x.length; j++) if (x[j] < 0) x[j] = Math.expm1(x[j]);
+    }
+    return x;
+  }
+
+  /** Position in the data, up to a translation and a rotation. */
+  position(z) {
+    return linear(this.surface, null, this.hidden(z));
+  }
+
+  /** Values of all genes. */
+  genes(hidden) {
+    return linear(this.readout.weight, this.readout.bias, hidden);
+  }
+
+  /** Value of one gene. */
+  gene(number, hidden) {
+    const { weight, bias } = this.readout;
+    const row = weight.subarray(number * hidden.length, (number + 1) * hidden.length);
+    return bias[number] + dot(row, hidden);
+  }
+
+  /**
+   * The geometry at a point.
+   *
+   * Returns the hidden values; the metric [a, b, c] of the two drawn coordinates; the semi-axes of the indicatrix of
+   * radius 1, longest first, and the angle of the longest; their ratio; the area in the data per area of the drawn
+   * plane; the determinant, of all coordinates, over its average.
+   */
+  geometry(z) {
+    const tangents = Array.from(z, (_, i) => Float64Array.from(z, (_, j) => Number(i === j)));
+    const hidden = this.hidden(z, tangents);
+    const columns = tangents.map((tangent) => linear(this.surface, null, tangent));
+    const [first, second] = columns;
+    const metric = [dot(first, first), dot(first, second), dot(second, second)];
+    const [a, b, c] = metric;
+    const larger = (a + c) / 2 + Math.hypot((a - c) / 2, b);
+    const smaller = Math.exp(2 * logVolume([first, second])) / larger; // without cancellation
+    const logDeterminant = logVolume(columns) - this.dimension * Math.log(this.unit);
+    return {
+      hidden,
+      metric,
+      axes: [1 / Math.sqrt(smaller), 1 / Math.sqrt(larger)],
+      angle: (Math.atan2(2 * b, a - c) + Math.PI) / 2,
+      anisotropy: Math.sqrt(larger / smaller),
+      area: Math.sqrt(larger * smaller),
+      determinant: Math.exp(logDeterminant),
+    };
+  }
+}

@@ -1,0 +1,97 @@
+// The page: its data, its state, and what connects the controls.
+
+const $ = (id) => document.getElementById(id);
+if (!("DecompressionStream" in window)) say("This page needs a browser of 2023 or later.");
+const contents = await unpacked(JSON.parse($("contents").textContent));
+const { genes, columns } = contents;
+if (contents.names) contents.names = JSON.parse(new TextDecoder().decode(contents.names));
+const decoder = new Decoder({ ...contents.decoder, dimension: contents.dimension });
+const cells = new Cells(contents.coordinates, contents.dimension, decoder, new Region(contents.region));
+const map = new MapView($("map"), cells, contents);
+const geneNumbers = new Map(genes.map(({ name }, i) => [name, i]));
+
+const state = {
+  tool: "move",
+  color: "column:0", // "column:number" or "gene:number"
+  decoded: false,
+  hidden: columns.map(() => new Set()), // of each column
+  pointer: null,
+  kept: null, // a place that was clicked
+  ends: [], // of the path
+  shape: null, // of the selection
+  followed: [], // numbers of genes
+  field: false,
+  labels: false,
+  dark: matchMedia("(prefers-color-scheme: dark)").matches,
+};
+let chosen = null; // which cells are selected
+let legend = null; // of the picture
+const decoded = cells.decode((share) => say(`Decoding the map: ${Math.round(100 * share)} %`)).then(() => say(""));
+
+const factor = Math.exp(columns.find(({ diverging }) => diverging).high);
+$("fieldLegend").replaceChildren(
+  colorBar(contents.colormaps.diverging, short(1 / factor), "1", short(factor)),
+  element("p", { className: "quiet" }, "area in the data per area of the map, times the average"),
+);
+for (const [i, { name }] of columns.entries()) $("color").append(new Option(name, `column:${i}`));
+const geneOptions = element("optgroup", { label: "genes" });
+for (const [i, { name }] of genes.entries()) {
+  geneOptions.append(new Option(name, `gene:${i}`));
+  $("genes").append(element("option", { value: name }));
+}
+$("color").append(geneOptions);
+$("color").addEventListener("change", () => setColor($("color").value));
+$("gene").addEventListener("change", findGene);
+$("gene").addEventListener("input", (event) => {
+  // a choice from the list; letters that are typed may be the beginning of a longer name
+  if (!event.inputType || event.inputType === "insertReplacementText") findGene();
+});
+$("source").addEventListener("change", (event) => {
+  state.decoded = event.target.value === "decoded";
+  recolor();
+});
+$("size").addEventListener("input", () => {
+  map.pointSize = 2 ** Number($("size").value);
+  map.draw();
+});
+for (const each of document.querySelectorAll("[data-tool]")) {
+  each.addEventListener("click", () => setTool(each.dataset.tool));
+}
+for (const each of document.querySelectorAll("[data-action]")) {
+  each.addEventListener("click", () => actions[each.dataset.action]());
+}
+for (const each of document.querySelectorAll("[data-option]")) {
+  each.addEventListener("change", () => setOption(each.dataset.option, each.checked));
+}
+$("map").addEventListener("pointerdown", pointerDown);
+$("map").addEventListener("pointermove", pointerMove);
+$("map").addEventListener("pointerup", pointerUp);
+$("map").addEventListener("pointercancel", pointerUp);
+$("map").addEventListener("pointerleave", () => {
+  state.pointer = null;
+  inspect();
+});
+$("map").addEventListener(
+  "wheel",
+  (event) => {
+    event.preventDefault();
+    map.zoom(2 ** (-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), position(event), true);
+    remember();
+  },
+  { passive: false },
+);
+document.addEventListener("keydown", keyDown);
+window.addEventListener("hashchange", recall);
+setTool("move");
+recall();
+requestAnimationFrame(() => performance.mark("drawn"));
+await decoded;
+performance.mark("decoded");
+
+/** For the console, tests and measurements. */
+window.explorer = {
+  state, map, cells, decoder, contents, select, setColor, click, showPlace,
+  get chosen() {
+    return chosen;
+  },
+};

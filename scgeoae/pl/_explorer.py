@@ -1,0 +1,112 @@
+"""An interactive page that decodes the map where one points."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._files import replacing
+from ..explore import Explorer, contents, page
+from ..result import DEFAULT_KEY, Result
+from ._scatter import coordinates_to_draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def explorer(
+    adata: AnnData,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    key: str = DEFAULT_KEY,
+    color: str | Sequence[str] | None = None,
+    genes: Sequence[str] | None = None,
+    dimensions: tuple[int, int] = (0, 1),
+    cell_names: bool = False,
+) -> Explorer:
+    """Make an interactive page of a map: it shows what a cell would be at the place where one points.
+
+    The page is one HTML file that needs neither Python nor a network; open it in a browser of 2023 or later. It holds
+    the decoder, so at the pointer it shows the indicatrix beside the undistorted circle, the relative determinant, the
+    anisotropy, and the decoded profile: the genes that differ most from the average over the map. Cells are colored by
+    columns of `obs` or by genes, measured or decoded. Two clicks show genes along the path between them. A selection
+    shows shares of groups, its area on the map and in the data, and its genes. The page explains itself.
+
+    The page can be passed on, with what is in it: the coordinates, determinants and anisotropies of all cells, the
+    columns of `obs` that `color` names, the genes as described there, and the decoder without the rest of the genes. It
+    holds no other column and, unless `cell_names`, no names of cells.
+
+    On maps of more than two dimensions, the other coordinates of a place are those of the nearest cell.
+
+    Parameters
+    ----------
+    adata
+        Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae` or :func:`scgeoae.tl.fit_decoder`.
+    path
+        Write the page to this file, whole or not at all.
+    key
+        Name of the result.
+    color
+        Columns of `obs` to color the cells by: numbers, or up to 1,000 groups, in the colors that scanpy stores.
+    genes
+        Genes to include, measured and decoded. By default the 200 whose decoded expression varies most over the map, in
+        scaled units if they were scaled, with measured values of the first of them, up to 2 MB. Measured values are
+        read from the matrix that the model was made from and stored in 8 bits. If the model does not hold how its input
+        was made from genes, its input features, such as principal components, are decoded instead.
+    dimensions
+        The two dimensions to draw.
+    cell_names
+        Include the names of the cells, for the file of a selection. Otherwise that holds their numbers.
+
+    Returns
+    -------
+    The page: a notebook shows it, `html` is its text, and `path` where it was written.
+
+    Raises
+    ------
+    KeyError
+        If there is no result under this key, no such column of `obs`, or no such gene.
+    ValueError
+        If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, or a column has too
+        many groups.
+    TypeError
+        If a column holds what is neither a number nor a group.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sc.pp.pca(adata)  # so that genes can be decoded
+    >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
+    >>> scgeoae.pl.explorer(adata, "map.html", color=["bulk_labels", "n_genes"])
+    Explorer(path=PosixPath('map.html'))
+    """
+    target = None if path is None else Path(path)
+    if target is not None and not os.access(target.resolve().parent, os.W_OK):
+        msg = f"{str(target)!r} cannot be written: there is no directory {str(target.parent)!r}, or it is not writable."
+        raise FileNotFoundError(msg)
+    if target is not None and target.is_dir():
+        msg = f"{str(target)!r} is a directory; name a file in it."
+        raise IsADirectoryError(msg)
+    result = Result(adata, key)
+    if coordinates_to_draw(result, dimensions).shape[1] == 1:
+        msg = "The map has one dimension; the explorer needs two. Run `scgeoae.pl.det_heatmap` instead."
+        raise ValueError(msg)
+    made = page(
+        contents(
+            result,
+            color=[color] if isinstance(color, str) else list(color or ()),
+            genes=[genes] if isinstance(genes, str) else genes,
+            dimensions=dimensions,
+            cell_names=cell_names,
+        )
+    )
+    if target is not None:
+        with replacing(target) as temporary:
+            temporary.write_text(made, encoding="utf-8")
+    return Explorer(made, target)

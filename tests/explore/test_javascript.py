@@ -1,0 +1,173 @@
+"""The program of the page without a browser: the decoder, the cells and the points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scanpy as sc
+from helpers import QUICK
+
+import scgeoae
+
+AT_POINTS = """
+    const at = POINTS.map(([x, y]) => {
+        const { metric, axes, angle, anisotropy, determinant, hidden } = decoder.geometry([x, y]);
+        const occupied = region.contains(x, y);
+        return { metric, axes, angle, anisotropy, determinant, genes: Array.from(decoder.genes(hidden)), occupied };
+    });
+    result = { names: contents.genes.map(({ name }) => name), at };"""
+
+
+def random_points(adata, key: str = "geoae") -> np.ndarray:
+    z = scgeoae.get.coordinates(adata, key=key)
+    return np.random.default_rng(0).uniform(z.min(0), z.max(0), (100, 2))
+
+
+def compare(adata, node, key: str, space: str, **arguments: Any) -> None:
+    """Check values and geometry at random points against Python."""
+    points = random_points(adata, key)
+    names, found = node(adata, AT_POINTS.replace("POINTS", str(points.tolist())), key=key, **arguments).values()
+    expected = scgeoae.get.decode(adata, points, key=key, space=space)
+    genes = np.array([each["genes"] for each in found])
+    x = expected[:, names].X
+    assert np.abs(genes - x).max() <= 1e-4 * np.abs(x).max()
+    np.testing.assert_allclose(genes, x, rtol=1e-4, atol=1e-4 * np.abs(x).mean())
+    metric = scgeoae.get.metric(adata, points, key=key)
+    upper = metric[:, [0, 0, 1], [0, 1, 1]]
+    np.testing.assert_allclose([each["metric"] for each in found], upper, rtol=1e-4, atol=1e-4 * upper.mean())
+    for name, column in (("determinant", "det"), ("anisotropy", "anisotropy")):
+        np.testing.assert_allclose([each[name] for each in found], expected.obs[column], rtol=1e-4)
+    assert [each["occupied"] for each in found] == expected.obs["occupied"].tolist()
+    for each, g in zip(found, metric, strict=True):  # the axes of the indicatrix have length 1 in the data
+        directions = np.array([[np.cos(a), np.sin(a)] for a in (each["angle"], each["angle"] + np.pi / 2)])
+        axes = directions * np.array(each["axes"])[:, None]
+        np.testing.assert_allclose(axes @ g @ axes.T, np.eye(2), atol=1e-4)
+
+
+def test_genes(decodable, node) -> None:
+    compare(decodable, node, "geoae", "genes")
+
+
+def test_input_features(mapped, node) -> None:
+    compare(mapped, node, "geoae", "input")
+
+
+def test_decoder_of_a_umap(decodable, node) -> None:
+    scgeoae.tl.fit_decoder(decodable, "umap", n_steps=100, hidden_dims=(32, 32))
+    compare(decodable, node, "geoae_umap", "genes")
+
+
+def test_scaled_genes_without_components(pbmc, node) -> None:
+    """More outputs than hidden values: the surface lies in a subspace; genes are decoded before scaling."""
+    counts = pbmc.raw.to_adata()
+    counts.X = counts.X.toarray()
+    sc.pp.scale(counts, max_value=10)
+    scgeoae.tl.geometric_ae(counts, use_rep="X", **QUICK | {"n_steps": 30})
+    assert scgeoae.get.model(counts).input.projection.scaling is not None
+    compare(counts, node, "geoae", "genes")
+    code = "result = contents.genes.map((gene) => [gene.name, Array.from(gene.levels, (x) => fromLevel(gene, x))])"
+    for name, values in node(counts, code, genes=counts.var_names[:20].tolist()):
+        measured = pbmc.raw[:, name].X.toarray().ravel()
+        clipped = np.clip(measured, *np.quantile(measured, [0.001, 0.999]))
+        assert np.abs(values - clipped).max() <= np.ptp(clipped) / 254
+
+
+def test_no_hidden_layer(pbmc, node) -> None:
+    scgeoae.tl.geometric_ae(pbmc, n_steps=20, hidden_dims=())
+    compare(pbmc, node, "geoae", "input")
+
+
+def test_three_dimensions(pbmc, node) -> None:
+    """The coordinate that is not drawn is that of the nearest cell; the drawn ones come first."""
+    scgeoae.tl.geometric_ae(pbmc, n_components=3, **QUICK | {"n_steps": 30})
+    z = scgeoae.get.coordinates(pbmc)
+    code = """result = [cells.point(cells.x(5), cells.y(5)), cells.point(cells.x(9), cells.y(9))].map((z) => {
+        const { metric, determinant, hidden } = decoder.geometry(z);
+        return { z, metric, determinant, genes: Array.from(decoder.genes(hidden)) };
+    });
+    result = { names: contents.genes.map(({ name }) => name), at: result };"""
+    names, found = node(pbmc, code, dimensions=(2, 0)).values()
+    expected = scgeoae.get.decode(pbmc, z[[5, 9]])
+    np.testing.assert_allclose([each["z"] for each in found], z[[5, 9]][:, [2, 0, 1]], rtol=1e-6)
+    np.testing.assert_allclose([each["genes"] for each in found], expected[:, names].X, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose([each["determinant"] for each in found], expected.obs["det"], rtol=1e-4)
+    metric = scgeoae.get.metric(pbmc, z[[5, 9]])
+    np.testing.assert_allclose([each["metric"] for each in found], metric[:, [2, 2, 0], [2, 0, 0]], rtol=1e-4)
+
+
+def test_swapped_dimensions(mapped, node) -> None:
+    points = random_points(mapped)
+    code = f"result = {points[:, ::-1].tolist()}.map(([x, y]) => region.contains(x, y))"
+    assert node(mapped, code, dimensions=(1, 0)) == scgeoae.get.decode(mapped, points).obs["occupied"].tolist()
+
+
+def test_averages(decodable, node) -> None:
+    """Mean and spread of decoded genes are those over the cells."""
+    entries = node(decodable, "result = contents.genes.map(({ name, mean, sd }) => ({ name, mean, sd }))")
+    expected = scgeoae.get.decode(decodable, scgeoae.get.coordinates(decodable), space="genes")
+    x = expected[:, [each["name"] for each in entries]].X
+    np.testing.assert_allclose([each["mean"] for each in entries], x.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose([each["sd"] for each in entries], x.std(0), rtol=1e-3)
+    everything = expected.X.std(0)
+    assert set(expected.var_names[np.argsort(-everything)[:50]]) <= {each["name"] for each in entries}
+
+
+def test_selection(decodable, node) -> None:
+    """Which cells lie in a shape, its area on the map and in the data, and means over it."""
+    z = scgeoae.get.coordinates(decodable)
+    (left, bottom), (right, top) = np.quantile(z, [0.3, 0.9], axis=0)
+    shape = [[left, bottom], [right, bottom], [right, top], [left, top]]
+    code = f"""await cells.decode();
+        const shape = {[[float(x), float(y)] for x, y in shape]};
+        const chosen = cells.inside(shape);
+        const means = contents.genes.map((gene) => measuredMeans(gene, chosen));
+        const decoded = Array.from(cells.decodedMeans(chosen));
+        const names = contents.genes.map(({{ name }}) => name);
+        result = {{ names, chosen: Array.from(chosen), area: cells.area(shape), means, decoded }};"""
+    found = node(decodable, code)
+    inside = ((z > [left, bottom]) & (z < [right, top])).all(1)
+    assert np.array_equal(np.array(found["chosen"], dtype=bool), inside)
+    region = scgeoae.get.model(decodable).region
+    tiles = region.points()
+    covered = ((tiles > [left, bottom]) & (tiles < [right, top])).all(1)
+    assert found["area"]["map"] == pytest.approx(covered.sum() * region.tile_area)
+    determinant = np.sqrt(np.linalg.det(scgeoae.get.metric(decodable, tiles)))
+    assert found["area"]["data"] == pytest.approx(determinant[covered].sum() * region.tile_area, rel=1e-4)
+    assert found["area"]["dataShare"] == pytest.approx(determinant[covered].sum() / determinant.sum(), rel=1e-4)
+    names = found["names"]
+    measured = decodable[:, names].X
+    tolerance = np.ptp(measured, axis=0).max() / 254
+    assert np.abs(np.array([each["selected"] for each in found["means"]]) - measured[inside].mean(0)).max() < tolerance
+    assert np.abs(np.array([each["rest"] for each in found["means"]]) - measured[~inside].mean(0)).max() < tolerance
+    decoded = scgeoae.get.decode(decodable, z[inside], space="genes")[:, names].X.mean(0)
+    assert np.corrcoef(found["decoded"], decoded)[0, 1] > 0.999  # each cell counts as the tile that it lies in
+
+
+def test_points(decodable, node) -> None:
+    """Each visible cell colors a pixel; hidden ones do not; unchosen ones are faint and below."""
+    code = """const points = new Points(cells);
+        const draw = (limit) => {
+            const pixels = new Uint32Array(300 * 300).fill(0xffffffff);
+            points.draw(pixels, 300, 300, view, 2, 0xffffffff, limit);
+            return pixels.reduce((sum, pixel) => sum + (pixel !== 0xffffffff), 0);
+        };
+        const [left, right, bottom, top] = cells.bounds;
+        const scale = 200 / Math.max(right - left, top - bottom);
+        const view = { x: (left + right) / 2, y: (bottom + top) / 2, scale };
+        const codes = contents.columns[0].codes;
+        points.color(codes, Uint32Array.from(contents.columns[0].colors, (color) => packedColor(color)));
+        result = [draw()];
+        const first = (color, i) => (i === 0 ? packedColor(color) : 0);
+        points.color(codes, Uint32Array.from(contents.columns[0].colors, first));
+        result.push(draw());
+        points.color(codes, new Uint32Array(10));
+        result.push(draw());
+        points.color(codes, Uint32Array.from(contents.columns[0].colors, (color) => packedColor(color)));
+        view.x += 1e9;
+        result.push(draw());
+        result.push([packedColor("#102030"), mixed(0xff000000, 0xffffffff, 128), disc(0.5).length]);"""
+    everything, one, none, beside, details = node(decodable, code, color="bulk_labels")
+    assert everything > one > none == beside == 0
+    assert details == [0xFF302010, 0xFF7F7F7F, 4]

@@ -1,0 +1,188 @@
+"""What the interactive page holds, and what is refused; `tests/explore` opens it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from helpers import QUICK
+from scipy.sparse import csr_matrix
+
+import scgeoae
+from scgeoae import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+
+def held(adata: AnnData, **arguments: Any) -> dict[str, Any]:
+    page = scgeoae.pl.explorer(adata, **arguments).html
+    return json.loads(page[page.index('id="contents">') + len('id="contents">') :].split("</script>")[0])
+
+
+def test_nothing_else_is_written(mapped) -> None:
+    """Neither names of cells nor columns that are not named; nor is anything of `adata` changed."""
+    mapped.obs["patient"] = "Jane Doe"
+    mapped.obs_names = [f"barcode-{i}" for i in range(700)]
+    del mapped.uns["louvain_colors"]
+    before = mapped.copy()
+    page = scgeoae.pl.explorer(mapped, color="louvain", genes=["CD3D"]).html
+    assert "patient" not in page
+    assert "Jane" not in page
+    assert "barcode" not in page
+    contents = held(mapped, color="louvain", genes=["CD3D"])
+    assert [column["name"] for column in contents["columns"]] == ["louvain", "relative determinant", "anisotropy"]
+    assert [gene["name"] for gene in contents["genes"]] == ["CD3D"]
+    assert contents["names"] is None
+    assert held(mapped, cell_names=True)["names"] is not None
+    pd.testing.assert_frame_equal(mapped.obs, before.obs)
+    assert mapped.uns.keys() == before.uns.keys()
+    assert scgeoae.pl.explorer(mapped, color="louvain", genes=["CD3D"]).html == page  # the same call, the same page
+
+
+def test_columns(mapped) -> None:
+    mapped.obs["number"] = np.r_[np.nan, np.inf, np.arange(698.0)]
+    mapped.obs["flag"] = [True, False] * 350
+    mapped.obs["text"] = ["b", None] * 350
+    mapped.obs["constant"] = 3
+    mapped.obs["empty"] = np.nan
+    mapped.obs["nullable"] = pd.array([1, None] * 350, dtype="Int64")
+    mapped.uns["flag_colors"] = ["red", "no color"]
+    names = ["bulk_labels", "number", "flag", "text", "constant", "empty", "nullable"]
+    columns = {column["name"]: column for column in held(mapped, color=names)["columns"]}
+    assert columns["bulk_labels"]["colors"] == list(mapped.uns["bulk_labels_colors"])
+    assert columns["bulk_labels"]["categories"] == mapped.obs["bulk_labels"].cat.categories.tolist()
+    assert columns["flag"]["categories"] == ["False", "True"]
+    assert all(re.fullmatch("#[0-9a-f]{6}", color) for column in columns.values() for color in column.get("colors", ()))
+    assert columns["text"]["categories"] == ["b"]
+    assert columns["number"]["low"] < columns["number"]["high"] < 698
+    assert columns["constant"]["low"] == columns["constant"]["high"] == 3
+    assert columns["empty"]["low"] == 0
+    assert columns["nullable"]["high"] == 1
+
+
+def test_default_genes(mapped, pbmc) -> None:
+    """Without a projection the input features are decoded; named genes are measured."""
+    genes = held(mapped)["genes"]
+    assert len(genes) == 50
+    assert all("levels" not in gene and "row" in gene for gene in genes)
+    (gene,) = held(mapped, genes="CD3D")["genes"]
+    assert "levels" in gene
+    assert "row" not in gene
+
+
+def test_measured_values_are_limited(decoded: AnnData, monkeypatch) -> None:
+    monkeypatch.setattr("scgeoae.explore._contents.MEASURED_BYTES", 20_000)
+    genes = held(decoded)["genes"]
+    n_measured = sum("levels" in gene for gene in genes)
+    assert len(genes) == 200
+    assert 5 < n_measured < 100
+    assert all("levels" in gene for gene in genes[:n_measured])
+    chosen = [gene["name"] for gene in genes]
+    assert all("levels" in gene for gene in held(decoded, genes=chosen)["genes"])
+
+
+@pytest.fixture
+def decoded(pbmc) -> AnnData:
+    sc.pp.pca(pbmc, n_comps=20)
+    return scgeoae.tl.geometric_ae(pbmc, **QUICK, copy=True)
+
+
+def test_matrices(decoded, tmp_path: Path) -> None:
+    """The page is the same of a sparse matrix, a dask array and a file; without X, genes are decoded only."""
+    dense = held(decoded, genes=["CD3D", "NKG7"])
+    decoded.write_h5ad(tmp_path / "map.h5ad")
+    backed = ad.read_h5ad(tmp_path / "map.h5ad", backed="r")
+    assert held(backed, genes=["CD3D", "NKG7"]) == dense
+    backed.file.close()
+    x = csr_matrix(decoded.X)
+    for matrix in (x, da.from_array(x, chunks=(100, 765)), da.from_array(x.toarray(), chunks=(100, 765))):
+        decoded.X = matrix
+        assert held(decoded, genes=["CD3D", "NKG7"]) == dense
+    del decoded.X
+    assert all("levels" not in gene for gene in held(decoded)["genes"])
+
+
+def test_odd_numbers(mapped) -> None:
+    """Singular places have a determinant of 0 and an infinite anisotropy: their cells are gray."""
+    mapped.obs.loc[mapped.obs_names[:5], "geoae_det"] = [0, np.nan, np.inf, 1, 1]
+    mapped.obs.loc[mapped.obs_names[:5], "geoae_anisotropy"] = np.inf
+    columns = held(mapped)["columns"]
+    assert all(np.isfinite([column["low"], column["high"]]).all() for column in columns)
+    mapped.obs["geoae_det"] = np.nan
+    assert held(mapped)["columns"][0]["high"] == np.log(2)
+
+
+def test_file(mapped, tmp_path: Path) -> None:
+    page = scgeoae.pl.explorer(mapped, tmp_path / "page.html")
+    assert page.path == tmp_path / "page.html"
+    assert page.path.read_text(encoding="utf-8") == page.html
+    assert list(tmp_path.iterdir()) == [page.path]
+    assert "html=" not in repr(page)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"key": "nothing"}, KeyError, "nothing"),
+        ({"color": "nothing"}, KeyError, r"\.obs\['nothing'\]"),
+        ({"color": "CD3D"}, KeyError, "genes"),
+        ({"color": "name"}, ValueError, "700 different values|at most"),
+        ({"color": "lists"}, TypeError, "no groups"),
+        ({"genes": ["CD3D", "nothing"]}, KeyError, r"\['nothing'\]"),
+        ({"dimensions": (0, 2)}, ValueError, "dimensions"),
+        ({"dimensions": (1, 1)}, ValueError, "dimensions"),
+    ],
+)
+def test_refused(mapped, tmp_path: Path, arguments, error, message, monkeypatch) -> None:
+    monkeypatch.setattr("scgeoae.explore._contents.MAX_GROUPS", 100)
+    mapped.obs["name"] = mapped.obs_names
+    mapped.obs["lists"] = [[1]] * 700
+    with pytest.raises(error, match=message):
+        scgeoae.pl.explorer(mapped, tmp_path / "page.html", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refused_maps(mapped, pbmc, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no cell"):
+        scgeoae.pl.explorer(mapped[:0].copy())
+    mapped.var_names = ["same"] * mapped.n_vars
+    with pytest.raises(ValueError, match="not unique"):
+        scgeoae.pl.explorer(mapped, genes=["same"])
+    scgeoae.tl.geometric_ae(pbmc, n_components=1, n_steps=20)
+    with pytest.raises(ValueError, match="one dimension"):
+        scgeoae.pl.explorer(pbmc)
+
+
+def test_refused_paths(mapped, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(FileNotFoundError, match="no directory"):
+        scgeoae.pl.explorer(mapped, tmp_path / "nowhere" / "page.html")
+    with pytest.raises(IsADirectoryError, match="is a directory"):
+        scgeoae.pl.explorer(mapped, tmp_path)
+    (tmp_path / "page.html").write_text("before")
+    monkeypatch.setattr("pathlib.Path.write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        scgeoae.pl.explorer(mapped, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_command(mapped, tmp_path: Path, capsys) -> None:
+    mapped.write_h5ad(tmp_path / "map.h5ad")
+    words = ["--color", "bulk_labels,n_genes", "--genes", "CD3D,NKG7", "--json"]
+    cli.main(["explore", str(tmp_path / "map.h5ad"), str(tmp_path / "page.html"), *words])
+    assert json.loads(capsys.readouterr().out)["output"] == str(tmp_path / "page.html")
+    expected = scgeoae.pl.explorer(mapped, color=["bulk_labels", "n_genes"], genes=["CD3D", "NKG7"]).html
+    assert (tmp_path / "page.html").read_text() == expected
+    for output in ("page.txt", "nowhere/page.html"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["explore", str(tmp_path / "map.h5ad"), str(tmp_path / output)])
