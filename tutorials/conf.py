@@ -40,6 +40,7 @@ default_role = "literal"
 
 # pages and notebooks
 nb_execution_mode = "off"  # the site shows the outputs that the notebooks store
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -48,8 +49,11 @@ autosummary_ignore_module_all = False  # a page for each name in __all__
 napoleon_google_docstring = False
 typehints_defaults = "braces"
 typehints_document_rtype_none = False
+qualname_overrides = {"numpy.random._generator.Generator": "numpy.random.Generator"}
 
-# references
+# links
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!scgeoae)\w+\..*")]  # names of other packages
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 online = tags.has("online")  # noqa: F821
@@ -105,7 +109,20 @@ def show_example(_app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, 
         if path.suffix == ".png":
             lines += ["", f".. image:: /api/pictures/{name}/{path.name}"]
         elif path.suffix == ".html":
-            lines += ["", ".. raw:: html", "", f'    <iframe src="../_static/{name}/{path.name}"></iframe>']
+            lines += [
+                "",
+                ".. raw:: html",
+                "",
+                f'    <iframe src="../_static/{name}/{path.name}" width="100%" height="700"></iframe>',
+            ]
+
+
+def short_type(annotation: Any, _: Any) -> str | None:
+    """Name the type of arrays instead of listing what numpy can convert."""
+    return ":data:`~numpy.typing.ArrayLike`" if "_NestedSequence" in repr(annotation) else None
+
+
+typehints_formatter = short_type
 
 
 def adapt_links(_app: Sphinx, _path: Path, _page: str, content: list[str]) -> None:
