@@ -9,10 +9,12 @@ from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import matplotlib.pyplot as plt
 from IPython.lib.lexers import IPython3Lexer
 
 import scgeoae
+from scgeoae.cli._program import program
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -50,6 +52,7 @@ napoleon_google_docstring = False
 typehints_defaults = "braces"
 typehints_document_rtype_none = False
 qualname_overrides = {"numpy.random._generator.Generator": "numpy.random.Generator"}
+suppress_warnings = ["config.cache"]  # the formatter of types, below, is a function
 
 # links
 nitpicky = True
@@ -76,7 +79,9 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_theme_options = {"navbar_persistent": [], "show_toc_level": 2}
 
-PICTURES = Path(__file__).parent / "api" / "pictures"
+API = Path(__file__).parent / "api"
+"""Pages that are made from the package."""
+PICTURES = API / "pictures"
 """What the examples of `pl` draw, a folder for each function."""
 PICTURES.mkdir(parents=True, exist_ok=True)
 html_static_path = [str(PICTURES)]
@@ -103,6 +108,15 @@ def draw_examples(_: Sphinx) -> None:
                 plt.close("all")
 
 
+def write_help(_: Sphinx) -> None:
+    """Write the help of all commands, for the page of the command line."""
+    parent = click.Context(program, info_name="scgeoae")
+    with (API / "commands.txt").open("w") as file:
+        for name, command in program.commands.items():
+            text = command.get_help(click.Context(command, parent, info_name=name))
+            file.write(f"## scgeoae {name}\n\n```text\n{text}\n```\n\n")
+
+
 def show_example(_app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
     """Add to the page of a function what its example draws."""
     for path in sorted((PICTURES / name).glob("*.*")):
@@ -117,14 +131,6 @@ def show_example(_app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, 
             ]
 
 
-def short_type(annotation: Any, _: Any) -> str | None:
-    """Name the type of arrays instead of listing what numpy can convert."""
-    return ":data:`~numpy.typing.ArrayLike`" if "_NestedSequence" in repr(annotation) else None
-
-
-typehints_formatter = short_type
-
-
 def adapt_links(_app: Sphinx, _path: Path, _page: str, content: list[str]) -> None:
     """Let links of an included page lead to pages of the site."""
     for there, here in LINKS.items():
@@ -132,8 +138,18 @@ def adapt_links(_app: Sphinx, _path: Path, _page: str, content: list[str]) -> No
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the functions above; let code of notebooks contain shell commands."""
+    """Connect the functions above; let code of notebooks contain shell commands; shorten the types of arrays."""
     app.add_lexer("python", IPython3Lexer)
-    app.connect("builder-inited", draw_examples, priority=0)
-    app.connect("autodoc-process-docstring", show_example, priority=999)
+    app.connect("builder-inited", draw_examples)
+    app.connect("builder-inited", write_help)
+    app.connect("autodoc-process-docstring", show_example, priority=999)  # after all other changes
     app.connect("include-read", adapt_links)
+
+    others = app.config.typehints_formatter
+
+    def formatter(annotation: Any, config: Any) -> str | None:
+        if "_NestedSequence" in repr(annotation):  # what numpy can convert, as a long union
+            return ":data:`~numpy.typing.ArrayLike`"
+        return others(annotation, config)
+
+    app.config.typehints_formatter = formatter
