@@ -56,8 +56,9 @@ suppress_warnings = ["config.cache"]  # the formatter of types, below, is a func
 
 # links
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!scgeoae)\w+\..*")]  # names of other packages
+nitpick_ignore_regex = [("py:.*", r"(?!scgeoae)\w+\..*"), ("py:class", ".*")]  # other packages; types without a page
 bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
 bibtex_reference_style = "author_year"
 online = tags.has("online")  # noqa: F821
 """Links to other packages need files from their sites: `.ci/docs -t online`."""
@@ -102,7 +103,7 @@ def draw_examples(_: Sphinx) -> None:
         folder.mkdir(exist_ok=True)
         with chdir(folder):
             example = DocTestParser().get_examples(getdoc(getattr(scgeoae.pl, name)))
-            exec("".join(line.source for line in example), {})
+            exec(compile("".join(line.source for line in example), f"example of {name}", "exec"), {})
             if plt.get_fignums():
                 plt.savefig("figure.png", dpi=120, bbox_inches="tight")
                 plt.close("all")
