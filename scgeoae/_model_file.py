@@ -102,7 +102,7 @@ def write_model(
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:
-    """Read a model that :func:`write_model` wrote. No code in the file is run.
+    """Read a model that :func:`scgeoae.write_model` wrote. No code in the file is run.
 
     Parameters
     ----------

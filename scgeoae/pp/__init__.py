@@ -1,4 +1,4 @@
-"""Prepare data so that what is made from them can be judged."""
+"""Preparation: split counts, so that a map can be evaluated on other data of the same cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools: read AnnData, call the core, write AnnData."""
+"""Tools: train a map, place new cells on it, measure it. They write their results to the AnnData."""
 
 from __future__ import annotations
 

@@ -62,6 +62,7 @@ def alpha_path(
         One row per alpha, in rising order.
 
         `'alpha'` : `float`
+            Weight of the regularizer.
         `'reconstruction'` : `float`
             Share of the variance of all cells that the map leaves unexplained: 0 is perfect, 1 no better than the mean.
         `'validation_reconstruction'` : `float`

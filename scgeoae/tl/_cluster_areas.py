@@ -42,6 +42,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
         (``f'{key}_areas'``.) One row a group, in the order of the categories; the name of the index is `groupby`.
 
         `'n_cells'` : `int`
+            Number of cells.
         `'map_area'`, `'data_area'` : `float`
             Areas, in squared units of the map and of the input representation.
         `'map_share'`, `'data_share'` : `float`
