@@ -61,6 +61,5 @@ def refuse_masked(values: Any, name: str) -> None:
 
 
 def in_memory(table: Any, names: Collection[str]) -> pd.DataFrame:
-    """Read columns of `obs` or `var`, which :func:`anndata.experimental.read_lazy` leaves on disk."""
-    columns = table[list(names)]
-    return columns.to_memory() if hasattr(columns, "to_memory") else columns
+    """Read columns of `obs` or `var` from disk, where :func:`anndata.experimental.read_lazy` leaves them."""
+    return table[list(names)].to_memory() if hasattr(table, "to_memory") else table

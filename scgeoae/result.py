@@ -110,17 +110,6 @@ class ResultKeys(NamedTuple):
         """Entries of `uns` and `obsm` with an ensemble and its maps."""
         return f"{self.uns}_ensemble", f"{self.obsm}_ensemble"
 
-    def drop_former(self, adata: AnnData, written: Collection[str]) -> None:
-        """Remove what described the former result and is not among the columns ``written`` by the new one."""
-        of_mapping = (self.outside, self.novelty, self.novel)
-        of_ensemble = (self.displacement, self.agreement, self.log_det_std, self.direction_std)
-        for name in (*of_mapping, *of_ensemble):
-            if name in adata.obs and name not in written:
-                del adata.obs[name]
-        entry, maps = self.ensemble
-        adata.uns.pop(entry, None)
-        adata.obsm.pop(maps, None)
-
     @property
     def velocity(self) -> str:
         """Name in `obsm` of the velocities on the map, as scvelo looks for them."""
@@ -130,6 +119,28 @@ class ResultKeys(NamedTuple):
     def velocity_normal(self) -> str:
         """Column of the share of the velocity that is normal to the surface."""
         return f"{self.uns}_velocity_normal"
+
+    def drop_former(self, adata: AnnData, written: Collection[str], *, moved: bool) -> None:
+        """Remove what described the former result: columns that are not ``written``, tables, and the ensemble.
+
+        If the cells have ``moved``, also their velocities and the verdict on the map.
+        """
+        columns = [self.outside, self.novelty, self.novel]
+        columns += [self.displacement, self.agreement, self.log_det_std, self.direction_std]
+        entry, maps = self.ensemble
+        entries, arrays = [areas_key(self.uns), distances_key(self.uns), entry], [maps]
+        if moved:
+            verdict = VerdictKeys.of_map(self.obsm)
+            columns += [self.velocity_normal, verdict.verdict, verdict.kept, verdict.chance]
+            entries += [verdict.verdict, verdict.colors]
+            arrays += [self.velocity]
+        for name in set(columns) - set(written):
+            if name in adata.obs:
+                del adata.obs[name]
+        for name in entries:
+            adata.uns.pop(name, None)
+        for name in arrays:
+            adata.obsm.pop(name, None)
 
 
 class VerdictKeys(NamedTuple):
@@ -145,14 +156,6 @@ class VerdictKeys(NamedTuple):
         """Name the fields: `"umap_verdict"` and so on for `"X_umap"`."""
         name = obsm.removeprefix("X_")
         return cls(f"{name}_verdict", f"{name}_kept", f"{name}_chance", f"{name}_verdict_colors")
-
-    def drop(self, adata: AnnData) -> None:
-        """Remove the verdict on a former map."""
-        for name in (self.verdict, self.kept, self.chance):
-            if name in adata.obs:
-                del adata.obs[name]
-        for name in (self.verdict, self.colors):
-            adata.uns.pop(name, None)
 
 
 def areas_key(key: str) -> str:
@@ -381,9 +384,7 @@ class Result:
             adata.obs[keys.error] = cells.error
             for name, values in columns.items():
                 adata.obs[name] = values
-            keys.drop_former(adata, columns)
-            if coordinates:
-                VerdictKeys.of_map(keys.obsm).drop(adata)
+            keys.drop_former(adata, columns, moved=coordinates)
             known = {name: value for name, value in params.items() if value is not None}
             adata.uns[keys.uns] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
             if history is not None:

@@ -118,3 +118,19 @@ def test_a_new_result_drops_the_ensemble_of_the_former_one(mapped: AnnData) -> N
     assert "geoae_ensemble" not in view.uns
     assert "X_geoae_ensemble" not in view.obsm
     assert "geoae_displacement" in mapped.obs
+
+
+def test_a_new_result_drops_tables_and_velocities_of_the_former_one(mapped: AnnData) -> None:
+    mapped.obsm["v"] = np.ones_like(mapped.obsm["X_pca"])
+    scgeoae.tl.velocity(mapped, "v")
+    scgeoae.tl.cluster_areas(mapped, "bulk_labels")
+    scgeoae.tl.cluster_distances(mapped, "bulk_labels")
+    mapped.obsm["velocity_umap"] = np.zeros((mapped.n_obs, 2))  # by scvelo
+    assert {"geoae_areas", "geoae_distances"} <= set(mapped.uns)
+    assert "velocity_geoae" in mapped.obsm
+    scgeoae.tl.fit_decoder(mapped, "umap", n_steps=10)
+    assert {"velocity_geoae", "velocity_umap"} <= set(mapped.obsm)
+    scgeoae.tl.geometric_ae(mapped, n_steps=10)
+    assert not {"geoae_areas", "geoae_distances"} & set(mapped.uns)
+    assert "velocity_geoae" not in mapped.obsm
+    assert "geoae_velocity_normal" not in mapped.obs
