@@ -64,7 +64,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
             How much of `'surface_length'` lies off the occupied region.
         `'ratio'` : `float`
             Apparent over true distance: `'map_length'` over `'surface_length'`, divided by the geometric mean of this
-            over all pairs. Below 1 the two groups look closer than they are.
+            over all pairs. Below 1 the two groups look closer than they are. Of one pair alone it is 1.
         `'detour'` : `float`
             `'surface_length'` over `'straight_length'`, at least 1. Large where the data bend between the groups. Like
             `'ratio'`, NaN for two groups at one place.

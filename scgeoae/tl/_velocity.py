@@ -22,7 +22,8 @@ def velocity(
 
     An arrow is the differential of the encoder applied to the velocity of the cell, `J_e v`: where the cell would move
     on the map, per unit of time. There are no transition probabilities, and no other cell has an influence.
-    ``scvelo.pl.velocity_embedding(adata, basis="geoae")`` draws the arrows.
+    ``scvelo.pl.velocity_embedding(adata, basis="geoae")`` draws the arrows; they keep their unit, so choose its
+    `arrow_length` where they are too short or too long.
 
     The decoder's surface has as many dimensions as the map, and a velocity may point away from it. The share of the
     velocity that does so is written as well: where it is near 1, the arrow shows little of the velocity.
