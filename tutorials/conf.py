@@ -85,7 +85,8 @@ API = Path(__file__).parent / "api"
 PICTURES = API / "pictures"
 """What the examples of `pl` draw, a folder for each function."""
 PICTURES.mkdir(parents=True, exist_ok=True)
-html_static_path = [str(PICTURES)]
+html_static_path = ["_static", str(PICTURES)]
+html_css_files = ["site.css"]
 
 LINKS = {
     "](tutorials/": "](",
