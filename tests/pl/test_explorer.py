@@ -164,7 +164,7 @@ def test_refused_maps(mapped, pbmc, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no file system that cannot be written")
 def test_refused_file_system(mapped) -> None:
-    with pytest.raises(OSError, match="'/proc/page.html' cannot be written"):
+    with pytest.raises(OSError, match=r"'/proc/page\.html' cannot be written"):
         scgeoae.pl.explorer(mapped, "/proc/page.html")
 
 
