@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from .._files import replacing
@@ -12,6 +12,7 @@ from ..result import DEFAULT_KEY, Result
 from ._scatter import coordinates_to_draw
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from anndata import AnnData
@@ -87,12 +88,8 @@ def explorer(
     Explorer(path=PosixPath('map.html'))
     """
     target = None if path is None else Path(path)
-    if target is not None and not os.access(target.resolve().parent, os.W_OK):
-        msg = f"{str(target)!r} cannot be written: there is no directory {str(target.parent)!r}, or it is not writable."
-        raise FileNotFoundError(msg)
-    if target is not None and target.is_dir():
-        msg = f"{str(target)!r} is a directory; name a file in it."
-        raise IsADirectoryError(msg)
+    if target is not None:
+        _check_writable(target)
     result = Result(adata, key)
     if coordinates_to_draw(result, dimensions).shape[1] == 1:
         msg = "The map has one dimension; the explorer needs two. Run `scgeoae.pl.det_heatmap` instead."
@@ -102,7 +99,7 @@ def explorer(
             result,
             color=[color] if isinstance(color, str) else list(color or ()),
             genes=[genes] if isinstance(genes, str) else genes,
-            dimensions=dimensions,
+            dimensions=(dimensions[0], dimensions[1]),
             cell_names=cell_names,
         )
     )
@@ -110,3 +107,15 @@ def explorer(
         with replacing(target) as temporary:
             temporary.write_text(made, encoding="utf-8")
     return Explorer(made, target)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise an `OSError` before any work is done if a file cannot be written."""
+    if path.is_dir():
+        msg = f"{str(path)!r} is a directory; name a file in it."
+        raise IsADirectoryError(msg)
+    try:
+        TemporaryDirectory(dir=path.resolve().parent).cleanup()  # permission bits alone do not tell
+    except OSError as error:
+        msg = f"{str(path)!r} cannot be written into {str(path.parent)!r}: {error.strerror}"
+        raise OSError(error.errno, msg) from error

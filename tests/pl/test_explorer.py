@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -19,8 +20,6 @@ import scgeoae
 from scgeoae import cli
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
 
 
@@ -163,8 +162,14 @@ def test_refused_maps(mapped, pbmc, tmp_path: Path) -> None:
         scgeoae.pl.explorer(pbmc)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no file system that cannot be written")
+def test_refused_file_system(mapped) -> None:
+    with pytest.raises(OSError, match=r"'/proc/page\.html' cannot be written"):
+        scgeoae.pl.explorer(mapped, "/proc/page.html")
+
+
 def test_refused_paths(mapped, tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(FileNotFoundError, match="no directory"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         scgeoae.pl.explorer(mapped, tmp_path / "nowhere" / "page.html")
     with pytest.raises(IsADirectoryError, match="is a directory"):
         scgeoae.pl.explorer(mapped, tmp_path)
