@@ -19,7 +19,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import coordinates_to_draw, finish, framed, scatter, settle
+from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +136,8 @@ def indicatrix(
         msg = "The map has one dimension; indicatrices need two. Run `scgeoae.pl.det_heatmap` instead."
         raise ValueError(msg)
     drawn = z[:, dimensions]
-    box = framed(drawn, outliers=outliers)
-    spacing, nodes = _grid(np.clip(drawn, box.min, box.max), n_grid)
+    frame = framed(drawn, outliers=outliers)
+    spacing, nodes = _grid(np.clip(drawn, frame.min, frame.max), n_grid)
     region, unit = result.model.region, result.model.unit
     if cells is not None:
         points = Result(adata[cells], key).coordinates()
@@ -147,7 +147,7 @@ def indicatrix(
         distance, nearest = KDTree(drawn).query(nodes, p=np.inf)
         points = z[np.unique(nearest[distance <= spacing / 2])]
     if cells is None:
-        points = points[((points[:, dimensions] >= box.min) & (points[:, dimensions] <= box.max)).all(1)]
+        points = points[((points[:, dimensions] >= frame.min) & (points[:, dimensions] <= frame.max)).all(1)]
     points = result.decoder_points(points)
     lengths, directions = result.manifold.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
@@ -158,7 +158,7 @@ def indicatrix(
         kept = _uncovered(centers, semi_axes, believed)
         centers, semi_axes, believed = centers[kept], semi_axes[kept], believed[kept]
     reach = np.minimum(np.linalg.norm(semi_axes, axis=2), ROOM * spacing)  # (m, 2), half the box around an ellipse
-    corners = np.vstack([box.min, box.max, centers - reach, centers + reach])
+    corners = np.vstack([frame.min, frame.max, centers - reach, centers + reach])
     axes = scatter(result, color=color, dimensions=dimensions, outliers=outliers, ax=ax, **kwargs)
     for panel in axes:
         _draw_ellipses(panel, centers, semi_axes, believed)
@@ -175,21 +175,13 @@ def _grid(drawn: np.ndarray, n_grid: int) -> tuple[float, np.ndarray]:
     Spacing and nodes (m, 2). Nodes lie at most one such side beyond most cells, which bounds their number.
     """
     low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
-    corner, opposite = _box(drawn)
+    corner, opposite = box(drawn)
     side = (high - low).max() or (opposite - corner).max()  # most cells may be at one place
     spacing = float(side) / n_grid
     low, high = np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
     counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
     lines = [(low[i] + high[i]) / 2 + (np.arange(counts[i]) - (counts[i] - 1) / 2) * spacing for i in range(2)]
     return spacing, np.column_stack([nodes.ravel() for nodes in np.meshgrid(*lines)])
-
-
-def _box(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower left and upper right corner (2,) of ``z`` (n, 2); no side is below a tenth of the other."""
-    low, high = z.min(0).astype(np.float64), z.max(0).astype(np.float64)
-    longer = (high - low).max() or np.abs(z).max() or 1.0  # a single place is as large as it is far from the origin
-    missing = np.maximum(0.1 * longer - (high - low), 0)
-    return low - missing / 2, high + missing / 2
 
 
 def _points_in_region(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:
@@ -251,7 +243,7 @@ def _draw_key(ax: Axes, corners: np.ndarray, radius: float, unit: float, *, dash
 
     The radius of the circles and the unit of the map are lengths in the data.
     """
-    (left, bottom), (right, top) = _box(corners)
+    (left, bottom), (right, top) = box(corners)
     width, height = right - left, top - bottom
     power = 10.0 ** np.floor(np.log10(0.2 * width * unit))
     length = max(step * power for step in (1, 2, 5) if step * power <= 0.2 * width * unit * (1 + 1e-9))

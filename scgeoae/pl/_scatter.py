@@ -50,12 +50,21 @@ def coordinates_to_draw(result: Result, dimensions: tuple[int, int]) -> np.ndarr
 
 def framed(drawn: np.ndarray, *, outliers: bool) -> Bbox:
     """Frame the points (n, 2): all of them, or without outliers that lie far from the central 99 %."""
-    box = np.array([drawn.min(0), drawn.max(0)], dtype=np.float64)
-    if not outliers:
-        inner = np.quantile(drawn.astype(np.float64), [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
-        margin = MARGIN * np.ptp(inner, axis=0).max()
-        box = np.array([np.maximum(box[0], inner[0] - margin), np.minimum(box[1], inner[1] + margin)])
-    return Bbox(box)
+    drawn = drawn.astype(np.float64)
+    low, high = drawn.min(0), drawn.max(0)
+    inner = np.quantile(drawn, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
+    margin = MARGIN * np.ptp(inner, axis=0).max()
+    if margin > 0 and not outliers:  # not if most cells are at one place
+        low, high = np.maximum(low, inner[0] - margin), np.minimum(high, inner[1] + margin)
+    return Bbox(box(np.array([low, high])))
+
+
+def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower left and upper right corner (2,) of points (n, 2); no side is below a tenth of the other."""
+    low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
+    longer = (high - low).max() or np.abs(points).max() or 1.0  # a single place is as large as far from the origin
+    missing = np.maximum(0.1 * longer - (high - low), 0)
+    return low - missing / 2, high + missing / 2
 
 
 def scatter(
@@ -97,14 +106,14 @@ def scatter(
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
         axes[0].figure.set_layout_engine("constrained")
     drawn = result.coordinates()[:, dimensions]
-    box = framed(drawn, outliers=outliers)
+    frame = framed(drawn, outliers=outliers)
     sized = {"size", "s"}.isdisjoint(kwargs)
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
     for panel in axes:
         panel.set(aspect="equal", anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
         panel.set_in_layout(True)  # scanpy excludes panels with a legend
-        pad = 0.05 * np.array(box.size)
-        panel.set(xlim=(box.x0 - pad[0], box.x1 + pad[0]), ylim=(box.y0 - pad[1], box.y1 + pad[1]))
+        pad = 0.05 * np.array(frame.size)
+        panel.set(xlim=(frame.x0 - pad[0], frame.x1 + pad[0]), ylim=(frame.y0 - pad[1], frame.y1 + pad[1]))
         smaller = _smaller(panel, drawn) if sized else 1.0
         for points in panel.collections:
             points.set(rasterized=True, sizes=smaller * points.get_sizes())
