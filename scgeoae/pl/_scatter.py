@@ -10,6 +10,7 @@ import scanpy as sc
 from adjustText import adjust_text
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from scipy.spatial import KDTree
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from ..result import Result
 
@@ -27,6 +27,9 @@ CENTRAL, MARGIN = 0.99, 0.1
 TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
 """A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
 the second number. Those of scanpy's dots sum up to the third."""
+
+LABEL = "label on the data"
+"""Mark of the names that scanpy writes on groups of cells."""
 
 
 def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
@@ -94,6 +97,7 @@ def scatter(
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
         "legend_fontoutline": 2,
     }
+    n_texts = 0 if ax is None else len(ax.texts)
     # from scanpy 1.13 on a preset may choose plots that are not matplotlib's
     by_matplotlib = sc.settings.preset.override(sc.Preset.ScanpyV1) if hasattr(sc, "Preset") else nullcontext()
     with by_matplotlib:
@@ -115,6 +119,8 @@ def scatter(
         pad = 0.05 * np.array(frame.size)
         panel.set(xlim=(frame.x0 - pad[0], frame.x1 + pad[0]), ylim=(frame.y0 - pad[1], frame.y1 + pad[1]))
         smaller = _smaller(panel, drawn) if sized else 1.0
+        for label in panel.texts[n_texts:]:
+            label.set_gid(LABEL)
         for points in panel.collections:
             points.set(rasterized=True, sizes=smaller * points.get_sizes())
             if colorbar_loc == "right" and points.get_array() is not None:
@@ -134,8 +140,9 @@ def _smaller(ax: Axes, drawn: np.ndarray) -> float:
 def settle(axes: Sequence[Axes], drawn: np.ndarray) -> None:
     """Move labels apart, and mark points (n, 2) outside the final frames by triangles on the rim."""
     for ax in axes:
-        if ax.texts:
-            adjust_text(ax.texts, ax=ax, expand=(1.02, 1.1))
+        labels = [text for text in ax.texts if text.get_gid() == LABEL]
+        if labels and isinstance(ax.figure, Figure):  # adjustText cannot draw a part of a figure
+            adjust_text(labels, ax=ax, expand=(1.02, 1.1))
         (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
         x, y = drawn.T
         sides = {"<": x < left, ">": x > right, "v": y < bottom, "^": y > top}

@@ -427,6 +427,13 @@ def test_labels_on_the_data_do_not_overlap(mapped: AnnData) -> None:
     assert overlaps(sc.pl.embedding(mapped, "geoae", color="bulk_labels", legend_loc="on data", show=False)) > 3
     assert overlaps(scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", show=False)) <= 1
 
+    ax = plt.subplots()[1]
+    own = [ax.text(0, 0, "mine"), ax.text(0, 0, "mine too")]
+    scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", ax=ax, show=False)
+    assert [text.get_position() for text in own] == [(0, 0), (0, 0)]
+    for panel in plt.figure().subfigures(1, 2):
+        scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", ax=panel.subplots(), show=False)
+
 
 @pytest.mark.skipif(not hasattr(sc, "Preset"), reason="scanpy before 1.12 has no presets")
 def test_plots_are_matplotlibs_under_any_preset(mapped: AnnData) -> None:
