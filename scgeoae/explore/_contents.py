@@ -18,7 +18,7 @@ from ..core.region import OccupiedRegion, occupied_region
 from ..result import column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -60,6 +60,7 @@ def contents(
     genes: Sequence[str] | None,
     dimensions: tuple[int, int],
     cell_names: bool,
+    paths: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Collect what the page of a result holds.
 
@@ -75,6 +76,8 @@ def contents(
         The two dimensions to draw.
     cell_names
         Whether to include the names of the cells.
+    paths
+        Points (m, 2) of the map by name of the path.
 
     Returns
     -------
@@ -103,6 +106,7 @@ def contents(
         "names": packed_texts(adata.obs_names.astype(str).tolist()) if cell_names else None,
         "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
         "genes": entries,
+        "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
             "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in inner],
             "surface": _float32(surface),

@@ -106,16 +106,21 @@ class Cells {
     return chosen;
   }
 
-  /** Cells within a distance of a segment, each with its share of the way. */
-  along([x0, y0], [x1, y1], distance) {
-    const [dx, dy] = [x1 - x0, y1 - y0];
-    const square = dx * dx + dy * dy || 1;
+  /** Cells within a distance of a path, each with its share of the way, of which all segments have the same. */
+  along(corners, distance) {
     const found = [];
     for (let i = 0; i < this.n; i++) {
-      const [x, y] = [this.x(i) - x0, this.y(i) - y0];
-      const share = (x * dx + y * dy) / square;
-      if (share < 0 || share > 1) continue;
-      if (Math.hypot(x - share * dx, y - share * dy) <= distance) found.push({ cell: i, share });
+      let [nearest, share] = [distance, null];
+      for (let k = 1; k < corners.length; k++) {
+        const [[x0, y0], [x1, y1]] = [corners[k - 1], corners[k]];
+        const [dx, dy, x, y] = [x1 - x0, y1 - y0, this.x(i) - x0, this.y(i) - y0];
+        const along = (x * dx + y * dy) / (dx * dx + dy * dy || 1);
+        const beside = Math.hypot(x - along * dx, y - along * dy);
+        if (along < 0 || along > 1 || beside > nearest) continue;
+        nearest = beside;
+        share = (k - 1 + along) / (corners.length - 1);
+      }
+      if (share !== null) found.push({ cell: i, share });
     }
     return found;
   }

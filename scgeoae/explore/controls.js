@@ -70,11 +70,18 @@ function setColor(color) {
   return recolor();
 }
 
+/** Show a stored path by its number, or none. */
+function setStored(number) {
+  [state.stored, state.ends] = [number, []];
+  showPath();
+  remember();
+}
+
 const actions = {
   fit: () => (map.fit(), remember()),
   zoomIn: () => (map.zoom(1.4), remember()),
   zoomOut: () => (map.zoom(1 / 1.4), remember()),
-  clearPath: () => ((state.ends = []), showPath(), remember()),
+  clearPath: () => setStored(null),
   clearSelection: () => select(null),
   savePNG: () => map.savePNG(legend),
   saveSVG: () => map.saveSVG(legend),
@@ -84,6 +91,7 @@ const actions = {
 function click(at) {
   if (state.tool === "path") {
     state.ends = state.ends.length === 1 ? [state.ends[0], at] : [at];
+    state.stored = null;
     if (state.ends.length === 2) say("");
     showPath();
   } else {
@@ -194,6 +202,7 @@ function remember() {
       dark: state.dark,
       at: state.kept && round(state.kept),
       ends: state.ends.map(round),
+      path: contents.paths[state.stored]?.name,
       shape: state.shape?.map(round),
       genes: state.followed.map((each) => genes[each].name),
     };
@@ -224,6 +233,8 @@ function recall() {
   if (currentColumn() && Array.isArray(hidden)) state.hidden[state.color.split(":")[1]] = new Set(hidden);
   state.kept = isPoint(at) ? at : null;
   state.ends = Array.isArray(ends) && ends.every(isPoint) ? ends.slice(0, 2) : [];
+  const stored = contents.paths.findIndex((path) => path.name === kept.path);
+  state.stored = stored < 0 ? null : stored;
   state.shape = Array.isArray(shape) && shape.length > 2 && shape.every(isPoint) ? shape : null;
   const names = Array.isArray(kept.genes) ? kept.genes : [];
   state.followed = names.map((each) => geneNumbers.get(each)).filter((each) => each !== undefined);

@@ -17,7 +17,8 @@ const state = {
   hidden: columns.map(() => new Set()), // of each column
   pointer: null,
   kept: null, // a place that was clicked
-  ends: [], // of the path
+  ends: [], // of the straight path
+  stored: null, // number of the stored path that is shown
   shape: null, // of the selection
   followed: [], // numbers of genes
   field: false,
@@ -45,6 +46,14 @@ $("gene").addEventListener("change", findGene);
 $("gene").addEventListener("input", (event) => {
   // a choice from the list; letters that are typed may be the beginning of a longer name
   if (!event.inputType || event.inputType === "insertReplacementText") findGene();
+});
+contents.paths = contents.paths.map(({ name, places }) => {
+  return { name, places: Array.from({ length: places.length / 2 }, (_, i) => [places[2 * i], places[2 * i + 1]]) };
+});
+for (const [i, { name }] of contents.paths.entries()) $("stored").append(new Option(name, i));
+$("stored").parentElement.hidden = contents.paths.length === 0;
+$("stored").addEventListener("change", (event) => {
+  setStored(event.target.value === "" ? null : Number(event.target.value));
 });
 $("source").addEventListener("change", (event) => {
   state.decoded = event.target.value === "decoded";

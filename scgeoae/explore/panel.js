@@ -205,13 +205,15 @@ function route([[x0, y0], [x1, y1]]) {
 }
 
 function showPath() {
-  map.marks.path = state.ends;
-  $("pathSection").hidden = state.ends.length === 0;
-  if (state.ends.length < 2) {
+  const corners = contents.paths[state.stored]?.places ?? state.ends;
+  map.marks.path = corners;
+  $("stored").value = state.stored ?? "";
+  $("pathSection").hidden = corners.length === 0;
+  if (corners.length < 2) {
     $("path").replaceChildren(element("p", { className: "quiet" }, "Click where the path ends."));
     return map.drawOverlay();
   }
-  const places = route(state.ends);
+  const places = state.stored === null ? route(corners) : corners;
   map.marks.path = places;
   const hidden = places.map((place) => decoder.hidden(cells.point(...place)));
   const positions = hidden.map((values) => linear(decoder.surface, null, values));
@@ -230,7 +232,7 @@ function showPath() {
   others.sort((a, b) => range(b) - range(a));
   shown.push(...others.slice(0, Math.max(N_CURVES - shown.length, 0)));
   const [left, right, bottom, top] = cells.bounds;
-  let near = cells.along(...state.ends, PATH_WIDTH * Math.max(right - left, top - bottom));
+  let near = cells.along(corners, PATH_WIDTH * Math.max(right - left, top - bottom));
   const every = Math.ceil(near.length / MOST_DOTS);
   near = near.filter((_, i) => i % every === 0);
   const colors = Object.fromEntries(["line", "quiet", "text", "accent"].map((name) => [name, map.theme(name)]));
@@ -239,10 +241,10 @@ function showPath() {
     const curve = curves.map((step) => step[gene.row]);
     return chart(gene.name, curve, dots.filter(([, value]) => !Number.isNaN(value)), outside, colors);
   });
-  const gap = outside.filter(Boolean).length / STEPS;
+  const gap = outside.filter(Boolean).length / places.length;
   const notes = [
     `From the open to the filled end, ${short(length)} in the data. ` +
-      "Lines: decoded along the straight path. Dots: measured in cells nearby.",
+      `Lines: decoded along the ${state.stored === null ? "straight" : "stored"} path. Dots: measured in cells nearby.`,
   ];
   if (gap > 0) notes.push(`Gray: no cells there (${percent(gap)} of the path), so the line is an extrapolation.`);
   $("path").replaceChildren(...notes.map((note) => element("p", { className: "quiet" }, note)), ...charts);

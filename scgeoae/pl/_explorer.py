@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from .._files import replacing
 from ..explore import Explorer, contents, page
-from ..result import DEFAULT_KEY, Result
+from ..result import DEFAULT_KEY, Result, check_points
 from ._scatter import coordinates_to_draw
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from anndata import AnnData
 
 
@@ -27,14 +28,15 @@ def explorer(
     genes: Sequence[str] | None = None,
     dimensions: tuple[int, int] = (0, 1),
     cell_names: bool = False,
+    paths: Mapping[str, np.ndarray] | None = None,
 ) -> Explorer:
     """Make an interactive page of a map: it shows what a cell would be at the place where one points.
 
     The page is one HTML file that needs neither Python nor a network; open it in a browser of 2023 or later. It holds
     the decoder, so at the pointer it shows the indicatrix beside the undistorted circle, the relative determinant, the
     anisotropy, and the decoded profile: the genes that differ most from the average over the map. Cells are colored by
-    columns of `obs` or by genes, measured or decoded. Two clicks show genes along the path between them. A selection
-    shows shares of groups, its area on the map and in the data, and its genes. The page explains itself.
+    columns of `obs` or by genes, measured or decoded. Two clicks show genes along the straight path between them. A
+    selection shows shares of groups, its area on the map and in the data, and its genes. The page explains itself.
 
     The page can be passed on, with what is in it: the coordinates, determinants and anisotropies of all cells, the
     columns of `obs` that `color` names, the genes as described there, and the decoder without the rest of the genes. It
@@ -61,6 +63,9 @@ def explorer(
         The two dimensions to draw.
     cell_names
         Include the names of the cells, for the file of a selection. Otherwise that holds their numbers.
+    paths
+        Paths to choose from, by name: points (m, 2) of the map, such as ``points`` of
+        :func:`scgeoae.get.geodesic`, which are drawn with genes along them. Maps of two dimensions only.
 
     Returns
     -------
@@ -71,8 +76,8 @@ def explorer(
     KeyError
         If there is no result under this key, no such column of `obs`, or no such gene.
     ValueError
-        If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, or a column has too
-        many groups.
+        If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, a column has too
+        many groups, or a path is not one of the map.
     TypeError
         If a column holds what is neither a number nor a group.
     OSError
@@ -94,6 +99,13 @@ def explorer(
     if coordinates_to_draw(result, dimensions).shape[1] == 1:
         msg = "The map has one dimension; the explorer needs two. Run `scgeoae.pl.det_heatmap` instead."
         raise ValueError(msg)
+    checked = {name: check_points(points, 2, f"paths[{name!r}]") for name, points in (paths or {}).items()}
+    if short := [name for name, points in checked.items() if len(points) < 2]:
+        msg = f"A path needs at least two points; {short} have fewer."
+        raise ValueError(msg)
+    if checked and result.coordinates().shape[1] != 2:
+        msg = f"Paths lie on maps of two dimensions; the map has {result.coordinates().shape[1]}."
+        raise ValueError(msg)
     made = page(
         contents(
             result,
@@ -101,6 +113,7 @@ def explorer(
             genes=[genes] if isinstance(genes, str) else genes,
             dimensions=(dimensions[0], dimensions[1]),
             cell_names=cell_names,
+            paths=checked,
         )
     )
     if target is not None:

@@ -118,6 +118,25 @@ def test_path(opened) -> None:
     assert opened.run("return document.querySelector('[data-mark=path]').points.length") == 101
 
 
+def test_stored_path(browser, decodable, tmp_path: Path) -> None:
+    ends = decodable.obsm["X_geoae"][[0, -1]]
+    path = scgeoae.get.geodesic(decodable, *ends, n_points=30, region="anywhere").points
+    scgeoae.pl.explorer(
+        decodable, tmp_path / "page.html", color=LABELS, paths={"<b>there</b>": path, "back": path[::-1]}
+    )
+    browser.open(tmp_path / "page.html")
+    choose = "const s = document.getElementById('stored'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
+    browser.run(choose, "1")
+    np.testing.assert_allclose(browser.run("return explorer.map.marks.path"), path[::-1], rtol=1e-5)
+    assert browser.run("return document.querySelectorAll('#path .chart polyline').length") == 5
+    assert "along the stored path" in browser.text("#path")
+    browser.keys("p")
+    browser.mouse(("click", 300, 300), ("click", 500, 500))
+    assert browser.run("return document.querySelector('[data-mark=path]').points.length") == 101
+    assert "along the straight path" in browser.text("#path")
+    assert browser.run("return document.getElementById('stored').value") == ""
+
+
 def test_legend_and_address(opened, page) -> None:
     before = opened.colored()
     opened.click("#legend .entry:nth-child(6) input")

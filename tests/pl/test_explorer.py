@@ -191,3 +191,13 @@ def test_command(mapped, tmp_path: Path, capsys) -> None:
     for output in ("page.txt", "nowhere/page.html"):
         with pytest.raises(SystemExit, match="2"):
             cli.main(["explore", str(tmp_path / "map.h5ad"), str(tmp_path / output)])
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [(np.zeros((1, 2)), "at least two points"), (np.zeros((4, 3)), "shape"), (np.full((4, 2), np.nan), "finite")],
+)
+def test_bad_paths(mapped: AnnData, tmp_path: Path, points: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        scgeoae.pl.explorer(mapped, tmp_path / "page.html", paths={"a": points})
+    assert not list(tmp_path.iterdir())
