@@ -112,8 +112,9 @@ function save(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** A row of a CSV file (RFC 4180). */
+/** A row of a CSV file (RFC 4180); a text that a spreadsheet would take for a formula begins with an apostrophe. */
 function csvRow(fields) {
+  const harmless = (field) => (typeof field === "string" && /^[=+\-@\t\r]/.test(field) ? `'${field}` : field);
   const quoted = (field) => (/[",\r\n]/.test(field) ? `"${String(field).replaceAll('"', '""')}"` : field);
-  return `${fields.map(quoted).join(",")}\r\n`;
+  return `${fields.map(harmless).map(quoted).join(",")}\r\n`;
 }

@@ -30,6 +30,8 @@ ARGUMENTS = (
     "--force-device-scale-factor=1",
     "--force-prefers-reduced-motion",
 )
+MODULES = ("decoder", "cells", "points", "drawing")
+"""Parts of the program that need no browser."""
 PATIENCE = 60
 """Seconds to wait for a page."""
 
@@ -58,7 +60,7 @@ def node(tmp_path: Path) -> Callable[[AnnData, str], Any]:
     def run(adata: AnnData, code: str, **arguments: Any) -> Any:
         page = scgeoae.pl.explorer(adata, **arguments).html
         (tmp_path / "contents.json").write_text(contents_of(page))
-        functions = [(files("scgeoae.explore") / f"{name}.js").read_text() for name in ("decoder", "cells", "points")]
+        functions = [(files("scgeoae.explore") / f"{name}.js").read_text() for name in MODULES]
         start = f"""import {{ readFileSync }} from "node:fs";
             const contents = await unpacked(JSON.parse(readFileSync({json.dumps(str(tmp_path / "contents.json"))})));
             const decoder = new Decoder({{ ...contents.decoder, dimension: contents.dimension }});

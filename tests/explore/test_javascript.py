@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -171,3 +173,10 @@ def test_points(decodable, node) -> None:
     everything, one, none, beside, details = node(decodable, code, color="bulk_labels")
     assert everything > one > none == beside == 0
     assert details == [0xFF302010, 0xFF7F7F7F, 4]
+
+
+def test_rows_of_a_file_hold_no_formulas(decodable, node) -> None:
+    fields = ["a", "=1+1", "+2", "@x", "-3", 'say "hi", twice', "two\nlines", -4.5]
+    row = node(decodable, f"result = csvRow({fields!r});")
+    (read,) = csv.reader(StringIO(row, newline=""))
+    assert read == ["a", "'=1+1", "'+2", "'@x", "'-3", 'say "hi", twice', "two\nlines", "-4.5"]
