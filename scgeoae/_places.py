@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from .result import Result
 
 
-def region_of(model: MapModel) -> OccupiedRegion:
+def region_of(model: MapModel, what: str = "Shortest paths are found") -> OccupiedRegion:
     """Return the occupied region of a map; raise a `ValueError` if the map is not of two dimensions."""
     if model.region is None:
-        msg = f"Shortest paths are found on maps of two dimensions only; this map has {model.n_components}."
+        msg = f"{what} on maps of two dimensions only; this map has {model.n_components}."
         raise ValueError(msg)
     return model.region
 

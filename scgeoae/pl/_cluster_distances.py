@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from ..result import DEFAULT_KEY, distances_key, stored_table
+from ._dumbbells import draw_dumbbells
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 CLOSER, FARTHER, PLAIN = "C0", "C1", "0.5"
@@ -104,38 +104,23 @@ def cluster_distances(
 
 def _draw_pairs(ax: Axes, table: pd.DataFrame) -> None:
     """Draw a line for each pair of a table that is sorted by ratio."""
-    rows, background = np.arange(len(table)), ax.get_facecolor()
-    true, apparent = table["surface_length"], table["surface_length"] * table["ratio"]
-    colors = [CLOSER if ratio < 1 else FARTHER for ratio in table["ratio"]]
-    ax.hlines(rows, true, apparent, colors=colors, linewidth=2, zorder=2)
-    ax.scatter(true, rows, s=55, c=colors, edgecolors=colors, label="true (along the surface)", zorder=3)
-    ring: dict[str, Any] = {"color": background, "linewidths": 1.8, "label": "apparent (on the map)", "zorder": 4}
-    ax.scatter(apparent, rows, s=55, edgecolors=colors, **ring)
-    for row, ratio in enumerate(table["ratio"]):
-        ax.text(1.02, row, _in_words(ratio), transform=ax.get_yaxis_transform(), va="center", fontsize="small")
-    ax.set(xscale="log", xlabel="distance in units of the data", ylim=(-0.7, len(table) - 0.3))
+    draw_dumbbells(
+        ax,
+        table["surface_length"],
+        table["surface_length"] * table["ratio"],
+        table["ratio"],
+        colors=[CLOSER if ratio < 1 else FARTHER for ratio in table["ratio"]],
+        measured="along the surface",
+        directions=("far", "close"),
+        plain=PLAIN,
+    )
+    ax.set_xlabel("distance in units of the data")
     pairs = zip(table.index, table["other"], strict=True)
-    ax.set_yticks(rows, [f"{group}\n{other}" for group, other in pairs], fontsize="small")
+    ax.set_yticks(np.arange(len(table)), [f"{group}\n{other}" for group, other in pairs], fontsize="small")
     ax.xaxis.set(
         major_locator=LogLocator(subs=(1, 2, 5), numticks=20),  # by default it leaves some out
         major_formatter="{x:g}",
-        minor_formatter=NullFormatter(),
     )
-    ax.grid(visible=False)
-    ax.grid(axis="y", color=rcParams["text.color"], alpha=0.1, linestyle="-", zorder=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")
-    for handle, color in zip(cast("list[PathCollection]", legend.legend_handles), (PLAIN, background), strict=True):
-        handle.set(facecolor=color, edgecolor=PLAIN)
-
-
-def _in_words(ratio: float) -> str:
-    """Write a ratio of distances, such as "2.3 times too close"."""
-    factor, direction = (ratio, "far") if ratio >= 1 else (1 / ratio, "close")
-    if factor < 1.05:
-        return "true"
-    return f"{factor:.{0 if factor >= 10 else 1}f} times too {direction}"
 
 
 def _draw_tree(ax: Axes, table: pd.DataFrame, cmap: str) -> None:

@@ -96,15 +96,16 @@ def explorer(
     if target is not None:
         _check_writable(target)
     result = Result(adata, key)
-    if coordinates_to_draw(result, dimensions).shape[1] == 1:
+    n_components = coordinates_to_draw(result, dimensions).shape[1]
+    if n_components == 1:
         msg = "The map has one dimension; the explorer needs two. Run `scgeoae.pl.det_heatmap` instead."
         raise ValueError(msg)
     checked = {name: check_points(points, 2, f"paths[{name!r}]") for name, points in (paths or {}).items()}
     if short := [name for name, points in checked.items() if len(points) < 2]:
         msg = f"A path needs at least two points; {short} have fewer."
         raise ValueError(msg)
-    if checked and result.coordinates().shape[1] != 2:
-        msg = f"Paths lie on maps of two dimensions; the map has {result.coordinates().shape[1]}."
+    if checked and n_components != 2:
+        msg = f"Paths lie on maps of two dimensions; the map has {n_components}."
         raise ValueError(msg)
     made = page(
         contents(

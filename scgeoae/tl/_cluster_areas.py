@@ -9,6 +9,7 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy.spatial import cKDTree
 
+from .._places import region_of
 from ..result import DEFAULT_KEY, Result, areas_key, column
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
 
 def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
     """Areas and shares of the groups, each (n_groups,), of cells with group numbers ``codes`` (n,), -1 for none."""
-    region = result.model.region
-    if region is None:
-        msg = "Areas are measured on maps of two dimensions only."
-        raise ValueError(msg)
+    region = region_of(result.model, "Areas are measured")
     tiles = region.points()
     _, nearest = cKDTree(result.coordinates()).query(tiles)
     owner = codes[nearest]  # (m,)

@@ -184,7 +184,7 @@ def verdict(
         "basis": name,
         "use_rep": use_rep,
         "n_neighbors": n_neighbors,
-        "null": "features" if expression is None else "genes",
+        "null": null,
         "rng": seed,
     }
     adata = adata.copy() if copy else adata
