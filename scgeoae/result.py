@@ -27,6 +27,9 @@ DEFAULT_KEY = "geoae"
 SCVELO_PARAMS = "velocity_params"
 """Entry of `uns` in which scvelo lists, as ``embeddings``, the maps that have velocities; it recomputes others."""
 
+PCA_KEYS = ("X_pca", "pca")
+"""Where in `obsm` `sc.pp.pca` writes the components by default: as scanpy 1, and as its preset ``ScanpyV2Preview``."""
+
 SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 
 TERMS = ("reconstruction", "regularizer")

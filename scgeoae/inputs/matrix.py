@@ -61,7 +61,7 @@ class Matrix:
     Raises
     ------
     TypeError
-        If it is not a two-dimensional matrix of real numbers, or lies on disk by columns.
+        If it is not a two-dimensional matrix of real numbers, lies on disk by columns, or is an array of CuPy.
     ValueError
         If values are masked.
     """
@@ -69,6 +69,9 @@ class Matrix:
     def __init__(self, values: Any, source: str, columns: np.ndarray | None = None) -> None:
         refuse_masked(values, source)
         self.source, self.streamed = source, is_streamed(values)
+        if type(values).__module__.split(".")[0] in {"cupy", "cupyx"}:
+            msg = f"{source} is in the memory of a GPU. Run `rapids_singlecell.get.anndata_to_CPU(adata)` first."
+            raise TypeError(msg)
         if not self.streamed:
             values = values.tocsr() if sparse.issparse(values) else np.asarray(values)
         elif getattr(values, "format", "csr") == "csc":

@@ -11,6 +11,7 @@ from .._checks import in_memory
 from ..core.novelty import fit_novelty
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
+from ..result import PCA_KEYS
 from .representation import N_LISTED, choose, genes
 from .rows import ReadRows
 
@@ -69,12 +70,12 @@ def recipe_of(adata: AnnData, representation: Representation) -> InputRecipe:
         scaling, _ = _scaling(adata.var, features, sample)
         projection = Projection(features, scaling=scaling, layer=representation.layer)
         return InputRecipe(features, obsm_key, projection, sample.range_before(scaling))
-    if obsm_key == "X_pca":
+    if obsm_key in PCA_KEYS or obsm_key in adata.varm:
         try:
             return _pca_recipe(adata, representation)
         except (KeyError, ValueError, TypeError) as error:
             reason = error.args[0]
-            logg.info(f"    new cells can be mapped only by an obsm['X_pca'] in the same components: {reason}")
+            logg.info(f"    new cells can be mapped only by an obsm[{obsm_key!r}] in the same components: {reason}")
     value_range = representation.value_range(SAMPLE if representation.streamed else None)
     return InputRecipe(features, obsm_key, None, value_range)
 
@@ -83,8 +84,9 @@ def _pca_recipe(adata: AnnData, components: Representation) -> InputRecipe:
     """Record the projection that takes genes to the principal ``components`` `Z` (n, D), their range and novelty.
 
     With the loadings `P` of ``varm['PCs']`` (NaN as 0) and ``o = mean(X P - Z)``, ``X P - o`` must be Z within
-    `TOLERANCE`. `X` is the layer that ``uns['pca']['params']`` names. Only genes with a loading are kept: those that
-    the mask of the PCA left out have none. The range is that before scaling.
+    `TOLERANCE`. `X` is the layer that ``uns['pca']['params']`` names. Components under another key than ``'X_pca'``
+    have their loadings and parameters under that key, as `sc.pp.pca` writes them with ``key_added``. Only genes with a
+    loading are kept: those that the mask of the PCA left out have none. The range is that before scaling.
 
     Raises
     ------
@@ -94,21 +96,22 @@ def _pca_recipe(adata: AnnData, components: Representation) -> InputRecipe:
         If X, the loadings and Z do not belong together (another X, Harmony), names of genes are not unique, or X was
         scaled without centering: in a query, such values look like unscaled ones.
     """
-    n_components = components.shape[1]
-    if "PCs" not in adata.varm or adata.varm["PCs"].shape[1] < n_components:
-        msg = f"Did not find .varm['PCs'] with the loadings of {n_components} components."
+    n_components, obsm_key = components.shape[1], components.obsm_key
+    varm_key, uns_key = ("PCs", "pca") if obsm_key == "X_pca" else (obsm_key, obsm_key)
+    if varm_key not in adata.varm or adata.varm[varm_key].shape[1] < n_components:
+        msg = f"Did not find .varm[{varm_key!r}] with the loadings of {n_components} components."
         raise KeyError(msg)
-    loadings = np.nan_to_num(np.asarray(adata.varm["PCs"])[:, :n_components]).astype(np.float32)
+    loadings = np.nan_to_num(np.asarray(adata.varm[varm_key])[:, :n_components]).astype(np.float32)
     used = loadings.any(1)
     loadings, names = loadings[used], adata.var_names[used].to_numpy(dtype=object)
-    layer = dict(adata.uns.get("pca", {})).get("params", {}).get("layer")
+    layer = dict(adata.uns.get(uns_key, {})).get("params", {}).get("layer")
     x, _ = genes(adata, names, layer)
     sample = _read_sample(x, loadings)
 
     z = np.vstack([components.dense(rows) for rows in x.spread(SAMPLE)])
     difference = sample.products - z  # (n, D)
     if not difference.std(0).max() <= TOLERANCE * np.sqrt(z.var(0).mean()):  # also where a value is missing
-        msg = f"{x.source} and varm['PCs'] do not reproduce obsm['X_pca']."
+        msg = f"{x.source} and varm[{varm_key!r}] do not reproduce {components.source}."
         raise ValueError(msg)
     scaling, certain = _scaling(adata.var, names, sample)
     if not certain:
@@ -117,7 +120,7 @@ def _pca_recipe(adata: AnnData, components: Representation) -> InputRecipe:
     projection = Projection(names, loadings, difference.mean(0), sample.mean, scaling, layer)
     spread = sample.spread if scaling is None else None
     novelty = fit_novelty(projection, sample.some, z.var(0), adata.n_obs, spread)
-    return InputRecipe(components.features, components.obsm_key, projection, sample.range_before(scaling), novelty)
+    return InputRecipe(components.features, obsm_key, projection, sample.range_before(scaling), novelty)
 
 
 class _Sample(NamedTuple):
@@ -345,9 +348,9 @@ def _rows_of_obsm(adata: AnnData, recipe: InputRecipe, n_features: int, device: 
     representation = choose(adata, use_rep=key, n_pcs=n_features)
     rows = representation.rows(device)
     check_finite(rows, representation.source)
-    if key == "X_pca":
+    if key in PCA_KEYS:
         logg.warning(
-            "The reference holds no PCA projection: obsm['X_pca'] of the query is taken as it is. It must be in the "
+            f"The reference holds no PCA projection: obsm[{key!r}] of the query is taken as it is. It must be in the "
             "components of the reference; a PCA of the query by itself is another space."
         )
     _warn_of_range(representation.value_range(), recipe.value_range, representation.source, signed=False)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ..result import PCA_KEYS
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
 
@@ -65,7 +66,9 @@ def choose(
     layer: str | None = None,
     mask_var: str | np.ndarray | None = None,
 ) -> Representation:
-    """Choose ``obsm['X_pca']`` by default, another `obsm`, `X` or a layer, and check its type.
+    """Choose the principal components by default, another `obsm`, `X` or a layer, and check its type.
+
+    The components are ``obsm['X_pca']`` or else ``obsm['pca']``, as for scanpy.
 
     Raises
     ------
@@ -81,7 +84,9 @@ def choose(
         if mask_var is not None:
             msg = "mask_var chooses genes of X or of a layer; it has no meaning for an obsm. Pass use_rep='X' or layer."
             raise ValueError(msg)
-        return _of_obsm(adata, "X_pca" if use_rep is None else use_rep, n_pcs)
+        if use_rep is None:
+            use_rep = next((key for key in PCA_KEYS if key in adata.obsm), PCA_KEYS[0])
+        return _of_obsm(adata, use_rep, n_pcs)
     if n_pcs is not None:
         msg = "n_pcs counts columns of an obsm; it has no meaning for X or a layer."
         raise ValueError(msg)
@@ -112,7 +117,7 @@ def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> tuple[
 
 def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:
     if name not in adata.obsm:
-        advice = "Run `sc.pp.pca` first, or pass use_rep='X' or layer." if name == "X_pca" else "Choose one of them."
+        advice = "Run `sc.pp.pca` first, or pass use_rep='X' or layer." if name in PCA_KEYS else "Choose one of them."
         msg = f"Did not find .obsm[{name!r}]; .obsm holds {list(adata.obsm) or 'nothing'}. {advice}"
         raise KeyError(msg)
     source = f"obsm[{name!r}]"

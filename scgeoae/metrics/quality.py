@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from .._checks import whole_number
-from ..result import Result, column, embedding_key
+from ..result import PCA_KEYS, Result, column, embedding_key
 from . import density, distances, neighborhoods
 from . import labels as label_measures
 from ._estimates import Measure
@@ -61,9 +61,10 @@ def embedding_quality(
     adata
         Annotated data matrix.
     bases
-        The maps: keys of `obsm`, with or without ``X_``. Of `'X_pca'` the first two columns are the map.
+        The maps: keys of `obsm`, with or without ``X_``. Of principal components the first two columns are the map.
     use_rep
-        The data with which the maps are compared: a key of `obsm`, or `'X'`. By default `'X_pca'`.
+        The data with which the maps are compared: a key of `obsm`, or `'X'`. By default the principal
+        components, `'X_pca'` or else `'pca'`.
     n_pcs
         Use only the first columns of the `obsm`.
     layer
@@ -214,7 +215,7 @@ def _matched(adata: AnnData, other: AnnData) -> AnnData:
 def _map(adata: AnnData, name: str) -> Any:
     Z = adata.obsm[name]
     Z = Z.toarray() if sparse.issparse(Z) else np.asanyarray(Z)  # keeps a mask, which is refused below
-    return as_points(Z[:, :2] if name == "X_pca" else Z, f"obsm[{name!r}]", varying_for=VARYING_FOR)
+    return as_points(Z[:, :2] if name in PCA_KEYS else Z, f"obsm[{name!r}]", varying_for=VARYING_FOR)
 
 
 def _distortion(adata: AnnData, obsm: str) -> dict[str, float]:

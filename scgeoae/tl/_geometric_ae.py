@@ -76,7 +76,7 @@ def geometric_ae(
     adata
         Annotated data matrix.
     use_rep
-        Key of `obsm` to train on, or `'X'`. By default `'X_pca'`.
+        Key of `obsm` to train on, or `'X'`. By default the principal components, `'X_pca'` or else `'pca'`.
     n_pcs
         Use only the first columns of the `obsm`.
     layer

@@ -77,7 +77,7 @@ def verdict(
     use_rep
         The data that the neighbors are those of: a key of `obsm`, or `'X'`. By default what the map was made from: as
         the result says for a map by :func:`geometric_ae`, as ``uns['neighbors']`` says for a UMAP, as ``uns['tsne']``
-        says for a t-SNE; with `embed`, `'X_pca'`.
+        says for a t-SNE; with `embed`, the principal components.
     n_neighbors
         Number of neighbors.
     null
@@ -232,8 +232,8 @@ def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
         cells = AnnData(columns.tocsr())
     else:
         cells = AnnData(rng.permuted(expression, axis=0))
-    sc.pp.pca(cells, n_comps=x.shape[1], random_state=seed % 2**32)
-    return cells.obsm["X_pca"].astype(np.float32)
+    sc.pp.pca(cells, n_comps=x.shape[1], random_state=seed % 2**32, key_added="x")
+    return cells.obsm["x"].astype(np.float32)
 
 
 def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | None) -> tuple[Representation, Embed]:
@@ -245,14 +245,14 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
         representation = training.representation if use_rep is None else choose(adata, use_rep=use_rep)
         return representation, lambda x: fit(DenseRows(x, device), spec, seed).cells.z
     params = _params(adata, name.removeprefix("X_"))
-    if name == "X_umap" or {"a", "b"} <= params.keys():
+    if name in ("X_umap", "umap") or {"a", "b"} <= params.keys():
         if "neighbors" not in adata.uns:
             msg = f"Did not find .uns['neighbors'], the neighbors that obsm[{name!r}] is made of. Pass embed instead."
             raise KeyError(msg)
         graph = _params(adata, "neighbors")
         options = {option: params[option] for option in ("a", "b") if option in params}
         return _data(adata, graph, use_rep), partial(_umap, graph=graph, n_components=z.shape[1], seed=seed, **options)
-    if name == "X_tsne" or "perplexity" in params:
+    if name in ("X_tsne", "tsne") or "perplexity" in params:
         options = {option: params[option] for option in OF_TSNE if option in params}
         return _data(adata, params, use_rep), partial(_tsne, random_state=seed, **options)
     msg = (
@@ -282,11 +282,11 @@ def _umap(x: np.ndarray, *, graph: Mapping[str, Any], n_components: int, seed: i
     n_neighbors = int(np.ravel(graph.get("n_neighbors", N_NEIGHBORS))[0])  # some files hold an array of one number
     options_of_graph = {option: graph[option] for option in ("metric", "metric_kwds") if option in graph}
     sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="x", random_state=seed, **options_of_graph)
-    sc.tl.umap(cells, n_components=n_components, random_state=seed, **options)
-    return cells.obsm["X_umap"]
+    sc.tl.umap(cells, n_components=n_components, random_state=seed, key_added="z", **options)
+    return cells.obsm["z"]
 
 
 def _tsne(x: np.ndarray, **options: Any) -> np.ndarray:
     cells = AnnData(obsm={"x": x}, shape=(len(x), 0))
-    sc.tl.tsne(cells, use_rep="x", **options)
-    return cells.obsm["X_tsne"]
+    sc.tl.tsne(cells, use_rep="x", key_added="z", **options)
+    return cells.obsm["z"]

@@ -86,7 +86,14 @@ def on_mask(adata: AnnData) -> AnnData:
     return trained(adata, n_pcs=10)
 
 
-KINDS = [on_log, on_scaled, on_genes, on_scaled_genes, on_layer, on_mask]
+def on_key(adata: AnnData) -> AnnData:
+    """As with scanpy's preset ``ScanpyV2Preview``."""
+    adata.layers["log"], adata.X = adata.X, np.zeros_like(adata.X)
+    sc.pp.pca(adata, n_comps=N_PCS, layer="log", key_added="pca")
+    return trained(adata)
+
+
+KINDS = [on_log, on_scaled, on_genes, on_scaled_genes, on_layer, on_mask, on_key]
 
 
 @pytest.fixture(scope="module")
@@ -595,6 +602,15 @@ def test_other_spaces_need_the_same_obsm(cells: AnnData, rng: np.random.Generato
     del query.obsm["X_pca_harmony"]
     with pytest.raises(KeyError, match=r"trained on obsm\['X_pca_harmony'\].*\['X_pca', 'X_geoae'\]"):
         place(query, cells)
+
+
+def test_components_under_any_key(cells: AnnData) -> None:
+    sc.pp.pca(cells, n_comps=N_PCS, key_added="pca")
+    sc.pp.pca(cells, n_comps=5, mask_var=np.arange(300) < 100, key_added="few")
+    model = scgeoae.get.model(trained(cells, use_rep="few"))
+    assert model.input.projection.genes.tolist() == cells.var_names[:100].tolist()
+    cells.obsm["X_pca"] = cells.obsm["pca"] + 1  # scanpy too takes this one first
+    assert scgeoae.get.model(trained(cells)).input.obsm_key == "X_pca"
 
 
 @pytest.mark.parametrize("spoil", ["X", "obsm", "varm", "layer", "no varm"])

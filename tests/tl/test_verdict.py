@@ -151,7 +151,7 @@ def scanpy_calls(monkeypatch) -> dict[str, dict]:
 
     def tool(name: str, cells: AnnData, *_: object, **arguments: object) -> None:
         calls[name] = arguments | {"x": cells.obsm["x"]}
-        cells.obsm[f"X_{name}"] = plane(cells.obsm["x"])
+        cells.obsm[arguments.get("key_added", name)] = plane(cells.obsm["x"])
 
     for module, name in ((sc.pp, "neighbors"), (sc.tl, "umap"), (sc.tl, "tsne")):
         monkeypatch.setattr(module, name, partial(tool, name))
@@ -171,6 +171,9 @@ def test_a_umap_is_made_again_with_its_parameters(pbmc: AnnData, scanpy_calls) -
     scgeoae.tl.verdict(pbmc, "X_umap", rng=2**40 + 1)
     assert "a" not in scanpy_calls["umap"]
     assert scanpy_calls["umap"]["random_state"] == 1
+    pbmc.obsm["umap"] = pbmc.obsm["X_umap"]  # as by scanpy's preset ScanpyV2Preview
+    scgeoae.tl.verdict(pbmc, "umap", rng=3)
+    assert scanpy_calls["umap"]["random_state"] == 3
     pbmc.obsm["other"], pbmc.uns["other"] = pbmc.obsm["X_umap"], {"params": {"a": 1.0, "b": 1.0}}
     scgeoae.tl.verdict(pbmc, "other", use_rep="X_pca")
     assert scanpy_calls["neighbors"]["x"].shape == (700, 50)
