@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.colors import is_color_like, to_hex
-from scanpy.plotting import palettes
+from scanpy import pl
 from scipy import sparse
 
 from ..core.region import OccupiedRegion, occupied_region
@@ -208,9 +208,8 @@ def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
     stored = list(adata.uns.get(f"{name}_colors", ()))
     if n_groups <= len(stored) and all(is_color_like(color) for color in stored):
         return [to_hex(color) for color in stored[:n_groups]]
-    usual = next(
-        (p for p in (palettes.default_20, palettes.default_28, palettes.default_102) if n_groups <= len(p)), None
-    )
+    palettes = (pl.palettes.default_20, pl.palettes.default_28, pl.palettes.default_102)
+    usual = next((palette for palette in palettes if n_groups <= len(palette)), None)
     return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
 
 
