@@ -32,6 +32,10 @@ SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 TERMS = ("reconstruction", "regularizer")
 """Terms of the loss, each with a curve in the history, and one more after ``validation_``."""
 
+COLORED, SMALLEST_LIMIT = 99, 2.0
+"""Share of the cells, in percent, that the limits of the colors of the determinant hold, and the smallest limit, with
+which an even map looks even."""
+
 
 class ResultKeys(NamedTuple):
     """The names of the fields of one result.
@@ -294,6 +298,13 @@ class Result:
         """Determinant at map points (m, d) over its geometric mean over the training cells, (m,)."""
         return self.model.relative_determinant(self.manifold.distortion(points)[0])
 
+    def log_det_limit(self) -> float:
+        """Limit of the colors of ``|ln det|``: it holds 99 % of the cells with a finite one, and is at least ln 2."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sizes = np.abs(np.log(self.column(self.keys.determinant).to_numpy(dtype=np.float64)))
+        finite = sizes[np.isfinite(sizes)]
+        return float(max(np.percentile(finite, COLORED) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
+
     def column(self, name: str) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
@@ -488,3 +499,10 @@ def check_points(points: np.ndarray, n_components: int, name: str = "points") ->
         msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
         raise ValueError(msg)
     return points
+
+
+def check_dimensions(dimensions: tuple[int, int], n_components: int) -> None:
+    """Raise a `ValueError` unless these are two different dimensions of the map."""
+    if len(set(dimensions)) != 2 or not all(0 <= number < n_components for number in dimensions):
+        msg = f"dimensions must be two different numbers below {n_components}; they are {dimensions}."
+        raise ValueError(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..result import DEFAULT_KEY, Result
+from ..result import DEFAULT_KEY, Result, check_dimensions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,8 +180,6 @@ def nonlinearity(
         msg = f"radius must be a positive number; it is {radius}."
         raise ValueError(msg)
     result = Result(adata, key)
-    z = result.coordinates(points)
-    if len(set(dimensions)) != 2 or not all(0 <= number < z.shape[1] for number in dimensions):
-        msg = f"dimensions must be two different ones of the {z.shape[1]} of the map; they are {dimensions}."
-        raise ValueError(msg)
-    return result.manifold.nonlinearity(result.decoder_points(z), radius, dimensions)
+    points = result.decoder_points(points)
+    check_dimensions(dimensions, points.shape[1])
+    return result.manifold.nonlinearity(points, radius, dimensions)

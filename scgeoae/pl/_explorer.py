@@ -96,10 +96,7 @@ def explorer(
     if target is not None:
         _check_writable(target)
     result = Result(adata, key)
-    n_components = coordinates_to_draw(result, dimensions).shape[1]
-    if n_components == 1:
-        msg = "The map has one dimension; the explorer needs two. Run `scgeoae.pl.det_heatmap` instead."
-        raise ValueError(msg)
+    n_components = coordinates_to_draw(result, dimensions, "the explorer").shape[1]
     checked = {name: check_points(points, 2, f"paths[{name!r}]") for name, points in (paths or {}).items()}
     if short := [name for name, points in checked.items() if len(points) < 2]:
         msg = f"A path needs at least two points; {short} have fewer."
