@@ -358,7 +358,7 @@ class Result:
         coordinates: bool = True,
         columns: Mapping[str, Any] | None = None,
         uns: Mapping[str, Any] | None = None,
-    ) -> str:
+    ) -> list[str]:
         """Write all fields of a result, or none if an exception occurs; drop what described the former one.
 
         Parameters
@@ -382,7 +382,7 @@ class Result:
 
         Returns
         -------
-        The list of fields for the last line of the log.
+        The fields with their meaning, for the log.
         """
         from .core.map_model import to_state
 
@@ -402,16 +402,14 @@ class Result:
                 adata.uns[keys.uns]["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
                 adata.uns[keys.uns]["history"] = _curves(history)
             adata.uns.update(uns)
-        further = [f"{name!r} (adata.obs)" for name in columns]
-        lines = [
-            f"{keys.obsm!r}, map coordinates (adata.obsm)",
+        return [
+            *([f"{keys.obsm!r}, map coordinates (adata.obsm)"] if coordinates else []),
             f"{keys.determinant!r}, relative determinant (adata.obs)",
             f"{keys.anisotropy!r}, anisotropy (adata.obs)",
             f"{keys.error!r}, reconstruction error (adata.obs)",
-            *further,
+            *(f"{name!r} (adata.obs)" for name in columns),
             f"{keys.uns!r}, parameters{' and model' if history is None else ', model and history'} (adata.uns)",
         ]
-        return "added" + "".join(f"\n    {line}" for line in lines[not coordinates :])
 
 
 def _is_result(value: object) -> bool:

@@ -15,7 +15,8 @@ from ..core.fit import fit
 from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
-from ._training import rank_0_logs, run
+from ._log import finished, rank_0_logs
+from ._training import run
 from ._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -144,8 +145,8 @@ def fit_decoder(
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     params = {**chosen, **asdict(spec), "rng": seed}
-    added = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
-    logg.info("    finished", time=start, deep=added)
+    fields = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
+    finished(start, *fields)
     return adata if copy else None
 
 
