@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,7 @@ def fit_decoder(
     train = partial(run, source=source, seed=seed)
     model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
     warn_of_singular_decoder(cells)
-    model.input = recipe_of(adata, representation)
+    model.input = replace(recipe_of(adata, representation), novelty=None)  # that of new cells, which it cannot map
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
