@@ -57,6 +57,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 raise
 
 
+def check_writable(path: Path) -> None:
+    """Raise an `OSError` before any work is done if the folder of a file does not exist or cannot be written to."""
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        msg = f"{str(path)!r} cannot be written: there is no directory {str(path.parent)!r}."
+        raise FileNotFoundError(msg)
+    try:
+        TemporaryDirectory(dir=folder, prefix=f".{path.name}.").cleanup()  # permission bits alone do not tell
+    except OSError as error:
+        msg = f"{str(path)!r} cannot be written to the directory {str(path.parent)!r}: {error.strerror}"
+        raise OSError(error.errno, msg) from error
+
+
 @contextmanager
 def signals_to(leave: Callable[[int], Any]) -> Iterator[None]:
     """Call ``leave`` with the exit status on SIGINT (Ctrl-C) and SIGTERM."""

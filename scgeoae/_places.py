@@ -18,20 +18,24 @@ if TYPE_CHECKING:
     from .result import Result
 
 
-def region_of(model: MapModel, what: str = "Shortest paths are found") -> OccupiedRegion:
+def region_of(model: MapModel) -> OccupiedRegion:
     """Return the occupied region of a map; raise a `ValueError` if the map is not of two dimensions."""
     if model.region is None:
-        msg = f"{what} on maps of two dimensions only; this map has {model.n_components}."
+        msg = f"Areas and paths are measured on maps of two dimensions only; this map has {model.n_components}."
         raise ValueError(msg)
     return model.region
 
 
-def groups_of(adata: AnnData, groupby: str) -> tuple[pd.Index, np.ndarray]:
+def groups_of(adata: AnnData, groupby: str, at_least: int = 0) -> tuple[pd.Index, np.ndarray]:
     """Read a column of `obs`: names (k,) of the groups that have cells, `str`, and number of each cell's group (n,).
 
-    Groups are in the order of the categories; the number of cells without a label is -1.
+    Groups are in the order of the categories; the number of cells without a label is -1. Raises a `ValueError` if there
+    are fewer groups than ``at_least``.
     """
     groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
+    if (n_groups := len(groups.cat.categories)) < at_least:
+        msg = f"obs[{groupby!r}] names {n_groups} groups; at least {at_least} are compared. Choose another column."
+        raise ValueError(msg)
     return groups.cat.categories.astype(str), groups.cat.codes.to_numpy()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib as mpl
-import numpy as np
 import scanpy as sc
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from . import pl, tl
+from .pl._dumbbells import draw_dumbbells
+from .pl._scatter import write_factors
 from .result import Result, areas_key
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
-    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 RESULTS: dict[str, dict[str, Any]] = {"vanilla": {"alpha": 0, "contrast_weight": 0}, "geoae": {}}
@@ -97,24 +96,12 @@ def _comparison(adata: AnnData) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed", width_ratios=[1, 1.1, 0.9])
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
-    ax, ratios = axes[2], [adata.uns[areas_key(key)]["ratio"] for key in MAPS]
-    names = ratios[0].sort_values().index
+    ax, (ratio, other) = axes[2], (adata.uns[areas_key(key)]["ratio"] for key in MAPS)
+    names = ratio.sort_values().index
     palette = dict(zip(adata.obs[LABELS].cat.categories, adata.uns[f"{LABELS}_colors"], strict=True))
-    colors, rows = [palette[name] for name in names], np.arange(len(names))
+    colors, label = [palette[name] for name in names], "size on the map / size in the data"
+    draw_dumbbells(ax, ratio[names], other[names], list(MAPS.values()), colors=colors, label=label)
     ax.axvline(1, color="0.6", linewidth=1, zorder=0)
-    ax.hlines(rows, 1, ratios[0][names], colors=colors, linewidth=1.5)
-    for ratio, title, face in zip(ratios, MAPS.values(), (colors, ax.get_facecolor()), strict=True):
-        ax.scatter(ratio[names], rows, s=50, facecolors=face, edgecolors=colors, linewidths=1.8, zorder=3, label=title)
-    ax.set(xscale="log", xlabel="size on the map / size in the data")
-    ax.xaxis.set(
-        major_locator=FixedLocator([1 / 5, 1 / 3, 1 / 2, 1, 2, 3, 5]),
-        major_formatter=lambda ratio, _: f"{ratio:g}" if ratio >= 1 else f"1/{1 / ratio:g}",
-        minor_locator=NullLocator(),
-    )
-    ax.set_yticks(rows, names)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    for handle, face in zip(legend.legend_handles, ("0.35", ax.get_facecolor()), strict=True):
-        cast("PathCollection", handle).set(facecolor=face, edgecolor="0.35")
+    ax.set_yticks(range(len(names)), names)
+    write_factors(ax.xaxis, [2, 3, 5])
     return figure

@@ -35,6 +35,10 @@ SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 TERMS = ("reconstruction", "regularizer")
 """Terms of the loss, each with a curve in the history, and one more after ``validation_``."""
 
+COLORED, SMALLEST_LIMIT = 99, 2.0
+"""Share of the cells, in percent, that the limits of the colors of the determinant hold, and the smallest limit, with
+which an even map looks even."""
+
 
 class ResultKeys(NamedTuple):
     """The names of the fields of one result.
@@ -297,6 +301,13 @@ class Result:
         """Determinant at map points (m, d) over its geometric mean over the training cells, (m,)."""
         return self.model.relative_determinant(self.manifold.distortion(points)[0])
 
+    def log_det_limit(self) -> float:
+        """Limit of the colors of ``|ln det|``: it holds 99 % of the cells with a finite one, and is at least ln 2."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sizes = np.abs(np.log(self.column(self.keys.determinant).to_numpy(dtype=np.float64)))
+        finite = sizes[np.isfinite(sizes)]
+        return float(max(np.percentile(finite, COLORED) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
+
     def column(self, name: str) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
@@ -350,7 +361,7 @@ class Result:
         coordinates: bool = True,
         columns: Mapping[str, Any] | None = None,
         uns: Mapping[str, Any] | None = None,
-    ) -> str:
+    ) -> list[str]:
         """Write all fields of a result, or none if an exception occurs; drop what described the former one.
 
         Parameters
@@ -374,7 +385,7 @@ class Result:
 
         Returns
         -------
-        The list of fields for the last line of the log.
+        The fields with their meaning, for the log.
         """
         from .core.map_model import to_state
 
@@ -394,16 +405,14 @@ class Result:
                 adata.uns[keys.uns]["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
                 adata.uns[keys.uns]["history"] = _curves(history)
             adata.uns.update(uns)
-        further = [f"{name!r} (adata.obs)" for name in columns]
-        lines = [
-            f"{keys.obsm!r}, map coordinates (adata.obsm)",
+        return [
+            *([f"{keys.obsm!r}, map coordinates (adata.obsm)"] if coordinates else []),
             f"{keys.determinant!r}, relative determinant (adata.obs)",
             f"{keys.anisotropy!r}, anisotropy (adata.obs)",
             f"{keys.error!r}, reconstruction error (adata.obs)",
-            *further,
+            *(f"{name!r} (adata.obs)" for name in columns),
             f"{keys.uns!r}, parameters{' and model' if history is None else ', model and history'} (adata.uns)",
         ]
-        return "added" + "".join(f"\n    {line}" for line in lines[not coordinates :])
 
 
 def _is_result(value: object) -> bool:
@@ -491,3 +500,10 @@ def check_points(points: np.ndarray, n_components: int, name: str = "points") ->
         msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
         raise ValueError(msg)
     return points
+
+
+def check_dimensions(dimensions: tuple[int, int], n_components: int) -> None:
+    """Raise a `ValueError` unless these are two different dimensions of the map."""
+    if len(set(dimensions)) != 2 or not all(0 <= number < n_components for number in dimensions):
+        msg = f"dimensions must be two different numbers below {n_components}; they are {dimensions}."
+        raise ValueError(msg)

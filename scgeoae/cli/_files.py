@@ -8,7 +8,6 @@ import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -16,7 +15,7 @@ import h5py
 import zarr
 from scanpy import logging as logg
 
-from .._files import replacing
+from .._files import check_writable, replacing
 from ..inputs import chunk_rows, is_streamed
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def _add(adata: AnnData, path: Path) -> None:
 def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool, suffixes: Iterable[str] = SUFFIXES) -> None:
     """Raise an error before any work is done if an output cannot be written, or would replace an input."""
     _check_suffix(path, suffixes)
-    _check_parent(path)
+    check_writable(path)
     real = Path(os.path.realpath(path))
     for source in inputs:
         same = real == Path(os.path.realpath(source)) or (real.exists() and source.exists() and real.samefile(source))
@@ -178,7 +177,7 @@ def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool, suffixe
 
 def check_directory(path: Path) -> None:
     """Raise an error if a directory neither exists nor can be made."""
-    _check_parent(path)
+    check_writable(path)
     if path.exists() and not path.is_dir():
         msg = f"{str(path)!r} exists and is no directory"
         raise NotADirectoryError(msg)
@@ -188,15 +187,3 @@ def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:
     if path.suffix not in suffixes:
         msg = f"{str(path)!r} must end in {' or '.join(suffixes)}"
         raise ValueError(msg)
-
-
-def _check_parent(path: Path) -> None:
-    parent = Path(os.path.realpath(path)).parent
-    if not parent.is_dir():
-        msg = f"there is no directory {str(path.parent)!r} to write {path.name!r} into"
-        raise FileNotFoundError(msg)
-    try:
-        TemporaryDirectory(dir=parent, prefix=f".{path.name}.").cleanup()  # permission bits alone do not tell
-    except OSError as error:
-        msg = f"the directory {str(path.parent)!r} is not writable"
-        raise PermissionError(msg) from error

@@ -45,9 +45,6 @@ MISSING, LEVELS = 255, 254
 CLIPPED = (0.001, 0.999)
 """Quantiles between which numbers have levels; those beyond have the outermost ones."""
 
-PERCENTILE, SMALLEST_LIMIT = 99, 2.0
-"""Limits of the colors of the determinant, as in :func:`scgeoae.pl.det_heatmap`."""
-
 GRAY = "#808080"
 BATCH = 16
 """Genes whose measured values are read together."""
@@ -170,8 +167,7 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
             np.log(result.column(name).to_numpy(dtype=np.float64))
             for name in (result.keys.determinant, result.keys.anisotropy)
         )
-    finite = np.abs(log_det[np.isfinite(log_det)])
-    limit = float(max(np.percentile(finite, PERCENTILE) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
+    limit = result.log_det_limit()
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
         {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},

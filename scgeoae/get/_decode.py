@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ..core.manifold import Manifold
 from ..core.rows import blocks
-from ..result import DEFAULT_KEY, Result, check_points
+from ..result import DEFAULT_KEY, check_points
+from ._model import opened
 
 if TYPE_CHECKING:
     from ..core.map_model import MapModel
@@ -52,6 +52,8 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     ------
     KeyError
         If there is no result under this key.
+    TypeError
+        If `adata` is neither an AnnData nor a model.
     ValueError
         If the points have another dimension than the map or are not finite, the space is unknown, or the model does
         not hold how its input was made from genes.
@@ -66,9 +68,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     >>> path.shape
     (20, 50)
     """
-    result = Result(adata, key) if isinstance(adata, AnnData) else None
-    model = adata if result is None else result.model
-    manifold = Manifold(model.autoencoder) if result is None else result.manifold
+    _, model, manifold = opened(adata, key)
     points = check_points(points, model.n_components)
     names, projection = _names(model, space), model.input.projection
     profiles = np.empty((len(points), len(names)), dtype=np.float32)

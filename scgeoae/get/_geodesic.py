@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from anndata import AnnData
 
 from .._checks import real_array, whole_number
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
-from ..core.manifold import Manifold
-from ..result import DEFAULT_KEY, Result
+from ..result import DEFAULT_KEY
+from ._model import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anndata import AnnData
+
     from ..core.map_model import MapModel
     from ..core.region import OccupiedRegion
+    from ..result import Result
 
 REGIONS = ("occupied", "anywhere")
 
@@ -76,7 +78,7 @@ def geodesic(
         If the map is not of two dimensions, a place lies off the map, the two lie in different pieces of the occupied
         region, or `n_points` or `region` is invalid.
     TypeError
-        If a model is asked for a name.
+        If `adata` is neither an AnnData nor a model, or a model is asked for a name.
 
     Notes
     -----
@@ -99,8 +101,7 @@ def geodesic(
     if region not in REGIONS:
         msg = f"Unknown region {region!r}. Choose from {REGIONS}."
         raise ValueError(msg)
-    result = Result(adata, key) if isinstance(adata, AnnData) else None
-    model = adata if result is None else result.model
+    result, model, manifold = opened(adata, key)
     occupied = region_of(model)
     ends = {"start": start, "end": end}
     places = np.array([_place(place, name, result, groupby) for name, place in ends.items()])
@@ -118,7 +119,6 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    manifold = Manifold(model.autoencoder) if result is None else result.manifold
     return shortest_path(manifold, occupied, places, n_points, anywhere=anywhere)
 
 

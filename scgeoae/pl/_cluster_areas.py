@@ -8,16 +8,13 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from ..result import DEFAULT_KEY, areas_key, stored_table
-from ._dumbbells import draw_dumbbells
+from ._dumbbells import PLAIN, draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-PLAIN = "0.35"
-"""Color of groups without one of scanpy's, and of the legend."""
 
 
 def cluster_areas(
@@ -74,17 +71,9 @@ def cluster_areas(
     colors = [by_name.get(name, PLAIN) for name in table.index]
     if ax is None:
         (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))
-    draw_dumbbells(
-        ax,
-        table["data_share"],
-        table["map_share"],
-        table["ratio"],
-        colors=colors,
-        measured="in the data",
-        directions=("large", "small"),
-        plain=PLAIN,
-    )
-    ax.set_xlabel("share of the area of all groups")
+    names, label = ("true (in the data)", "apparent (on the map)"), "share of the area of all groups"
+    draw_dumbbells(ax, table["data_share"], table["map_share"], names, colors=colors, label=label)
+    write_ratios(ax, table["ratio"], "large", "small")
     ax.set_yticks(np.arange(len(table)), table.index)
     ax.xaxis.set(
         major_locator=LogLocator(subs=(1, 3), numticks=20),  # by default it leaves some out

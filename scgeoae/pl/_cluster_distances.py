@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from ..result import DEFAULT_KEY, distances_key, stored_table
-from ._dumbbells import draw_dumbbells
+from ._dumbbells import draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CLOSER, FARTHER, PLAIN = "C0", "C1", "0.5"
-"""Colors of pairs that look closer or farther apart than they are, and of the legend."""
+CLOSER, FARTHER = "C0", "C1"
+"""Colors of pairs that look closer or farther apart than they are."""
 
 
 def cluster_distances(
@@ -104,17 +104,11 @@ def cluster_distances(
 
 def _draw_pairs(ax: Axes, table: pd.DataFrame) -> None:
     """Draw a line for each pair of a table that is sorted by ratio."""
-    draw_dumbbells(
-        ax,
-        table["surface_length"],
-        table["surface_length"] * table["ratio"],
-        table["ratio"],
-        colors=[CLOSER if ratio < 1 else FARTHER for ratio in table["ratio"]],
-        measured="along the surface",
-        directions=("far", "close"),
-        plain=PLAIN,
-    )
-    ax.set_xlabel("distance in units of the data")
+    true, ratio = table["surface_length"], table["ratio"]
+    names, label = ("true (along the surface)", "apparent (on the map)"), "distance in units of the data"
+    colors = np.where(ratio < 1, CLOSER, FARTHER).tolist()
+    draw_dumbbells(ax, true, true * ratio, names, colors=colors, label=label)
+    write_ratios(ax, ratio, "far", "close")
     pairs = zip(table.index, table["other"], strict=True)
     ax.set_yticks(np.arange(len(table)), [f"{group}\n{other}" for group, other in pairs], fontsize="small")
     ax.xaxis.set(

@@ -7,27 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from matplotlib import colormaps, rcParams
 from matplotlib.colors import LogNorm, to_rgba
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import coordinates_to_draw, finish, new_axes, scatter, settle
+from ._scatter import colored, coordinates_to_draw, finish, new_axes, scatter, settle, write_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
     from ..core.region import OccupiedRegion
-
-PERCENTILE = 99
-"""Share of the cells, in percent, that the default limits hold."""
-
-SMALLEST_LIMIT = 2.0
-"""Default limits are at least this factor and its inverse."""
 
 DOT, DOT_COLOR = 1 / 5, to_rgba("black", 0.3)
 """Area, as a share of that of dots on other plots, and color of the cells on a field, which must show between them."""
@@ -106,13 +98,18 @@ def det_heatmap(
     column = result.keys.determinant
     determinant = result.column(column).to_numpy()
     z = coordinates_to_draw(result, dimensions)
-    norm = _norm(determinant, vmin, vmax)
+    for limit in (vmin, vmax):
+        if limit is not None and not limit > 0:
+            msg = f"Limits of the determinant must be positive, not {limit}."
+            raise ValueError(msg)
+    largest = vmax or (1 / vmin if vmin else float(np.exp(result.log_det_limit())))
+    norm = LogNorm(vmin or 1 / largest, largest, clip=True)
     if z.shape[1] == 1:
         ax = ax or new_axes(6.4, 4.8)[0]
         ax.scatter(z, determinant, s=4, color=rcParams["text.color"], rasterized=True)
         ax.axhline(1, color="0.6", linewidth=1)
         ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")
-        _write_factors(ax.yaxis, norm)
+        write_factors(ax.yaxis, _factors(norm))
         return finish([ax], show=show, return_fig=return_fig)
     if field and result.model.region is None:
         msg = f"The field is drawn on maps of two dimensions only; the map has {z.shape[1]}."
@@ -122,26 +119,14 @@ def det_heatmap(
     axes = scatter(
         result, color=[column, *others], dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs
     )
-    points = next(cast("PathCollection", drawn) for drawn in axes[0].collections if drawn.get_array() is not None)
+    points = colored(axes[0], "data area per map area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
         _draw_field(result, points, dimensions)
     settle(axes, z[:, dimensions])
     if (bar := points.colorbar) is not None:
-        _write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, norm)
-        bar.set_label("data area per map area\n(times the average)", fontsize="small")
-        bar.ax.tick_params(labelsize="small")
+        write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, _factors(norm))
     return finish(axes, show=show, return_fig=return_fig)
-
-
-def _norm(determinant: np.ndarray, vmin: float | None, vmax: float | None) -> LogNorm:
-    for limit in (vmin, vmax):
-        if limit is not None and not limit > 0:
-            msg = f"Limits of the determinant must be positive, not {limit}."
-            raise ValueError(msg)
-    spread = np.exp(np.nanpercentile(np.abs(np.log(determinant)), PERCENTILE))
-    largest = vmax or (1 / vmin if vmin else max(float(spread), SMALLEST_LIMIT))
-    return LogNorm(vmin or 1 / largest, largest, clip=True)
 
 
 def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int]) -> None:
@@ -162,13 +147,9 @@ def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, i
     points.set(array=None, facecolor=DOT_COLOR, sizes=DOT * points.get_sizes())
 
 
-def _write_factors(axis: Axis, norm: LogNorm) -> None:
-    """Write round factors and their inverses, few enough to be read, at a logarithmic axis."""
+def _factors(norm: LogNorm) -> list[float]:
+    """Choose round factors for a color bar, few enough to be read."""
     widest = max(1 / cast("float", norm.vmin), cast("float", norm.vmax))
-    many = [2, 5, 10, 20, 50] if widest < 100 else 10.0 ** np.arange(1, 20)
-    factors = np.array([1.25, 1.5, 2, 3] if widest < 4 else many)
-    axis.set(
-        major_locator=FixedLocator([*1 / factors, 1, *factors]),
-        major_formatter=lambda factor, _: f"{factor:g}" if factor >= 1 else f"1/{1 / factor:g}",
-        minor_locator=NullLocator(),
-    )
+    if widest < 4:
+        return [1.25, 1.5, 2, 3]
+    return [2, 5, 10, 20, 50] if widest < 100 else [10.0**power for power in range(1, 20)]

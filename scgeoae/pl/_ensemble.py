@@ -14,18 +14,16 @@ from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
 from ..result import DEFAULT_KEY, Result, column
-from ._scatter import coordinates_to_draw, finish, framed, scatter, settle
+from ._scatter import ROOM, colored, coordinates_to_draw, finish, framed, scatter, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 HEIGHT, TITLE, BAR, KEY, LETTER = 4.0, 0.3, 1.1, 0.5, 0.075
 """Inches for a font of 10 points: height of the figure and of a title, width of a color bar with its label, of the
 marker of a group and of a letter of its name."""
-OUTERMOST = 0.001
-"""Share of the cells on each side of all maps that may lie outside the frame of the small panels."""
 SIZE = 30_000
 """Area of the points of the small panels, times the number of cells; scanpy's is 120,000."""
 ROWS_OF_LEGEND = 14
@@ -89,10 +87,7 @@ def ensemble(
     5
     """
     result = Result(adata, key)
-    z, maps = coordinates_to_draw(result, dimensions), result.ensemble_maps()
-    if z.shape[1] == 1:
-        msg = "An ensemble is drawn for maps of two dimensions and more; this one has one dimension."
-        raise ValueError(msg)
+    z, maps = coordinates_to_draw(result, dimensions, "the plot of an ensemble"), result.ensemble_maps()
     if ax is not None and color is not None:
         msg = "With ax only the displacement is drawn; color is for the panels of the other maps."
         raise ValueError(msg)
@@ -101,14 +96,14 @@ def ensemble(
         return finish(_draw_displacement(result, dimensions, ax, kwargs), show=show, return_fig=return_fig)
 
     drawn = [z, *maps]
-    frame = np.quantile(np.vstack(drawn)[:, dimensions], [OUTERMOST, 1 - OUTERMOST], axis=0)  # (2, 2)
+    frame = framed(np.vstack(drawn)[:, dimensions], outliers=False).expanded(*ROOM)
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
     numeric = pd.api.types.is_numeric_dtype(shown) and not pd.api.types.is_bool_dtype(shown)
     shown = shown if numeric else shown.astype("category")
     n_listed = 1 if numeric else ceil(len(shown.cat.categories) / ROWS_OF_LEGEND)
     letters = 0 if color is None else max(map(len, [color] if numeric else map(str, shown.cat.categories)), default=0)
-    left = HEIGHT * _aspect(framed(z[:, dimensions], outliers=False).get_points()) + BAR
+    left = HEIGHT * _aspect(framed(z[:, dimensions], outliers=False)) + BAR
     right = n_columns * (HEIGHT / n_rows - TITLE) * _aspect(frame) + n_listed * (KEY + LETTER * letters)
     inches = np.array([left + right, HEIGHT]) * rcParams["font.size"] / 10
     figure = plt.figure(figsize=tuple(inches), layout="constrained")
@@ -130,7 +125,7 @@ def ensemble(
     for panel, name in zip(panels, names, strict=True):
         arguments = {"color": "shown", "title": name, "dimensions": dimensions} | own | kwargs
         sc.pl.embedding(cells, name, ax=panel, show=False, save=False, **arguments)
-        panel.set(aspect="equal", xlim=frame[:, 0], ylim=frame[:, 1], xlabel="", ylabel="")
+        panel.set(aspect="equal", xlim=frame.intervalx, ylim=frame.intervaly, xlabel="", ylabel="")
         panel.title.set_fontsize("medium")
         panel.set_in_layout(True)
         for points in panel.collections:
@@ -144,19 +139,15 @@ def ensemble(
     return figure if return_fig else finish([*axes, *panels], show=show, return_fig=False)
 
 
-def _aspect(points: np.ndarray) -> float:
-    """Width over height of the box of points (m, 2), within reason."""
-    width, height = np.ptp(points, axis=0)
-    return float(np.clip(width / height, 0.5, 2))
+def _aspect(frame: Bbox) -> float:
+    """Width over height, within reason."""
+    return float(np.clip(frame.width / frame.height, 0.5, 2))
 
 
 def _draw_displacement(result: Result, dimensions: tuple[int, int], ax: Axes, kwargs: dict[str, Any]) -> list[Axes]:
     name = result.keys.displacement
     defaults: dict[str, Any] = {"title": "displacement", "vmin": 0, "vmax": "p99", "cmap": "viridis"}
     axes = scatter(result, color=name, dimensions=dimensions, outliers=False, ax=ax, **defaults | kwargs)
+    colored(ax, "distance between maps\n(units of the data)")
     settle(axes, result.coordinates()[:, dimensions])
-    points = next(cast("PathCollection", drawn) for drawn in ax.collections if drawn.get_array() is not None)
-    if (bar := points.colorbar) is not None:
-        bar.set_label("distance between maps\n(units of the data)", fontsize="small")
-        bar.ax.tick_params(labelsize="small")
     return axes

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .._files import replacing
+from .._files import check_writable, replacing
 from ..explore import Explorer, contents, page
 from ..result import DEFAULT_KEY, Result, check_points
 from ._scatter import coordinates_to_draw
@@ -94,12 +93,12 @@ def explorer(
     """
     target = None if path is None else Path(path)
     if target is not None:
-        _check_writable(target)
+        if target.is_dir():
+            msg = f"{str(target)!r} is a directory; name a file in it."
+            raise IsADirectoryError(msg)
+        check_writable(target)
     result = Result(adata, key)
-    n_components = coordinates_to_draw(result, dimensions).shape[1]
-    if n_components == 1:
-        msg = "The map has one dimension; the explorer needs two. Run `scgeoae.pl.det_heatmap` instead."
-        raise ValueError(msg)
+    n_components = coordinates_to_draw(result, dimensions, "the explorer").shape[1]
     checked = {name: check_points(points, 2, f"paths[{name!r}]") for name, points in (paths or {}).items()}
     if short := [name for name, points in checked.items() if len(points) < 2]:
         msg = f"A path needs at least two points; {short} have fewer."
@@ -121,15 +120,3 @@ def explorer(
         with replacing(target) as temporary:
             temporary.write_text(made, encoding="utf-8")
     return Explorer(made, target)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise an `OSError` before any work is done if a file cannot be written."""
-    if path.is_dir():
-        msg = f"{str(path)!r} is a directory; name a file in it."
-        raise IsADirectoryError(msg)
-    try:
-        TemporaryDirectory(dir=path.resolve().parent).cleanup()  # permission bits alone do not tell
-    except OSError as error:
-        msg = f"{str(path)!r} cannot be written into {str(path.parent)!r}: {error.strerror}"
-        raise OSError(error.errno, msg) from error

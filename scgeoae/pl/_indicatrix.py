@@ -131,10 +131,7 @@ def indicatrix(
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
     result = Result(adata, key)
-    z = coordinates_to_draw(result, dimensions)
-    if z.shape[1] == 1:
-        msg = "The map has one dimension; indicatrices need two. Run `scgeoae.pl.det_heatmap` instead."
-        raise ValueError(msg)
+    z = coordinates_to_draw(result, dimensions, "an indicatrix")
     drawn = z[:, dimensions]
     frame = framed(drawn, outliers=outliers)
     spacing, nodes = _grid(np.clip(drawn, frame.min, frame.max), n_grid)

@@ -11,18 +11,26 @@ from adjustText import adjust_text
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
 from scipy.spatial import KDTree
+
+from ..result import check_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.collections import PathCollection
 
     from ..result import Result
 
 CENTRAL, MARGIN = 0.99, 0.1
 """The frame holds this share of the cells along each dimension, and a margin of this share of the longer side."""
+
+ROOM = (1.1, 1.1)
+"""Width and height of a panel, as multiples of those of the frame."""
 
 TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
 """A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
@@ -39,14 +47,22 @@ def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
     return list(panels[0])
 
 
-def coordinates_to_draw(result: Result, dimensions: tuple[int, int]) -> np.ndarray:
-    """Read the map coordinates (n, d) of the cells, after checking that there are cells and these dimensions of d."""
+def coordinates_to_draw(result: Result, dimensions: tuple[int, int], needs_two: str | None = None) -> np.ndarray:
+    """Read the map coordinates (n, d) of the cells.
+
+    Raises
+    ------
+    ValueError
+        If there is no cell, the map does not have these dimensions, or it has one and ``needs_two`` names a plot.
+    """
     z = result.coordinates()
     if not len(z):
         msg = "There is no cell to draw."
         raise ValueError(msg)
-    if z.shape[1] > 1 and (len(set(dimensions)) != 2 or not all(0 <= number < z.shape[1] for number in dimensions)):
-        msg = f"dimensions must be two different numbers below {z.shape[1]}; they are {dimensions}."
+    if z.shape[1] > 1:
+        check_dimensions(dimensions, z.shape[1])
+    elif needs_two is not None:
+        msg = f"The map has one dimension; {needs_two} needs two. Run `scgeoae.pl.det_heatmap` instead."
         raise ValueError(msg)
     return z
 
@@ -97,7 +113,7 @@ def scatter(
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
         "legend_fontoutline": 2,
     }
-    n_texts = 0 if ax is None else len(ax.texts)
+    n_texts, n_drawn = (0, 0) if ax is None else (len(ax.texts), len(ax.collections))
     # from scanpy 1.13 on a preset may choose plots that are not matplotlib's
     by_matplotlib = sc.settings.preset.override(sc.Preset.ScanpyV1) if hasattr(sc, "Preset") else nullcontext()
     with by_matplotlib:
@@ -110,18 +126,17 @@ def scatter(
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
         axes[0].figure.set_layout_engine("constrained")
     drawn = result.coordinates()[:, dimensions]
-    frame = framed(drawn, outliers=outliers)
+    frame = framed(drawn, outliers=outliers).expanded(*ROOM)
     sized = {"size", "s"}.isdisjoint(kwargs)
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
     for panel in axes:
         panel.set(aspect="equal", anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
         panel.set_in_layout(True)  # scanpy excludes panels with a legend
-        pad = 0.05 * np.array(frame.size)
-        panel.set(xlim=(frame.x0 - pad[0], frame.x1 + pad[0]), ylim=(frame.y0 - pad[1], frame.y1 + pad[1]))
+        panel.set(xlim=frame.intervalx, ylim=frame.intervaly)
         smaller = _smaller(panel, drawn) if sized else 1.0
         for label in panel.texts[n_texts:]:
             label.set_gid(LABEL)
-        for points in panel.collections:
+        for points in panel.collections[n_drawn:]:
             points.set(rasterized=True, sizes=smaller * points.get_sizes())
             if colorbar_loc == "right" and points.get_array() is not None:
                 panel.figure.colorbar(points, cax=panel.inset_axes((1.02, 0, 0.05, 1)))  # as high as the panel
@@ -135,6 +150,24 @@ def _smaller(ax: Axes, drawn: np.ndarray) -> float:
     distance = KDTree(in_points).query(in_points, k=[neighbor + 1])[0]
     usual = SCANPYS_DOTS / len(drawn)
     return float(np.clip(np.median(distance) ** 2, min(SMALLEST_DOT, usual), usual)) / usual
+
+
+def colored(ax: Axes, label: str) -> PathCollection:
+    """Find the cells that :func:`scatter` has colored by a number, and label their color bar, if there is one."""
+    *_, points = (cast("PathCollection", drawn) for drawn in ax.collections if drawn.get_array() is not None)
+    if (bar := points.colorbar) is not None:
+        bar.set_label(label, fontsize="small")
+        bar.ax.tick_params(labelsize="small")
+    return points
+
+
+def write_factors(axis: Axis, factors: Sequence[float]) -> None:
+    """Write 1, the factors and their inverses at a logarithmic axis."""
+    axis.set(
+        major_locator=FixedLocator([*(1 / factor for factor in factors), 1, *factors]),
+        major_formatter=lambda factor, _: f"{factor:g}" if factor >= 1 else f"1/{1 / factor:g}",
+        minor_locator=NullLocator(),
+    )
 
 
 def settle(axes: Sequence[Axes], drawn: np.ndarray) -> None:

@@ -19,7 +19,8 @@ from ..inputs import choose, resolve_device
 from ..result import Result, alpha_path_key, distortion_summary
 from . import _arguments
 from ._geometric_ae import geometric_ae
-from ._training import rank_0_logs, run
+from ._log import finished, rank_0_logs
+from ._training import run
 from ._warnings import check_map
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def alpha_path(
 
     adata = adata.copy() if copy else adata
     adata.uns[key] = table
-    logg.info("    finished", time=start, deep=f"added\n    {key!r}, measures by alpha (adata.uns)")
+    finished(start, f"{key!r}, measures by alpha (adata.uns)")
     return adata if copy else None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, real_number, whole_number
+from .._files import check_writable
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
 
@@ -137,9 +138,8 @@ def check_checkpoint(file: Any, *, resume: Any) -> None:
     if resume and file is None:
         msg = "resume=True needs the file of a checkpoint."
         raise ValueError(msg)
-    if file is not None and not Path(file).parent.is_dir():
-        msg = f"The folder of the checkpoint is not there: {Path(file).parent}."
-        raise FileNotFoundError(msg)
+    if file is not None:
+        check_writable(Path(file))
 
 
 def seed_of(rng: int | np.random.Generator | None) -> int:

@@ -9,13 +9,15 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy.spatial import cKDTree
 
-from .._places import region_of
-from ..result import DEFAULT_KEY, Result, areas_key, column
+from .._places import groups_of, region_of
+from ..result import DEFAULT_KEY, Result, areas_key
+from ._log import finished, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@rank_0_logs()
 def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
     """Measure the area of each group of cells on the map and in the data.
 
@@ -69,27 +71,22 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
     result = Result(adata, key)
-    groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
-    names = groups.cat.categories
-    if len(names) < 2:
-        msg = f"obs[{groupby!r}] names {len(names)} groups; areas are compared between two or more."
-        raise ValueError(msg)
+    names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
-    areas = _areas(result, groups.cat.codes.to_numpy(), len(names))
-    table = pd.DataFrame({"n_cells": groups.value_counts(sort=False)} | areas, index=names)
+    columns = {"n_cells": np.bincount(codes[codes >= 0]), **_areas(result, codes, len(names))}
+    table = pd.DataFrame(columns, index=pd.Index(names, name=groupby))
     for name, source in (("anisotropy", result.keys.anisotropy), ("reconstruction_error", result.keys.error)):
-        table[name] = result.column(source).groupby(groups, observed=False).median()
-    table.index = pd.Index(names.astype(str), name=groupby)
+        table[name] = result.column(source).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
 
     adata = adata.copy() if copy else adata
     adata.uns[areas_key(key)] = table
-    logg.info("    finished", time=start, deep=f"added\n    {areas_key(key)!r}, areas of the groups (adata.uns)")
+    finished(start, f"{areas_key(key)!r}, areas of the groups (adata.uns)")
     return adata if copy else None
 
 
 def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
     """Areas and shares of the groups, each (n_groups,), of cells with group numbers ``codes`` (n,), -1 for none."""
-    region = region_of(result.model, "Areas are measured")
+    region = region_of(result.model)
     tiles = region.points()
     _, nearest = cKDTree(result.coordinates()).query(tiles)
     owner = codes[nearest]  # (m,)

@@ -11,6 +11,7 @@ from scanpy import logging as logg
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import distances
 from ..result import DEFAULT_KEY, Result, distances_key
+from ._log import finished, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..core.region import OccupiedRegion
 
 
+@rank_0_logs()
 def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
     """Measure the distance of each pair of groups on the map, along the decoder's surface, and straight in the data.
 
@@ -86,10 +88,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     """
     result = Result(adata, key)
     region = region_of(result.model)
-    names, codes = groups_of(adata, groupby)
-    if len(names) < 2:
-        msg = f"obs[{groupby!r}] names {len(names)} groups; distances are measured between two or more."
-        raise ValueError(msg)
+    names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the distances between the groups of obs[{groupby!r}]")
     places = np.array([medoid_of(result, codes == number) for number in range(len(names))])
     off_map = ~region.whole().contains(places)
@@ -101,8 +100,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
 
     adata = adata.copy() if copy else adata
     adata.uns[distances_key(key)] = table
-    added = f"added\n    {distances_key(key)!r}, distances between the groups (adata.uns)"
-    logg.info("    finished", time=start, deep=added)
+    finished(start, f"{distances_key(key)!r}, distances between the groups (adata.uns)")
     return adata if copy else None
 
 

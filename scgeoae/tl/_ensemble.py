@@ -18,8 +18,8 @@ from ..core.map_model import to_state
 from ..core.neighbors import kept_neighbors
 from ..result import DEFAULT_KEY, Result, all_or_none
 from . import _arguments
+from ._log import PROGRESS, finished, rank_0_logs
 from ._retraining import training_of
-from ._training import QUIET_BELOW, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -129,7 +129,7 @@ def ensemble(
     start = logg.info(f"training {n_models} further maps on {source}")
     arguments = {"places": places, "landmarks": training.landmarks, "bootstrap": bootstrap, "name": source}
     seeds = np.random.default_rng(seed).integers(2**63, size=n_models).tolist()
-    begun = tqdm(seeds, unit="map", disable=settings.verbosity < QUIET_BELOW, leave=False)
+    begun = tqdm(seeds, unit="map", disable=settings.verbosity < PROGRESS, leave=False)
     members: list[Member] = Parallel(n_jobs, pre_dispatch="n_jobs")(
         delayed(train_member)(training.rows, training.spec, member_seed, **arguments) for member_seed in begun
     )
@@ -146,9 +146,12 @@ def ensemble(
             adata.obs[name] = values
         adata.obsm[maps] = np.hstack([member.z for member in members])
         adata.uns[entry] = stored
-    added = [f"{name!r}, {what} (adata.obs)" for name, (_, what) in columns.items()]
-    added += [f"{maps!r}, coordinates on the aligned maps (adata.obsm)", f"{entry!r}, parameters (adata.uns)"]
-    logg.info("    finished", time=start, deep="added" + "".join(f"\n    {line}" for line in added))
+    finished(
+        start,
+        *(f"{name!r}, {what} (adata.obs)" for name, (_, what) in columns.items()),
+        f"{maps!r}, coordinates on the aligned maps (adata.obsm)",
+        f"{entry!r}, parameters (adata.uns)",
+    )
     return adata if copy else None
 
 

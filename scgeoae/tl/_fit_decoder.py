@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from ..core.fit import fit
 from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
-from ._training import rank_0_logs, run
+from ._log import finished, rank_0_logs
+from ._training import run
 from ._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -139,13 +140,13 @@ def fit_decoder(
     train = partial(run, source=source, seed=seed)
     model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
     warn_of_singular_decoder(cells)
-    model.input = recipe_of(adata, representation)
+    model.input = replace(recipe_of(adata, representation), novelty=None)  # that of new cells, which it cannot map
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     params = {**chosen, **asdict(spec), "rng": seed}
-    added = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
-    logg.info("    finished", time=start, deep=added)
+    fields = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
+    finished(start, *fields)
     return adata if copy else None
 
 

@@ -13,7 +13,8 @@ from ..core.fit import fit
 from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys
 from . import _arguments
-from ._training import rank_0_logs, run
+from ._log import finished, rank_0_logs
+from ._training import run
 from ._warnings import check_map
 
 if TYPE_CHECKING:
@@ -220,6 +221,6 @@ def geometric_ae(
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
     params = {**chosen, **asdict(spec), "landmarks": landmarks, "rng": seed}
-    added = Result.write(adata, keys, model, cells, params=params, history=history)
-    logg.info("    finished", time=start, deep=added)
+    fields = Result.write(adata, keys, model, cells, params=params, history=history)
+    finished(start, *fields)
     return adata if copy else None

@@ -15,6 +15,7 @@ from ..core.evaluation import describe
 from ..core.map_model import MapModel
 from ..inputs import ReadRows, query_rows, reference_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
+from ._log import finished, rank_0_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ cells. Measured (``tests/benchmarks/mapping.py displaced``): 0.01 and less for c
 deviation."""
 
 
+@rank_0_logs()
 def map_cells(
     adata: AnnData,
     adata_ref: AnnData | MapModel | str | PathLike[str],
@@ -177,8 +179,8 @@ def map_cells(
 
     adata = adata.copy() if copy else adata
     palettes = {f"{name}_colors": palette for name, palette in colors.items()}
-    added = Result.write(adata, keys, model, cells, params=params, columns=columns, uns=palettes)
-    logg.info("    finished", time=start, deep=added)
+    fields = Result.write(adata, keys, model, cells, params=params, columns=columns, uns=palettes)
+    finished(start, *fields)
     return adata if copy else None
 
 

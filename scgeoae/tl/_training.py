@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -15,28 +14,12 @@ from tqdm import tqdm
 from ..core import sharding
 from ..core.training import RETRY_SHARE
 from ._checkpoint import Checkpoint
+from ._log import PROGRESS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..core.training import History, Trainer
-
-QUIET_BELOW = 2
-"""Verbosity of scanpy from which a progress bar is shown."""
-
-
-class rank_0_logs(ContextDecorator):
-    """Of several processes let the first alone log."""
-
-    def __enter__(self) -> None:
-        """Silence the others."""
-        self.before = settings.verbosity
-        if sharding.rank() > 0:
-            settings.verbosity = 0
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the verbosity."""
-        settings.verbosity = self.before
 
 
 def run(
@@ -68,7 +51,7 @@ def run(
     file = None if checkpoint is None else Checkpoint(checkpoint, made_with)
     if resume and file is not None:
         file.resume(trainer)
-    with tqdm(total=trainer.n_steps, unit="step", disable=settings.verbosity < QUIET_BELOW, leave=False) as bar:
+    with tqdm(total=trainer.n_steps, unit="step", disable=settings.verbosity < PROGRESS, leave=False) as bar:
 
         def after_validation(step: int) -> None:
             bar.update(step - bar.n)

@@ -10,11 +10,13 @@ from scanpy import logging as logg
 from ..core.velocity import map_velocity
 from ..inputs import query_rows, read_velocity, reference_rows
 from ..result import DEFAULT_KEY, SCVELO_PARAMS, Result
+from ._log import finished, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@rank_0_logs()
 def velocity(
     adata: AnnData, velocity: str = "velocity", *, key: str = DEFAULT_KEY, copy: bool = False
 ) -> AnnData | None:
@@ -102,9 +104,9 @@ def velocity(
         basis = keys.velocity.removeprefix("velocity_")
         known = [name for name in params.get("embeddings", []) if name != basis]
         adata.uns[SCVELO_PARAMS] = {**params, "embeddings": [*known, basis]}
-    added = (
-        f"added\n    {keys.velocity!r}, velocities on the map (adata.obsm)"
-        f"\n    {keys.velocity_normal!r}, their share that is normal to the surface (adata.obs)"
+    finished(
+        start,
+        f"{keys.velocity!r}, velocities on the map (adata.obsm)",
+        f"{keys.velocity_normal!r}, their share that is normal to the surface (adata.obs)",
     )
-    logg.info("    finished", time=start, deep=added)
     return adata if copy else None

@@ -22,8 +22,8 @@ from ..core.neighbors import kept_neighbors
 from ..inputs import DenseRows, choose, genes, recipe_of
 from ..result import DEFAULT_KEY, Result, VerdictKeys, all_or_none, check_points, embedding_key
 from . import _arguments
+from ._log import finished, rank_0_logs
 from ._retraining import training_of
-from ._training import rank_0_logs
 
 if TYPE_CHECKING:
     from ..inputs import Representation
@@ -196,13 +196,13 @@ def verdict(
             "null_quantiles": np.quantile(expected, np.linspace(0, 1, 101)),
         }
         adata.uns[keys.colors] = np.array(list(COLORS.values()), dtype=object)
-    added = (
+    finished(
+        start,
         f"{keys.verdict!r}, verdict (adata.obs)",
         f"{keys.kept!r}, share of {n_neighbors} neighbors that are kept (adata.obs)",
         f"{keys.chance!r}, share of cells without structure that keep as many (adata.obs)",
         f"{keys.verdict!r}, parameters and null (adata.uns)",
     )
-    logg.info("    finished", time=start, deep="added" + "".join(f"\n    {line}" for line in added))
     return adata if copy else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,3 +124,6 @@ def test_errors(mapped: AnnData) -> None:
         scgeoae.get.decode(mapped, np.zeros((1, 3)))
     with pytest.raises(KeyError, match="results there"):
         scgeoae.get.decode(mapped, np.zeros((1, 2)), key="other")
+    for call in (scgeoae.get.decode, partial(scgeoae.get.geodesic, end=[0, 0])):
+        with pytest.raises(TypeError, match=r"Pass an AnnData or a model, not str.*read_model"):
+            call("blood.safetensors", [0, 0])

@@ -250,7 +250,7 @@ def test_while_writing(call: Any, owner: Any, name: str, n_calls: int, again: in
     before = frozen(adata)
     written = Result.write
 
-    def write(*args: Any, **kwargs: Any) -> str:
+    def write(*args: Any, **kwargs: Any) -> list[str]:
         monkeypatch.setattr(owner, name, interrupting(getattr(owner, name), n_calls))
         return written(*args, **kwargs)
 

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 import torch
 from helpers import QUICK
 from scipy.stats import spearmanr
@@ -94,6 +95,14 @@ def test_every_view_works(decoded: AnnData, tmp_path: Path) -> None:
     scgeoae.pl.history(back, **key, show=False)
     scgeoae.tl.cluster_areas(back, "bulk_labels", **key)
     scgeoae.pl.cluster_areas(back, **key, show=False)
+
+
+def test_a_decoder_holds_the_pca_but_nothing_about_new_cells(pbmc: AnnData) -> None:
+    sc.pp.pca(pbmc, n_comps=20)
+    scgeoae.tl.fit_decoder(pbmc, "umap", n_steps=5)
+    recipe = scgeoae.get.model(pbmc, key="geoae_umap").input
+    assert recipe.projection.loadings.shape[1] == 20
+    assert recipe.novelty is None
 
 
 def test_a_known_jacobian_is_recovered(sheet: tuple[AnnData, np.ndarray]) -> None:
