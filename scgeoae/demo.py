@@ -83,7 +83,7 @@ def _pictures(adata: AnnData) -> Iterator[tuple[str, Figure]]:
 
 def _diagnostics(adata: AnnData) -> Figure:
     """Draw the determinant above, indicatrices below; vanilla on the left, geometric on the right."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 9), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="compressed")
     for key, (above, below) in zip(RESULTS, axes.T, strict=True):
         pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key], size=40)
         legend = "right margin" if key == "geoae" else "none"
@@ -93,7 +93,7 @@ def _diagnostics(adata: AnnData) -> Figure:
 
 def _comparison(adata: AnnData) -> Figure:
     """Draw a UMAP and our map of the same cells with equal circles, and how large each cell type looks on both."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed", width_ratios=[1, 1.1, 0.9])
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed")
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
     ax, (ratio, other) = axes[2], (adata.uns[areas_key(key)]["ratio"] for key in MAPS)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from matplotlib import colormaps, rcParams
 from matplotlib.colors import LogNorm, to_rgba
+from matplotlib.transforms import Bbox
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import colored, coordinates_to_draw, finish, new_axes, scatter, settle, write_factors
+from ._scatter import colored, coordinates_to_draw, finish, framed, new_axes, scatter, settle, show_frame, write_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,14 +123,14 @@ def det_heatmap(
     points = colored(axes[0], "data area per map area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
-        _draw_field(result, points, dimensions)
+        _draw_field(result, points, dimensions, outliers=outliers)
     settle(axes, z[:, dimensions])
     if (bar := points.colorbar) is not None:
         write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, _factors(norm))
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int]) -> None:
+def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int], *, outliers: bool) -> None:
     """Draw the determinant over the region below the cells, which become dots; the frame holds both."""
     region, ax = cast("OccupiedRegion", result.model.region), cast("Axes", points.axes)
     values = np.full(region.mask.shape, np.nan)
@@ -137,13 +138,13 @@ def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, i
     extent = region.extent
     if dimensions == (1, 0):
         values, extent = values.T, (*extent[2:], *extent[:2])
-    x, y = [*extent[:2], *ax.get_xlim()], [*extent[2:], *ax.get_ylim()]
     cmap = points.get_cmap().with_extremes(bad="none")  # elsewhere the background
     image = ax.imshow(
         values, extent=extent, origin="lower", norm=cast("LogNorm", points.norm), cmap=cmap, interpolation="nearest"
     )
     image.set_zorder(0)
-    ax.set(xlim=(min(x), max(x)), ylim=(min(y), max(y)))
+    frame = framed(result.coordinates()[:, dimensions], outliers=outliers)
+    show_frame(ax, Bbox.union([frame, Bbox.from_extents(*extent[::2], *extent[1::2])]))
     points.set(array=None, facecolor=DOT_COLOR, sizes=DOT * points.get_sizes())
 
 

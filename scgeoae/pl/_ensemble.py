@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-import scanpy as sc
 from anndata import AnnData
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
 from ..result import DEFAULT_KEY, Result, column
-from ._scatter import ROOM, colored, coordinates_to_draw, finish, framed, scatter, settle
+from ._scatter import colored, coordinates_to_draw, embedding, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 HEIGHT, TITLE, BAR, KEY, LETTER = 4.0, 0.3, 1.1, 0.5, 0.075
 """Inches for a font of 10 points: height of the figure and of a title, width of a color bar with its label, of the
@@ -96,15 +94,15 @@ def ensemble(
         return finish(_draw_displacement(result, dimensions, ax, kwargs), show=show, return_fig=return_fig)
 
     drawn = [z, *maps]
-    frame = framed(np.vstack(drawn)[:, dimensions], outliers=False).expanded(*ROOM)
+    frame = framed(np.vstack(drawn)[:, dimensions], outliers=False)
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
     numeric = pd.api.types.is_numeric_dtype(shown) and not pd.api.types.is_bool_dtype(shown)
     shown = shown if numeric else shown.astype("category")
     n_listed = 1 if numeric else ceil(len(shown.cat.categories) / ROWS_OF_LEGEND)
     letters = 0 if color is None else max(map(len, [color] if numeric else map(str, shown.cat.categories)), default=0)
-    left = HEIGHT * _aspect(framed(z[:, dimensions], outliers=False)) + BAR
-    right = n_columns * (HEIGHT / n_rows - TITLE) * _aspect(frame) + n_listed * (KEY + LETTER * letters)
+    left = HEIGHT + BAR
+    right = n_columns * (HEIGHT / n_rows - TITLE) + n_listed * (KEY + LETTER * letters)
     inches = np.array([left + right, HEIGHT]) * rcParams["font.size"] / 10
     figure = plt.figure(figsize=tuple(inches), layout="constrained")
     large, small = cast("np.ndarray", figure.subfigures(1, 2, width_ratios=[left, right]))
@@ -124,8 +122,9 @@ def ensemble(
     own |= {"vmin": "p1", "vmax": "p99", "cmap": "viridis"} if numeric else {}
     for panel, name in zip(panels, names, strict=True):
         arguments = {"color": "shown", "title": name, "dimensions": dimensions} | own | kwargs
-        sc.pl.embedding(cells, name, ax=panel, show=False, save=False, **arguments)
-        panel.set(aspect="equal", xlim=frame.intervalx, ylim=frame.intervaly, xlabel="", ylabel="")
+        embedding(cells, name, ax=panel, **arguments)
+        show_frame(panel, frame)
+        panel.set(xlabel="", ylabel="")
         panel.title.set_fontsize("medium")
         panel.set_in_layout(True)
         for points in panel.collections:
@@ -137,11 +136,6 @@ def ensemble(
         handles = [Line2D([], [], linestyle="", marker="o", color=shade, label=str(group)) for group, shade in listed]
         small.legend(handles=handles, loc="outside right center", frameon=False, fontsize="small", ncols=n_listed)
     return figure if return_fig else finish([*axes, *panels], show=show, return_fig=False)
-
-
-def _aspect(frame: Bbox) -> float:
-    """Width over height, within reason."""
-    return float(np.clip(frame.width / frame.height, 0.5, 2))
 
 
 def _draw_displacement(result: Result, dimensions: tuple[int, int], ax: Axes, kwargs: dict[str, Any]) -> list[Axes]:

@@ -15,11 +15,12 @@ from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, Te
 from matplotlib.patches import Circle
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from scipy import ndimage
 from scipy.spatial import KDTree
 
 from ..result import DEFAULT_KEY, Result
-from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle
+from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -241,13 +242,13 @@ def _draw_key(ax: Axes, corners: np.ndarray, radius: float, unit: float, *, dash
     The radius of the circles and the unit of the map are lengths in the data.
     """
     (left, bottom), (right, top) = box(corners)
-    width, height = right - left, top - bottom
-    power = 10.0 ** np.floor(np.log10(0.2 * width * unit))
-    length = max(step * power for step in (1, 2, 5) if step * power <= 0.2 * width * unit * (1 + 1e-9))
-    color, row = rcParams["text.color"], ROW * max(width, height)
-    strip = 0.05 * height + max(2 * radius / unit, row) + row * (1 + dashed)
-    low, high = bottom - strip, top + 0.05 * height
-    ax.set(xlim=(left - 0.05 * width, right + 0.05 * width), ylim=(low, high))
+    longest = 0.2 * (right - left) * unit
+    power = 10.0 ** np.floor(np.log10(longest))
+    length = max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+    color, row = rcParams["text.color"], ROW * max(right - left, top - bottom)
+    strip = max(2 * radius / unit, row) + row * (1 + dashed)
+    show_frame(ax, Bbox([[left, bottom - strip], [right, top]]))
+    low, high = ax.get_ylim()
     circle, bar = AuxTransformBox(ax.transData), AuxTransformBox(ax.transData)
     circle.add_artist(Circle((0, 0), radius / unit, facecolor="none", edgecolor=color, linewidth=0.8))
     bar.add_artist(Line2D([0, length / unit], [0, 0], color=color, linewidth=2, solid_capstyle="butt"))
@@ -256,7 +257,7 @@ def _draw_key(ax: Axes, corners: np.ndarray, radius: float, unit: float, *, dash
         [bar, TextArea(f"distance {length:g} in the data")],
         [TextArea("dashed: strongly curved")],
     ]
-    ax.add_artist(Key(lines[: 2 + dashed], share=strip / (high - low)))
+    ax.add_artist(Key(lines[: 2 + dashed], share=(bottom - low) / (high - low)))
 
 
 class Key(AnchoredOffsetbox):

@@ -20,6 +20,7 @@ from ..result import check_dimensions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 CENTRAL, MARGIN = 0.99, 0.1
 """The frame holds this share of the cells along each dimension, and a margin of this share of the longer side."""
 
-ROOM = (1.1, 1.1)
-"""Width and height of a panel, as multiples of those of the frame."""
+ROOM = 1.1
+"""Side of a panel as a multiple of the longer side of the frame."""
 
 TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
 """A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
@@ -86,6 +87,22 @@ def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low - missing / 2, high + missing / 2
 
 
+def show_frame(ax: Axes, frame: Bbox) -> None:
+    """Show the square around the frame, with a margin and to scale: panels of the same size line up."""
+    low, high = frame.get_points()
+    half = ROOM / 2 * (high - low).max()
+    (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
+    ax.set(aspect="equal", xlim=(left, right), ylim=(bottom, top))
+
+
+def embedding(adata: AnnData, basis: str, **kwargs: Any) -> Any:
+    """Draw by :func:`scanpy.pl.embedding`, with matplotlib whatever scanpy is set to draw with."""
+    # from scanpy 1.13 on a preset may choose plots that are not matplotlib's
+    by_matplotlib = sc.settings.preset.override(sc.Preset.ScanpyV1) if hasattr(sc, "Preset") else nullcontext()
+    with by_matplotlib:
+        return sc.pl.embedding(adata, basis, show=False, save=False, **kwargs)
+
+
 def scatter(
     result: Result,
     *,
@@ -98,8 +115,8 @@ def scatter(
 ) -> list[Axes]:
     """Draw the cells with :func:`scanpy.pl.embedding`, rasterized and to scale; return the Axes of each color.
 
-    The frame is that of :func:`framed`. Unless ``kwargs`` hold a size, dots are as small as cells are close, and no
-    larger than scanpy's.
+    Panels are square and hold the frame of :func:`framed`. Unless ``kwargs`` hold a size, dots are as small as cells
+    are close, and no larger than scanpy's.
     """
     adata, basis = result.adata, result.keys.obsm
     colors = [color] if color is None or isinstance(color, str) else list(color)
@@ -114,25 +131,20 @@ def scatter(
         "legend_fontoutline": 2,
     }
     n_texts, n_drawn = (0, 0) if ax is None else (len(ax.texts), len(ax.collections))
-    # from scanpy 1.13 on a preset may choose plots that are not matplotlib's
-    by_matplotlib = sc.settings.preset.override(sc.Preset.ScanpyV1) if hasattr(sc, "Preset") else nullcontext()
-    with by_matplotlib:
-        panels = sc.pl.embedding(
-            adata, basis, dimensions=dimensions, ax=ax, show=False, save=False, **arguments | kwargs
-        )
+    panels = embedding(adata, basis, dimensions=dimensions, ax=ax, **arguments | kwargs)
     axes = panels if isinstance(panels, list) else [panels]
     beside = colorbar_loc in {"right", None}
     if ax is None and beside:  # scanpy's color bars allow no other layout than its own
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
         axes[0].figure.set_layout_engine("constrained")
     drawn = result.coordinates()[:, dimensions]
-    frame = framed(drawn, outliers=outliers).expanded(*ROOM)
+    frame = framed(drawn, outliers=outliers)
     sized = {"size", "s"}.isdisjoint(kwargs)
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
     for panel in axes:
-        panel.set(aspect="equal", anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
+        panel.set(anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
         panel.set_in_layout(True)  # scanpy excludes panels with a legend
-        panel.set(xlim=frame.intervalx, ylim=frame.intervaly)
+        show_frame(panel, frame)
         smaller = _smaller(panel, drawn) if sized else 1.0
         for label in panel.texts[n_texts:]:
             label.set_gid(LABEL)

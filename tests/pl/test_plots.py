@@ -254,6 +254,20 @@ def test_field_of_a_query_shows_the_whole_region(mapped: AnnData) -> None:
     assert ax.get_ylim()[1] >= top + 1
 
 
+@pytest.mark.parametrize("stretched", [(5, 1), (1, 5)])
+def test_panels_line_up_whatever_the_map(mapped: AnnData, stretched: tuple[int, int]) -> None:
+    mapped.obsm["X_geoae"] *= np.array(stretched)
+    figure, axes = plt.subplots(1, 3, figsize=(9, 4))
+    scgeoae.pl.det_heatmap(mapped, ax=axes[0], colorbar_loc=None, show=False)
+    scgeoae.pl.det_heatmap(mapped, ax=axes[1], colorbar_loc=None, field=True, show=False)
+    scgeoae.pl.indicatrix(mapped, ax=axes[2], show=False)
+    figure.canvas.draw()
+    panels = [ax.get_window_extent() for ax in axes]
+    for panel in panels:
+        np.testing.assert_allclose([panel.y0, panel.y1], [panels[0].y0, panels[0].y1])
+        np.testing.assert_allclose(panel.width, panel.height)
+
+
 @pytest.fixture
 def with_outliers(mapped: AnnData) -> AnnData:
     """Three cells far from the others: on the left, on top and at the lower right."""
