@@ -43,6 +43,13 @@ def real_number(value: Any, name: str, minimum: float = 0) -> float:
     return number
 
 
+def seed_of(rng: int | np.random.Generator | None) -> int:
+    """Return one integer seed: ``rng`` itself, or one that a generator draws, by default a new one."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return int(np.random.default_rng(rng).integers(2**63))
+    return whole_number(rng, "rng", 0)
+
+
 def real_array(values: Any, name: str) -> np.ndarray:
     """Return ``values``, dense or sparse, as a dense array; raise an error unless it holds real numbers."""
     refuse_masked(values, name)

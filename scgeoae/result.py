@@ -30,7 +30,7 @@ SCVELO_PARAMS = "velocity_params"
 SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 
 TERMS = ("reconstruction", "regularizer")
-"""Terms of the loss, each with a curve in the history, and one more after ``validation_``."""
+"""Terms of the loss. The history has a curve for each, and one of the held-out cells, named ``validation_…``."""
 
 COLORED, SMALLEST_LIMIT = 99, 2.0
 """Share of the cells, in percent, that the limits of the colors of the determinant hold, and the smallest limit, with
@@ -206,7 +206,7 @@ class Result:
     Attributes
     ----------
     adata
-        The same.
+        The annotated data matrix.
     keys
         Names of its fields.
     stored
@@ -282,16 +282,12 @@ class Result:
                 f"{list(self.adata.obsm)}."
             )
             raise KeyError(msg)
-        cells = real_array(self.adata.obsm[name], f"obsm[{name!r}]")
-        if cells.ndim != 2:
-            msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
-            raise ValueError(msg)
-        if points is None:
-            return check_points(cells, cells.shape[1], f"obsm[{name!r}]")
-        return check_points(points, cells.shape[1])
+        if points is not None:
+            return check_points(points, self.adata.obsm[name].shape[1])
+        return check_points(self.adata.obsm[name], None, f"obsm[{name!r}]")
 
     def decoder_points(self, points: np.ndarray | None = None) -> np.ndarray:
-        """Return the same, after checking that they have the dimension of the decoder's input."""
+        """Return coordinates as :meth:`coordinates` does, after checking that the decoder takes their dimension."""
         return check_points(self.coordinates(points), self.model.n_components)
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
@@ -490,11 +486,11 @@ def stored_table(adata: AnnData, name: str, columns: Collection[str], command: s
     return stored
 
 
-def check_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
-    """Check that points (m, d) are finite numbers and of the map's dimension, and return them as an array."""
+def check_points(points: Any, n_components: int | None, name: str = "points") -> np.ndarray:
+    """Return points (m, d) as an array, after checking that they are finite and have this dimension, if it is given."""
     points = real_array(points, name)
-    if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
-        msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
+    if points.ndim != 2 or n_components not in {None, points.shape[1]} or not np.isfinite(points).all():
+        msg = f"{name} must be finite and of shape (m, {n_components or 'd'}); the shape is {points.shape}."
         raise ValueError(msg)
     return points
 

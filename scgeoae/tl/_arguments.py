@@ -116,9 +116,10 @@ def landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
     return places
 
 
-def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:
+def stored_input(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that choose the data matrix, as `params` keeps them."""
-    return {**others, "mask_var": mask_var if isinstance(mask_var, str | None) else np.asarray(mask_var).tolist()}
+    mask = chosen["mask_var"]
+    return {**chosen, "mask_var": mask if isinstance(mask, str | None) else np.asarray(mask).tolist()}
 
 
 def chosen_input(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,12 +141,3 @@ def check_checkpoint(file: Any, *, resume: Any) -> None:
         raise ValueError(msg)
     if file is not None:
         check_writable(Path(file))
-
-
-def seed_of(rng: int | np.random.Generator | None) -> int:
-    """One integer seed from a seed, a generator (which advances) or nothing (a fresh one)."""
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**63))
-    if rng is None:
-        return int(np.random.default_rng().integers(2**63))
-    return whole_number(rng, "rng", 0)

@@ -16,12 +16,11 @@ from anndata import AnnData
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import real_array, whole_number
+from .._checks import seed_of, whole_number
 from ..core.fit import fit
 from ..core.neighbors import kept_neighbors
 from ..inputs import DenseRows, choose, genes, recipe_of
 from ..result import DEFAULT_KEY, Result, VerdictKeys, all_or_none, check_points, embedding_key
-from . import _arguments
 from ._log import finished, rank_0_logs
 from ._retraining import training_of
 
@@ -141,9 +140,8 @@ def verdict(
     ['trustworthy', 'uncertain', 'dubious']
     """
     name = embedding_key(adata, basis)
-    z = real_array(adata.obsm[name], f"obsm[{name!r}]")
-    z = check_points(z, z.shape[-1], f"obsm[{name!r}]")
-    seed, n_neighbors = _arguments.seed_of(rng), whole_number(n_neighbors, "n_neighbors", 1)
+    z = check_points(adata.obsm[name], None, f"obsm[{name!r}]")
+    seed, n_neighbors = seed_of(rng), whole_number(n_neighbors, "n_neighbors", 1)
     if n_neighbors >= len(z):
         msg = f"n_neighbors must be below the number of cells; it is {n_neighbors} for {len(z)} cells."
         raise ValueError(msg)
