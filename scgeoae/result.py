@@ -477,6 +477,11 @@ def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
     return in_memory(adata.obs, [name])[name]
 
 
+def holds_numbers(values: pd.Series) -> bool:
+    """Whether the values of a column are numbers; others, such as texts and booleans, are names of groups."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
 def stored_table(adata: AnnData, name: str, columns: Collection[str], command: str) -> pd.DataFrame:
     """Read the table ``uns[name]``, or raise a `KeyError` that says which command writes it."""
     stored = adata.uns.get(name)

@@ -15,7 +15,7 @@ from scanpy.plotting import palettes
 from scipy import sparse
 
 from ..core.region import OccupiedRegion, occupied_region
-from ..result import column
+from ..result import column, holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -177,7 +177,7 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
 def _column(adata: AnnData, name: str) -> dict[str, Any]:
     """A column of `obs`: numbers as levels, anything else as groups with their colors."""
     values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if holds_numbers(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
     try:
         groups = values.astype("category")

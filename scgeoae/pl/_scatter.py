@@ -190,7 +190,7 @@ def settle(axes: Sequence[Axes], drawn: np.ndarray) -> None:
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool | None) -> Figure | Axes | list[Axes] | None:
     """Return the figure if asked for; else show it, or return the Axes (a list if there are several)."""
     if return_fig:
-        return cast("Figure", axes[0].figure)
+        return axes[0].figure.figure  # of a panel of a subfigure, the whole figure
     if sc.settings.autoshow if show is None else show:
         plt.show()
         return None
