@@ -297,13 +297,22 @@ class Result:
     def log_det_limit(self) -> float:
         """Limit of the colors of ``|ln det|``: it holds 99 % of the cells with a finite one, and is at least ln 2."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            sizes = np.abs(np.log(self.column(self.keys.determinant).to_numpy(dtype=np.float64)))
+            sizes = np.abs(np.log(self.numbers(self.keys.determinant)))
         finite = sizes[np.isfinite(sizes)]
         return float(max(np.percentile(finite, COLORED) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
 
     def column(self, name: str) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Read such a column as float64, (n,)."""
+        values = self.column(name)
+        if not holds_numbers(values):
+            found = "str" if pd.api.types.is_string_dtype(values) else values.dtype
+            msg = f"obs[{name!r}] must hold numbers, but it is of type {found}."
+            raise TypeError(msg)
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def ensemble_maps(self) -> list[np.ndarray]:
         """Read the aligned maps (n, d) of the ensemble, or raise a `KeyError` that says what to run."""
@@ -335,8 +344,7 @@ class Result:
 
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
-        determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)
-        return distortion_summary(np.log(determinant), anisotropy)
+        return distortion_summary(np.log(self.numbers(self.keys.determinant)), self.numbers(self.keys.anisotropy))
 
     def reconstruction(self) -> float:
         """Share of the variance of the cells that the map leaves unexplained."""
@@ -413,7 +421,7 @@ def _is_result(value: object) -> bool:
     return isinstance(params, dict) and "basis" in params
 
 
-def distortion_summary(log_det: np.ndarray | pd.Series, anisotropy: np.ndarray | pd.Series) -> dict[str, float]:
+def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str, float]:
     """Summarize how uneven a map is.
 
     Parameters
@@ -495,7 +503,8 @@ def check_points(points: Any, n_components: int | None, name: str = "points") ->
     """Return points (m, d) as an array, after checking that they are finite and have this dimension, if it is given."""
     points = real_array(points, name)
     if points.ndim != 2 or n_components not in {None, points.shape[1]} or not np.isfinite(points).all():
-        msg = f"{name} must be finite and of shape (m, {n_components or 'd'}); the shape is {points.shape}."
+        shape = f"(m, {n_components or 'd'}), a matrix with a row for each point"
+        msg = f"{name} must be finite and of shape {shape}; the shape is {points.shape}."
         raise ValueError(msg)
     return points
 

@@ -164,8 +164,7 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_det, log_anisotropy = (
-            np.log(result.column(name).to_numpy(dtype=np.float64))
-            for name in (result.keys.determinant, result.keys.anisotropy)
+            np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
         )
     limit = result.log_det_limit()
     return (

@@ -96,7 +96,7 @@ def det_heatmap(
     """
     result = Result(adata, key)
     column = result.keys.determinant
-    determinant = result.column(column).to_numpy()
+    determinant = result.numbers(column)
     z = coordinates_to_draw(result, dimensions)
     for limit in (vmin, vmax):
         if limit is not None and not limit > 0:
