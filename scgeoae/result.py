@@ -231,7 +231,7 @@ class Result:
 
     @classmethod
     def names(cls, adata: AnnData) -> list[str]:
-        """Names of all results that an AnnData holds."""
+        """Return the names of all results in an AnnData."""
         return [key for key, value in adata.uns.items() if _is_result(value)]
 
     @classmethod
@@ -291,11 +291,11 @@ class Result:
         return check_points(self.coordinates(points), self.model.n_components)
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
-        """Determinant at map points (m, d) over its geometric mean over the training cells, (m,)."""
+        """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
         return self.model.relative_determinant(self.manifold.distortion(points)[0])
 
     def log_det_limit(self) -> float:
-        """Limit of the colors of ``|ln det|``: it holds 99 % of the cells with a finite one, and is at least ln 2."""
+        """Return the limit of ``|ln det|`` for colors: the 99th percentile of the finite values, but at least ln 2."""
         with np.errstate(divide="ignore", invalid="ignore"):
             sizes = np.abs(np.log(self.numbers(self.keys.determinant)))
         finite = sizes[np.isfinite(sizes)]
@@ -306,7 +306,7 @@ class Result:
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
 
     def numbers(self, name: str) -> np.ndarray:
-        """Read such a column as float64, (n,)."""
+        """Read one of these columns as numbers (n,), float64."""
         values = self.column(name)
         if not holds_numbers(values):
             found = "str" if pd.api.types.is_string_dtype(values) else values.dtype
@@ -327,7 +327,7 @@ class Result:
         return np.split(np.asarray(self.adata.obsm[name]), n_models, axis=1)
 
     def expected_metric(self, points: np.ndarray) -> np.ndarray:
-        """Mean pullback metric (m, d, d) at map points (m, d) over the map and the kept models of its ensemble."""
+        """Average the pullback metric (m, d, d) at points (m, d) over the map and the kept models of its ensemble."""
         from .core.manifold import Manifold
         from .core.map_model import from_state
 
@@ -347,7 +347,7 @@ class Result:
         return distortion_summary(np.log(self.numbers(self.keys.determinant)), self.numbers(self.keys.anisotropy))
 
     def reconstruction(self) -> float:
-        """Share of the variance of the cells that the map leaves unexplained."""
+        """Compute the share of the variance of the cells that the map leaves unexplained."""
         return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
 
     @staticmethod

@@ -85,7 +85,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
 
 
 def _names(model: MapModel, space: str) -> np.ndarray:
-    """Names (D,) or (g,) of what is decoded."""
+    """Return the names (D,) or (g,) of what is decoded."""
     if space not in SPACES:
         msg = f"Unknown space {space!r}. Choose from {SPACES}."
         raise ValueError(msg)

@@ -140,7 +140,7 @@ def ensemble(
 
 
 def _aspect(frame: Bbox) -> float:
-    """Width over height, within reason."""
+    """Return width over height, between 1/2 and 2."""
     return float(np.clip(frame.width / frame.height, 0.5, 2))
 
 

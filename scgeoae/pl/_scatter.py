@@ -144,7 +144,7 @@ def scatter(
 
 
 def _smaller(ax: Axes, drawn: np.ndarray) -> float:
-    """By what factor to shrink the area of scanpy's dots, at most 1, so that dots of close cells hardly overlap."""
+    """Return the factor, at most 1, that shrinks scanpy's dots so much that those of close cells hardly overlap."""
     in_points = 72 / ax.figure.dpi * ax.transData.transform(drawn)
     neighbor = min(TOUCHING, len(drawn) - 1)
     distance = KDTree(in_points).query(in_points, k=[neighbor + 1])[0]

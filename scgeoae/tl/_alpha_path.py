@@ -136,7 +136,7 @@ def alpha_path(
 
 
 def _checked(alphas: Sequence[float]) -> list[float]:
-    """The weights in rising order, or an error."""
+    """Return the weights in rising order; raise an error if they are invalid."""
     if isinstance(alphas, str) or not isinstance(alphas, Sequence | np.ndarray) or np.ndim(alphas) != 1:
         msg = f"alphas must be a sequence of numbers, not {alphas!r}."
         raise TypeError(msg)

@@ -152,7 +152,7 @@ def ensemble(
 
 
 def _measures(result: Result, members: list[Member]) -> dict[str, tuple[np.ndarray, str]]:
-    """The columns of `obs`, each with its description."""
+    """Compute the columns of `obs`, each with a description for the log."""
     keys, places = result.keys, result.coordinates()
     measures = {
         keys.displacement: (displacement(places, members), "root mean square displacement"),

@@ -151,7 +151,7 @@ def fit_decoder(
 
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:
-    """The map (n, d) float64, checked."""
+    """Return the map (n, d) as float64, after checking it."""
     z = real_array(adata.obsm[name], f"obsm[{name!r}]").astype(np.float64)
     if z.ndim != 2:
         msg = f"obsm[{name!r}] must be a matrix; it has shape {z.shape}."

@@ -205,7 +205,7 @@ def verdict(
 
 
 def _expression(adata: AnnData, representation: Representation) -> Any:
-    """The expression (n, g) that the data are principal components of, dense or sparse; `None` if it is not there."""
+    """Read the expression (n, g), dense or sparse, whose principal components the data are; `None` without it."""
     projection = recipe_of(adata, representation).projection
     if representation.obsm_key is None or projection is None:
         return None
@@ -213,7 +213,7 @@ def _expression(adata: AnnData, representation: Representation) -> Any:
 
 
 def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
-    """Data (n, D) without structure.
+    """Make data (n, D) without structure.
 
     Principal components of the ``expression`` (n, g) with the values of each gene exchanged among the cells at random;
     if there is none, the data with the values of each feature exchanged.
@@ -261,7 +261,7 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
 
 
 def _params(adata: AnnData, entry: str) -> Mapping[str, Any]:
-    """The parameters that scanpy stores in `uns`, if there are any."""
+    """Return the parameters that scanpy stores in `uns`, if there are any."""
     stored = adata.uns.get(entry)
     params = stored.get("params") if isinstance(stored, Mapping) else None
     return params if isinstance(params, Mapping) else {}
