@@ -43,9 +43,9 @@ def draw_dumbbells(
     names
         What the legend calls the two.
     colors
-        Of the rows.
+        Colors of the rows.
     label
-        Of the axis.
+        Label of the axis.
     """
     rows, background = np.arange(len(filled)), ax.get_facecolor()
     ax.hlines(rows, filled, rings, colors=colors, linewidth=2, zorder=2)
