@@ -31,16 +31,23 @@ def whole_number(value: Any, name: str, minimum: int) -> int:
     return number
 
 
-def real_number(value: Any, name: str, minimum: float = 0) -> float:
-    """Return ``value`` as a `float`; raise an error unless it is finite and at least ``minimum``."""
+def real_number(value: Any, name: str) -> float:
+    """Return ``value`` as a `float`; raise an error unless it is finite and at least 0."""
     if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"{name} must be a number, but it is {value!r}."
         raise TypeError(msg)
     number = float(value)
-    if not (math.isfinite(number) and number >= minimum):
-        msg = f"{name} must be a finite number of at least {minimum:g}, but it is {value}."
+    if not 0 <= number < math.inf:
+        msg = f"{name} must be a finite number of at least 0, but it is {value}."
         raise ValueError(msg)
     return number
+
+
+def seed_of(rng: int | np.random.Generator | None) -> int:
+    """Return one integer seed: ``rng`` itself, or one that a generator draws, by default a new one."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return int(np.random.default_rng(rng).integers(2**63))
+    return whole_number(rng, "rng", 0)
 
 
 def real_array(values: Any, name: str) -> np.ndarray:

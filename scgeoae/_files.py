@@ -64,7 +64,7 @@ def check_writable(path: Path) -> None:
         msg = f"{str(path)!r} cannot be written: there is no directory {str(path.parent)!r}."
         raise FileNotFoundError(msg)
     try:
-        TemporaryDirectory(dir=folder, prefix=f".{path.name}.").cleanup()  # permission bits alone do not tell
+        TemporaryDirectory(dir=folder, prefix=f".{path.name}.").cleanup()  # permission bits are not enough
     except OSError as error:
         msg = f"{str(path)!r} cannot be written to the directory {str(path.parent)!r}: {error.strerror}"
         raise OSError(error.errno, msg) from error

@@ -14,6 +14,7 @@ from ._checks import in_memory
 from .core import sharding
 from .core.map_model import TileLabels
 from .core.rows import row_blocks
+from .result import holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ def label_columns(adata_ref: AnnData, obs: str | Sequence[str]) -> dict[str, pd.
         raise KeyError(msg)
     for name in names:
         column = in_memory(adata_ref.obs, [name])[name]
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        if holds_numbers(column):
             msg = f"obs[{name!r}] of the reference holds numbers; only labels can be voted on. Make it categorical."
             raise ValueError(msg)
         labels[name] = pd.Categorical(column)

@@ -78,19 +78,12 @@ def write_model(
     >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
     >>> scgeoae.write_model(adata, "blood.safetensors", obs="bulk_labels")
     """
-    if isinstance(adata_or_model, AnnData):
-        result = Result(adata_or_model, key)
-        model = result.model
-        if obs is not None:
-            model = replace(model, labels=tile_labels(adata_or_model, model, result.coordinates(), obs))
-    elif isinstance(adata_or_model, MapModel):
-        model = adata_or_model
-        if obs is not None:
+    result, model = opened(adata_or_model, key)
+    if obs is not None:
+        if result is None:
             msg = f"obs={obs!r} names labels of cells, but a model has no cells. Pass the AnnData."
             raise ValueError(msg)
-    else:
-        msg = f"Pass an AnnData or a model, not {type(adata_or_model).__name__}."
-        raise TypeError(msg)
+        model = replace(model, labels=tile_labels(result.adata, model, result.coordinates(), obs))
     arrays, others = {}, {}
     for name, value in _flat(to_state(model)):
         if isinstance(value, np.ndarray) and value.dtype != object:
@@ -99,6 +92,18 @@ def write_model(
             others[name] = value.tolist() if isinstance(value, np.ndarray) else value
     with replacing(path) as temporary:
         temporary.write_bytes(save(arrays, {ENTRY: json.dumps(others)}))
+
+
+def opened(adata_or_model: AnnData | MapModel, key: str) -> tuple[Result | None, MapModel]:
+    """Return the result of an AnnData and its model, or a model as it is, which has no result."""
+    if isinstance(adata_or_model, AnnData):
+        result = Result(adata_or_model, key)
+        return result, result.model
+    if not isinstance(adata_or_model, MapModel):
+        found = type(adata_or_model).__name__
+        msg = f"Pass an AnnData or a model, not {found}. `scgeoae.read_model` reads the file of a model."
+        raise TypeError(msg)
+    return None, adata_or_model
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:

@@ -9,7 +9,7 @@ import scanpy as sc
 from matplotlib import pyplot as plt
 
 from . import pl, tl
-from .pl._dumbbells import draw_dumbbells
+from .pl._dumbbells import colors_of, draw_dumbbells
 from .pl._scatter import write_factors
 from .result import Result, areas_key
 
@@ -98,8 +98,7 @@ def _comparison(adata: AnnData) -> Figure:
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
     ax, (ratio, other) = axes[2], (adata.uns[areas_key(key)]["ratio"] for key in MAPS)
     names = ratio.sort_values().index
-    palette = dict(zip(adata.obs[LABELS].cat.categories, adata.uns[f"{LABELS}_colors"], strict=True))
-    colors, label = [palette[name] for name in names], "size on the map / size in the data"
+    colors, label = colors_of(adata, names), "size on the map / size in the data"
     draw_dumbbells(ax, ratio[names], other[names], list(MAPS.values()), colors=colors, label=label)
     ax.axvline(1, color="0.6", linewidth=1, zorder=0)
     ax.set_yticks(range(len(names)), names)

@@ -33,7 +33,7 @@ PCA_KEYS = ("X_pca", "pca")
 SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
 
 TERMS = ("reconstruction", "regularizer")
-"""Terms of the loss, each with a curve in the history, and one more after ``validation_``."""
+"""Terms of the loss. The history has a curve for each, and one of the held-out cells, named ``validation_…``."""
 
 COLORED, SMALLEST_LIMIT = 99, 2.0
 """Share of the cells, in percent, that the limits of the colors of the determinant hold, and the smallest limit, with
@@ -209,7 +209,7 @@ class Result:
     Attributes
     ----------
     adata
-        The same.
+        The annotated data matrix.
     keys
         Names of its fields.
     stored
@@ -234,7 +234,7 @@ class Result:
 
     @classmethod
     def names(cls, adata: AnnData) -> list[str]:
-        """Names of all results that an AnnData holds."""
+        """Return the names of all results in an AnnData."""
         return [key for key, value in adata.uns.items() if _is_result(value)]
 
     @classmethod
@@ -285,32 +285,37 @@ class Result:
                 f"{list(self.adata.obsm)}."
             )
             raise KeyError(msg)
-        cells = real_array(self.adata.obsm[name], f"obsm[{name!r}]")
-        if cells.ndim != 2:
-            msg = f"obsm[{name!r}] must be a matrix; it has shape {cells.shape}."
-            raise ValueError(msg)
-        if points is None:
-            return check_points(cells, cells.shape[1], f"obsm[{name!r}]")
-        return check_points(points, cells.shape[1])
+        if points is not None:
+            return check_points(points, self.adata.obsm[name].shape[1])
+        return check_points(self.adata.obsm[name], None, f"obsm[{name!r}]")
 
     def decoder_points(self, points: np.ndarray | None = None) -> np.ndarray:
-        """Return the same, after checking that they have the dimension of the decoder's input."""
+        """Return coordinates as :meth:`coordinates` does, after checking that the decoder takes their dimension."""
         return check_points(self.coordinates(points), self.model.n_components)
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
-        """Determinant at map points (m, d) over its geometric mean over the training cells, (m,)."""
+        """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
         return self.model.relative_determinant(self.manifold.distortion(points)[0])
 
     def log_det_limit(self) -> float:
-        """Limit of the colors of ``|ln det|``: it holds 99 % of the cells with a finite one, and is at least ln 2."""
+        """Return the limit of ``|ln det|`` for colors: the 99th percentile of the finite values, but at least ln 2."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            sizes = np.abs(np.log(self.column(self.keys.determinant).to_numpy(dtype=np.float64)))
+            sizes = np.abs(np.log(self.numbers(self.keys.determinant)))
         finite = sizes[np.isfinite(sizes)]
         return float(max(np.percentile(finite, COLORED) if len(finite) else 0, np.log(SMALLEST_LIMIT)))
 
     def column(self, name: str) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Read one of these columns as numbers (n,), float64."""
+        values = self.column(name)
+        if not holds_numbers(values):
+            found = "str" if pd.api.types.is_string_dtype(values) else values.dtype
+            msg = f"obs[{name!r}] must hold numbers, but it is of type {found}."
+            raise TypeError(msg)
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def ensemble_maps(self) -> list[np.ndarray]:
         """Read the aligned maps (n, d) of the ensemble, or raise a `KeyError` that says what to run."""
@@ -325,7 +330,7 @@ class Result:
         return np.split(np.asarray(self.adata.obsm[name]), n_models, axis=1)
 
     def expected_metric(self, points: np.ndarray) -> np.ndarray:
-        """Mean pullback metric (m, d, d) at map points (m, d) over the map and the kept models of its ensemble."""
+        """Average the pullback metric (m, d, d) at points (m, d) over the map and the kept models of its ensemble."""
         from .core.manifold import Manifold
         from .core.map_model import from_state
 
@@ -342,11 +347,10 @@ class Result:
 
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
-        determinant, anisotropy = self.column(self.keys.determinant), self.column(self.keys.anisotropy)
-        return distortion_summary(np.log(determinant), anisotropy)
+        return distortion_summary(np.log(self.numbers(self.keys.determinant)), self.numbers(self.keys.anisotropy))
 
     def reconstruction(self) -> float:
-        """Share of the variance of the cells that the map leaves unexplained."""
+        """Compute the share of the variance of the cells that the map leaves unexplained."""
         return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
 
     @staticmethod
@@ -420,7 +424,7 @@ def _is_result(value: object) -> bool:
     return isinstance(params, dict) and "basis" in params
 
 
-def distortion_summary(log_det: np.ndarray | pd.Series, anisotropy: np.ndarray | pd.Series) -> dict[str, float]:
+def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str, float]:
     """Summarize how uneven a map is.
 
     Parameters
@@ -484,6 +488,11 @@ def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
     return in_memory(adata.obs, [name])[name]
 
 
+def holds_numbers(values: pd.Series) -> bool:
+    """Whether the values of a column are numbers; others, such as texts and booleans, are names of groups."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
 def stored_table(adata: AnnData, name: str, columns: Collection[str], command: str) -> pd.DataFrame:
     """Read the table ``uns[name]``, or raise a `KeyError` that says which command writes it."""
     stored = adata.uns.get(name)
@@ -493,11 +502,12 @@ def stored_table(adata: AnnData, name: str, columns: Collection[str], command: s
     return stored
 
 
-def check_points(points: np.ndarray, n_components: int, name: str = "points") -> np.ndarray:
-    """Check that points (m, d) are finite numbers and of the map's dimension, and return them as an array."""
+def check_points(points: Any, n_components: int | None, name: str = "points") -> np.ndarray:
+    """Return points (m, d) as an array, after checking that they are finite and have this dimension, if it is given."""
     points = real_array(points, name)
-    if points.ndim != 2 or points.shape[1] != n_components or not np.isfinite(points).all():
-        msg = f"{name} must be finite and of shape (m, {n_components}); the shape is {points.shape}."
+    if points.ndim != 2 or n_components not in {None, points.shape[1]} or not np.isfinite(points).all():
+        shape = f"(m, {n_components or 'd'}), a matrix with a row for each point"
+        msg = f"{name} must be finite and of shape {shape}; the shape is {points.shape}."
         raise ValueError(msg)
     return points
 

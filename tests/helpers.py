@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from scgeoae import metrics
 from scgeoae.core.projection import Projection, Scaling
 
 QUICK = {"n_steps": 150, "hidden_dims": (32, 32), "batch_size": 128}
 """Arguments of a training that takes a second."""
+
+PAIR_MEASURES = [
+    metrics.kl_density,
+    metrics.knn_recall,
+    metrics.trustworthiness,
+    metrics.continuity,
+    metrics.spearman,
+    metrics.stress,
+    metrics.rmse,
+    metrics.lcmc,
+    metrics.mrre,
+    metrics.rnx_auc,
+]
+"""Measures that compare a map with data."""
 
 
 def principal(x: np.ndarray, d: int, scaling: Scaling | None = None) -> tuple[Projection, np.ndarray]:

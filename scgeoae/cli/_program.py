@@ -256,7 +256,7 @@ EXPLORE = Command(
         flag("--cell_names", "Include the names of the cells, for files of selections."),
         OUTPUT,
     ],
-    help="""Write an interactive page (.html) that decodes the map where one points.
+    help="""Write an interactive page (.html) that decodes the map under the pointer.
 
     The page is one file, without a network. It holds the coordinates of all cells, the named columns and the genes:
     mind this before you pass it on.""",

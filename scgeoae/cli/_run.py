@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import distributed
 
 from .._files import signals_to
+from ..tl._log import rank_0_logs
 from . import INTERRUPTED, _commands
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def run(
         arguments["json"] = json
     with signals_to(_leave):
         verbosity = WARNINGS if quiet else FIELDS if verbose else STEPS
-        with _threads(threads), _log(verbosity), _group(arguments.get("device")):
+        with _threads(threads), _log(verbosity), _group(arguments.get("device")), rank_0_logs():
             results = _commands.COMMANDS[name](inputs, output, **arguments)
         if json and results:
             sys.stdout.write(json_format.dumps(_jsonable(results)) + "\n")

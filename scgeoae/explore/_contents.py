@@ -15,7 +15,7 @@ from scanpy import pl
 from scipy import sparse
 
 from ..core.region import OccupiedRegion, occupied_region
-from ..result import column
+from ..result import column, holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -142,12 +142,12 @@ def short(name: Any) -> str:
 
 
 def _colors(name: str) -> dict[str, str]:
-    """256 colors of a color map of matplotlib, (256, 3)."""
+    """Return 256 colors of a color map of matplotlib, (256, 3)."""
     return packed(mpl.colormaps[name](np.arange(256), bytes=True)[:, :3])
 
 
 def _levels(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Numbers (n,) as levels of 8 bits, and the values of the lowest and the highest one."""
+    """Convert numbers (n,) to levels of 8 bits; add the values of the lowest and the highest level."""
     finite = np.isfinite(values)
     if low is None or high is None:
         known = values[finite] if finite.any() else np.zeros(1)
@@ -161,11 +161,10 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
 
 
 def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
+    """Make columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_det, log_anisotropy = (
-            np.log(result.column(name).to_numpy(dtype=np.float64))
-            for name in (result.keys.determinant, result.keys.anisotropy)
+            np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
         )
     limit = result.log_det_limit()
     return (
@@ -175,9 +174,9 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _column(adata: AnnData, name: str) -> dict[str, Any]:
-    """A column of `obs`: numbers as levels, anything else as groups with their colors."""
+    """Convert a column of `obs`: numbers to levels, anything else to groups with their colors."""
     values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    if holds_numbers(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
     try:
         groups = values.astype("category")
@@ -200,7 +199,7 @@ def _column(adata: AnnData, name: str) -> dict[str, Any]:
 
 
 def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
-    """Colors that scanpy has stored for the groups, or would choose."""
+    """Return the colors that scanpy has stored for the groups, or would choose."""
     stored = list(adata.uns.get(f"{name}_colors", ()))
     if n_groups <= len(stored) and all(is_color_like(color) for color in stored):
         return [to_hex(color) for color in stored[:n_groups]]
@@ -229,7 +228,7 @@ class Readout(NamedTuple):
 
 
 def _layers(model: MapModel, order: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights and biases of the decoder's layers, float64, for coordinates in this order."""
+    """Return weights and biases of the decoder's layers, float64, for coordinates in this order."""
     layers = [
         (layer.weight.double().numpy(force=True), layer.bias.double().numpy(force=True))
         for layer in [*model.autoencoder.decoder.inner, model.autoencoder.decoder.last]
@@ -239,7 +238,7 @@ def _layers(model: MapModel, order: list[int]) -> list[tuple[np.ndarray, np.ndar
 
 
 def _hidden(inner: Sequence[tuple[np.ndarray, np.ndarray]], z: np.ndarray) -> np.ndarray:
-    """What the last layer reads, (n, width), at points ``z`` (n, d)."""
+    """Compute the input (n, width) of the last layer at points ``z`` (n, d)."""
     for weight, bias in inner:
         v = z @ weight.T + bias
         z = np.where(v > 0, v, np.expm1(np.minimum(v, 0)))
@@ -263,7 +262,7 @@ def _readout(model: MapModel, weight: np.ndarray, bias: np.ndarray) -> Readout:
 def _genes(
     adata: AnnData, readout: Readout, hidden: np.ndarray, genes: Sequence[str] | None, projection: Projection | None
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Entries of the chosen genes, and the rows of the readout that decode them.
+    """Make the entries of the chosen genes, and find the rows of the readout that decode them.
 
     ``hidden`` (m, width) are the hidden values at some cells.
     """
@@ -297,7 +296,7 @@ def _genes(
 def _measured(
     adata: AnnData, names: Sequence[str], projection: Projection | None, budget: int | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measured values of those genes that are in `adata`, in the units of the decoded ones, until the budget is spent.
+    """Yield measured values of the genes in `adata`, in the units of the decoded ones, within a budget of bytes.
 
     They are read from the matrix that the model was made from; scaled values, negative in part, are scaled back.
     """

@@ -66,5 +66,5 @@ def page(contents: Mapping[str, Any]) -> str:
 
 
 def _hash(text: str) -> str:
-    """How a content security policy names a text."""
+    """Return the name of a text in a content security policy."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

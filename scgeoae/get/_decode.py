@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._model_file import opened
+from ..core.manifold import Manifold
 from ..core.rows import blocks
 from ..result import DEFAULT_KEY, check_points
-from ._model import opened
 
 if TYPE_CHECKING:
     from ..core.map_model import MapModel
@@ -68,7 +69,8 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     >>> path.shape
     (20, 50)
     """
-    _, model, manifold = opened(adata, key)
+    _, model = opened(adata, key)
+    manifold = Manifold(model.autoencoder)
     points = check_points(points, model.n_components)
     names, projection = _names(model, space), model.input.projection
     profiles = np.empty((len(points), len(names)), dtype=np.float32)
@@ -85,7 +87,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
 
 
 def _names(model: MapModel, space: str) -> np.ndarray:
-    """Names (D,) or (g,) of what is decoded."""
+    """Return the names (D,) or (g,) of what is decoded."""
     if space not in SPACES:
         msg = f"Unknown space {space!r}. Choose from {SPACES}."
         raise ValueError(msg)

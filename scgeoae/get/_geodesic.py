@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, whole_number
+from .._model_file import opened
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
+from ..core.manifold import Manifold
 from ..result import DEFAULT_KEY
-from ._model import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def geodesic(
     if region not in REGIONS:
         msg = f"Unknown region {region!r}. Choose from {REGIONS}."
         raise ValueError(msg)
-    result, model, manifold = opened(adata, key)
+    result, model = opened(adata, key)
     occupied = region_of(model)
     ends = {"start": start, "end": end}
     places = np.array([_place(place, name, result, groupby) for name, place in ends.items()])
@@ -119,7 +120,7 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    return shortest_path(manifold, occupied, places, n_points, anywhere=anywhere)
+    return shortest_path(Manifold(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anndata import AnnData
-
-from ..core.manifold import Manifold
-from ..core.map_model import MapModel
 from ..result import DEFAULT_KEY, Result, check_dimensions
 
 if TYPE_CHECKING:
     import numpy as np
+    from anndata import AnnData
+
+    from ..core.map_model import MapModel
 
 
 def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
@@ -46,17 +45,6 @@ def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
     torch.Size([1, 50])
     """
     return Result(adata, key).model
-
-
-def opened(adata: AnnData | MapModel, key: str) -> tuple[Result | None, MapModel, Manifold]:
-    """Return the result of an AnnData (`None` for a model), its model, and the surface of the decoder."""
-    if isinstance(adata, AnnData):
-        result = Result(adata, key)
-        return result, result.model, result.manifold
-    if not isinstance(adata, MapModel):
-        msg = f"Pass an AnnData or a model, not {type(adata).__name__}. `scgeoae.read_model` reads the file of a model."
-        raise TypeError(msg)
-    return None, adata, Manifold(adata.autoencoder)
 
 
 def metric(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import whole_number
+from .._checks import seed_of, whole_number
 from ..result import PCA_KEYS, Result, column, embedding_key
 from . import density, distances, neighborhoods
 from . import labels as label_measures
@@ -138,8 +138,7 @@ def embedding_quality(
     maps = [_map(adata, name) for name in names]
     k = check_neighbors(k, adata.n_obs, below_half=True)
     max_cells = whole_number(max_cells, "max_cells", 3)
-    seed = rng if isinstance(rng, int) else int(np.random.default_rng(rng).integers(2**63))
-    sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed}
+    sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed_of(rng)}
     classes = None if labels is None else column(adata, labels)
     if classes is not None:
         check_neighbors(k, len(label_measures.as_labeled(maps[0], classes)[1]))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from ..result import DEFAULT_KEY, areas_key, stored_table
-from ._dumbbells import PLAIN, draw_dumbbells, write_ratios
+from ._dumbbells import colors_of, draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
@@ -64,14 +64,10 @@ def cluster_areas(
     command = f"scgeoae.tl.cluster_areas(adata, groupby, key={key!r})"
     table = stored_table(adata, areas_key(key), {"data_share", "map_share", "ratio"}, command)
     table = table.dropna(subset="ratio").sort_values("ratio")
-    groupby, palette = table.index.name, adata.uns.get(f"{table.index.name}_colors")
-    by_name: dict[str, str] = {}
-    if palette is not None and groupby in adata.obs and adata.obs[groupby].dtype == "category":
-        by_name = dict(zip(adata.obs[groupby].cat.categories.astype(str), palette, strict=False))
-    colors = [by_name.get(name, PLAIN) for name in table.index]
     if ax is None:
         (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))
     names, label = ("true (in the data)", "apparent (on the map)"), "share of the area of all groups"
+    colors = colors_of(adata, table.index)
     draw_dumbbells(ax, table["data_share"], table["map_share"], names, colors=colors, label=label)
     write_ratios(ax, table["ratio"], "large", "small")
     ax.set_yticks(np.arange(len(table)), table.index)

@@ -97,7 +97,7 @@ def det_heatmap(
     """
     result = Result(adata, key)
     column = result.keys.determinant
-    determinant = result.column(column).to_numpy()
+    determinant = result.numbers(column)
     z = coordinates_to_draw(result, dimensions)
     for limit in (vmin, vmax):
         if limit is not None and not limit > 0:
@@ -106,7 +106,8 @@ def det_heatmap(
     largest = vmax or (1 / vmin if vmin else float(np.exp(result.log_det_limit())))
     norm = LogNorm(vmin or 1 / largest, largest, clip=True)
     if z.shape[1] == 1:
-        ax = ax or new_axes(6.4, 4.8)[0]
+        if ax is None:
+            (ax,) = new_axes(6.4, 4.8)
         ax.scatter(z, determinant, s=4, color=rcParams["text.color"], rasterized=True)
         ax.axhline(1, color="0.6", linewidth=1)
         ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
-from ..result import DEFAULT_KEY, Result, column
+from ..result import DEFAULT_KEY, Result, column, holds_numbers
 from ._scatter import colored, coordinates_to_draw, embedding, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def ensemble(
     frame = framed(np.vstack(drawn)[:, dimensions], outliers=False)
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
-    numeric = pd.api.types.is_numeric_dtype(shown) and not pd.api.types.is_bool_dtype(shown)
+    numeric = holds_numbers(shown)
     shown = shown if numeric else shown.astype("category")
     n_listed = 1 if numeric else ceil(len(shown.cat.categories) / ROWS_OF_LEGEND)
     letters = 0 if color is None else max(map(len, [color] if numeric else map(str, shown.cat.categories)), default=0)
@@ -135,7 +135,7 @@ def ensemble(
         listed = zip(cells.obs["shown"].cat.categories, cells.uns["shown_colors"], strict=False)
         handles = [Line2D([], [], linestyle="", marker="o", color=shade, label=str(group)) for group, shade in listed]
         small.legend(handles=handles, loc="outside right center", frameon=False, fontsize="small", ncols=n_listed)
-    return figure if return_fig else finish([*axes, *panels], show=show, return_fig=False)
+    return finish([*axes, *panels], show=show, return_fig=return_fig)
 
 
 def _draw_displacement(result: Result, dimensions: tuple[int, int], ax: Axes, kwargs: dict[str, Any]) -> list[Axes]:

@@ -1,4 +1,4 @@
-"""An interactive page that decodes the map where one points."""
+"""An interactive page that decodes the map under the pointer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def explorer(
     cell_names: bool = False,
     paths: Mapping[str, np.ndarray] | None = None,
 ) -> Explorer:
-    """Make an interactive page of a map: it shows what a cell would be at the place where one points.
+    """Make an interactive page of a map that decodes the place under the pointer.
 
     The page is one HTML file that needs neither Python nor a network; open it in a browser of 2023 or later. It holds
     the decoder, so at the pointer it shows the indicatrix beside the undistorted circle, the relative determinant, the

@@ -156,7 +156,7 @@ def scatter(
 
 
 def _smaller(ax: Axes, drawn: np.ndarray) -> float:
-    """By what factor to shrink the area of scanpy's dots, at most 1, so that dots of close cells hardly overlap."""
+    """Return the factor, at most 1, that shrinks scanpy's dots so much that those of close cells hardly overlap."""
     in_points = 72 / ax.figure.dpi * ax.transData.transform(drawn)
     neighbor = min(TOUCHING, len(drawn) - 1)
     distance = KDTree(in_points).query(in_points, k=[neighbor + 1])[0]
@@ -202,7 +202,7 @@ def settle(axes: Sequence[Axes], drawn: np.ndarray) -> None:
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool | None) -> Figure | Axes | list[Axes] | None:
     """Return the figure if asked for; else show it, or return the Axes (a list if there are several)."""
     if return_fig:
-        return cast("Figure", axes[0].figure)
+        return axes[0].figure.figure  # of a panel of a subfigure, the whole figure
     if sc.settings.autoshow if show is None else show:
         plt.show()
         return None

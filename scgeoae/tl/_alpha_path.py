@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .._checks import real_number
+from .._checks import real_number, seed_of
 from ..core.fit import fit
 from ..inputs import choose, resolve_device
 from ..result import Result, alpha_path_key, distortion_summary
@@ -108,7 +108,7 @@ def alpha_path(
     call.apply_defaults()
     others = {name: value for name, value in call.arguments.items() if name not in NOT_OF_A_TRAINING}
     representation = choose(adata, **{name: others.pop(name) for name in _arguments.OF_THE_INPUT})
-    seed, device = _arguments.seed_of(others.pop("rng")), others.pop("device")
+    seed, device = seed_of(others.pop("rng")), others.pop("device")
     landmarks = others.pop("landmarks")
     if landmarks is None:
         others["landmark_weight"] = 0
@@ -136,7 +136,7 @@ def alpha_path(
 
 
 def _checked(alphas: Sequence[float]) -> list[float]:
-    """The weights in rising order, or an error."""
+    """Return the weights in rising order; raise an error if they are invalid."""
     if isinstance(alphas, str) or not isinstance(alphas, Sequence | np.ndarray) or np.ndim(alphas) != 1:
         msg = f"alphas must be a sequence of numbers, not {alphas!r}."
         raise TypeError(msg)

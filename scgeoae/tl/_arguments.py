@@ -54,7 +54,7 @@ def spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **train
 
 
 def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:
-    """The regularizer as a mapping of names to weights."""
+    """Return the regularizer as a mapping of names to weights, after checking it."""
     if regularizer is None:
         return {"area": 1.0, "conformal": 0.3} if n_components > 1 else {"area": 1.0}
     weights = {regularizer: 1.0} if isinstance(regularizer, str) else regularizer
@@ -72,7 +72,7 @@ def regularizer_weights(regularizer: str | Mapping[str, float] | None, n_compone
 
 
 def _architecture(n_components: Any, hidden_dims: Any, shape: tuple[int, int]) -> dict[str, Any]:
-    """Arguments of the autoencoder for a data matrix of this shape."""
+    """Return the arguments of the autoencoder, checked against the shape of the data matrix."""
     n_cells, n_features = shape
     if n_cells < MIN_CELLS:
         msg = f"A map needs at least {MIN_CELLS} cells; there are {n_cells}."
@@ -116,36 +116,28 @@ def landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
     return places
 
 
-def stored_input(mask_var: str | np.ndarray | None, **others: Any) -> dict[str, Any]:
-    """The arguments that choose the data matrix, as `params` keeps them."""
-    return {**others, "mask_var": mask_var if isinstance(mask_var, str | None) else np.asarray(mask_var).tolist()}
+def stored_input(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that choose the data matrix as `params` stores them."""
+    mask = chosen["mask_var"]
+    return {**chosen, "mask_var": mask if isinstance(mask, str | None) else np.asarray(mask).tolist()}
 
 
 def chosen_input(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that choose the data matrix, from what `params` keeps of them."""
+    """Return the arguments that choose the data matrix from `params`."""
     chosen = {name: params.get(name) for name in OF_THE_INPUT}
     mask = chosen["mask_var"]
     return {**chosen, "mask_var": mask if isinstance(mask, str | None) else np.asarray(mask)}
 
 
 def stored_spec(params: Mapping[str, Any], shape: tuple[int, int]) -> Spec:
-    """The arguments of a training, from what `params` keeps of them, for a data matrix of this shape."""
+    """Return the arguments of a training from `params`, for a data matrix of this shape."""
     return spec(shape, **{entry.name: params.get(entry.name) for entry in fields(Spec)})
 
 
 def check_checkpoint(file: Any, *, resume: Any) -> None:
-    """Raise if a checkpoint could not be written, or `resume` names none."""
+    """Raise an error if the checkpoint cannot be written, or if there is none to resume."""
     if resume and file is None:
         msg = "resume=True needs the file of a checkpoint."
         raise ValueError(msg)
     if file is not None:
         check_writable(Path(file))
-
-
-def seed_of(rng: int | np.random.Generator | None) -> int:
-    """One integer seed from a seed, a generator (which advances) or nothing (a fresh one)."""
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**63))
-    if rng is None:
-        return int(np.random.default_rng().integers(2**63))
-    return whole_number(rng, "rng", 0)

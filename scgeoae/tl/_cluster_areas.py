@@ -85,7 +85,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
 
 
 def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
-    """Areas and shares of the groups, each (n_groups,), of cells with group numbers ``codes`` (n,), -1 for none."""
+    """Compute areas and shares (n_groups,) from the group number of each cell, ``codes`` (n,), -1 for none."""
     region = region_of(result.model)
     tiles = region.points()
     _, nearest = cKDTree(result.coordinates()).query(tiles)

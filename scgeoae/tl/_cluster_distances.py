@@ -107,7 +107,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
 def _lengths(
     manifold: Manifold, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Lengths and ratios, each (p,), of pairs of places (k, 2), which are given by their numbers (p,)."""
+    """Compute lengths and ratios (p,) of pairs of places (k, 2); ``first`` and ``second`` (p,) number the places."""
     surface, off_data = (values[first, second] for values in distances(manifold, region, places))
     if (apart := np.isnan(surface)).any():
         across = distances(manifold, region, places, anywhere=True)

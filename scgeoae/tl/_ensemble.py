@@ -12,12 +12,11 @@ from scanpy import settings
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
-from .._checks import whole_number
+from .._checks import seed_of, whole_number
 from ..core.ensemble import axial_deviation, displacement, train_member
 from ..core.map_model import to_state
 from ..core.neighbors import kept_neighbors
 from ..result import DEFAULT_KEY, Result, all_or_none
-from . import _arguments
 from ._log import PROGRESS, finished, rank_0_logs
 from ._retraining import training_of
 
@@ -113,10 +112,7 @@ def ensemble(
     (700, 4)
     """
     result = Result(adata, key)
-    n_models, seed = whole_number(n_models, "n_models", 1), _arguments.seed_of(rng)
-    if n_models < 2:
-        msg = "n_models must be at least 2: a standard deviation over one further map would be 0 everywhere."
-        raise ValueError(msg)
+    n_models, seed = whole_number(n_models, "n_models", 2), seed_of(rng)
     if n_jobs == 0 or not isinstance(n_jobs, int | None):
         msg = f"n_jobs must be a number of processes, or -1 for one on each core; it is {n_jobs!r}."
         raise ValueError(msg)
@@ -156,7 +152,7 @@ def ensemble(
 
 
 def _measures(result: Result, members: list[Member]) -> dict[str, tuple[np.ndarray, str]]:
-    """The columns of `obs`, each with its description."""
+    """Compute the columns of `obs`, each with a description for the log."""
     keys, places = result.keys, result.coordinates()
     measures = {
         keys.displacement: (displacement(places, members), "root mean square displacement"),

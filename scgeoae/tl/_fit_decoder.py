@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .._checks import real_array
+from .._checks import real_array, seed_of
 from ..core.fit import fit
 from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys, embedding_key
@@ -117,7 +117,8 @@ def fit_decoder(
     """
     keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
-    representation = choose(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    chosen: dict[str, Any] = {"use_rep": use_rep, "n_pcs": n_pcs, "layer": layer, "mask_var": mask_var}
+    representation = choose(adata, **chosen)
     sizes = z.shape[1], representation.shape[1]
     if sizes[0] >= sizes[1]:
         msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."
@@ -133,7 +134,7 @@ def fit_decoder(
         validation_fraction=validation_fraction,
         patience=patience,
     )
-    seed = _arguments.seed_of(rng)
+    seed = seed_of(rng)
     source, rows = representation.source, representation.rows(resolve_device(device))
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
@@ -143,15 +144,14 @@ def fit_decoder(
     model.input = replace(recipe_of(adata, representation), novelty=None)  # that of new cells, which it cannot map
 
     adata = adata.copy() if copy else adata
-    chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    params = {**chosen, **asdict(spec), "rng": seed}
+    params = {**_arguments.stored_input(chosen), **asdict(spec), "rng": seed}
     fields = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
     finished(start, *fields)
     return adata if copy else None
 
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:
-    """The map (n, d) float64, checked."""
+    """Return the map (n, d) as float64, after checking it."""
     z = real_array(adata.obsm[name], f"obsm[{name!r}]").astype(np.float64)
     if z.ndim != 2:
         msg = f"obsm[{name!r}] must be a matrix; it has shape {z.shape}."

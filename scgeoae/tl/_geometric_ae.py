@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from scanpy import logging as logg
 
+from .._checks import seed_of
 from ..core.fit import fit
 from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys
@@ -188,7 +189,8 @@ def geometric_ae(
     (700, 2)
     """
     keys = ResultKeys.named(key_added)
-    representation = choose(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
+    chosen: dict[str, Any] = {"use_rep": use_rep, "n_pcs": n_pcs, "layer": layer, "mask_var": mask_var}
+    representation = choose(adata, **chosen)
     spec = _arguments.spec(
         representation.shape,
         n_components=n_components,
@@ -208,7 +210,7 @@ def geometric_ae(
         patience=patience,
     )
     places = None if landmarks is None else _arguments.landmark_places(adata, landmarks, spec.n_components)
-    seed = _arguments.seed_of(rng)
+    seed = seed_of(rng)
     _arguments.check_checkpoint(checkpoint, resume=resume)
     source, rows = representation.source, representation.rows(resolve_device(device))
 
@@ -219,8 +221,7 @@ def geometric_ae(
     model.input = recipe_of(adata, representation)
 
     adata = adata.copy() if copy else adata
-    chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)
-    params = {**chosen, **asdict(spec), "landmarks": landmarks, "rng": seed}
+    params = {**_arguments.stored_input(chosen), **asdict(spec), "landmarks": landmarks, "rng": seed}
     fields = Result.write(adata, keys, model, cells, params=params, history=history)
     finished(start, *fields)
     return adata if copy else None

@@ -20,7 +20,7 @@ PROGRESS = 2
 
 @contextmanager
 def rank_0_logs() -> Iterator[None]:
-    """Of several processes, let only the first log."""
+    """Let only the first of several processes log."""
     before = settings.verbosity
     if sharding.rank() > 0:
         settings.verbosity = 0

@@ -185,7 +185,7 @@ def map_cells(
 
 
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:
-    """The model, ready to map, and the cells of the reference if it has any."""
+    """Return the model of the reference, on its device, and the cells, if there are any."""
     if isinstance(adata_ref, MapModel):
         model, cells = adata_ref, None
     elif isinstance(adata_ref, AnnData):

@@ -16,12 +16,11 @@ from anndata import AnnData
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import real_array, whole_number
+from .._checks import seed_of, whole_number
 from ..core.fit import fit
 from ..core.neighbors import kept_neighbors
 from ..inputs import DenseRows, choose, genes, recipe_of
 from ..result import DEFAULT_KEY, Result, VerdictKeys, all_or_none, check_points, embedding_key
-from . import _arguments
 from ._log import finished, rank_0_logs
 from ._retraining import training_of
 
@@ -141,9 +140,8 @@ def verdict(
     ['trustworthy', 'uncertain', 'dubious']
     """
     name = embedding_key(adata, basis)
-    z = real_array(adata.obsm[name], f"obsm[{name!r}]")
-    z = check_points(z, z.shape[-1], f"obsm[{name!r}]")
-    seed, n_neighbors = _arguments.seed_of(rng), whole_number(n_neighbors, "n_neighbors", 1)
+    z = check_points(adata.obsm[name], None, f"obsm[{name!r}]")
+    seed, n_neighbors = seed_of(rng), whole_number(n_neighbors, "n_neighbors", 1)
     if n_neighbors >= len(z):
         msg = f"n_neighbors must be below the number of cells; it is {n_neighbors} for {len(z)} cells."
         raise ValueError(msg)
@@ -207,7 +205,7 @@ def verdict(
 
 
 def _expression(adata: AnnData, representation: Representation) -> Any:
-    """The expression (n, g) that the data are principal components of, dense or sparse; `None` if it is not there."""
+    """Read the expression (n, g), dense or sparse, whose principal components the data are; `None` without it."""
     projection = recipe_of(adata, representation).projection
     if representation.obsm_key is None or projection is None:
         return None
@@ -215,7 +213,7 @@ def _expression(adata: AnnData, representation: Representation) -> Any:
 
 
 def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
-    """Data (n, D) without structure.
+    """Make data (n, D) without structure.
 
     Principal components of the ``expression`` (n, g) with the values of each gene exchanged among the cells at random;
     if there is none, the data with the values of each feature exchanged.
@@ -263,7 +261,7 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
 
 
 def _params(adata: AnnData, entry: str) -> Mapping[str, Any]:
-    """The parameters that scanpy stores in `uns`, if there are any."""
+    """Return the parameters that scanpy stores in `uns`, if there are any."""
     stored = adata.uns.get(entry)
     params = stored.get("params") if isinstance(stored, Mapping) else None
     return params if isinstance(params, Mapping) else {}

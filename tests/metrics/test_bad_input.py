@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import PAIR_MEASURES
 from scipy import sparse
 
 from scgeoae import metrics
 
-PAIR_MEASURES = [
-    metrics.kl_density,
-    metrics.knn_recall,
-    metrics.trustworthiness,
-    metrics.continuity,
-    metrics.spearman,
-    metrics.stress,
-    metrics.rmse,
-    metrics.lcmc,
-    metrics.mrre,
-    metrics.rnx_auc,
-]
 WITH_K = [metrics.knn_recall, metrics.trustworthiness, metrics.continuity, metrics.lcmc, metrics.mrre]
 every_measure = pytest.mark.parametrize("measure", PAIR_MEASURES)
 

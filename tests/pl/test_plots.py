@@ -232,6 +232,26 @@ def test_determinant_is_centered_on_one(mapped: AnnData) -> None:
     assert (ax.collections[0].norm.vmin, ax.collections[0].norm.vmax) == (0.2, 5)
 
 
+def test_singular_cells_do_not_widen_the_limits(mapped: AnnData) -> None:
+    limits = scgeoae.pl.det_heatmap(mapped, show=False).collections[0].get_clim()
+    mapped.obs.loc[mapped.obs_names[:20], "geoae_det"] = [0, np.inf, np.nan, 0] * 5
+    ax = scgeoae.pl.det_heatmap(mapped, show=False)
+    assert ax.collections[-1].get_clim() == pytest.approx(limits, rel=0.1)
+    ax.figure.canvas.draw()
+    mapped.obs["geoae_det"] = "large"
+    with pytest.raises(TypeError, match=r"obs\['geoae_det'\] must hold numbers, but it is of type str"):
+        scgeoae.pl.det_heatmap(mapped, show=False)
+
+
+def test_an_overlay_leaves_what_the_panel_held(mapped: AnnData) -> None:
+    ax = plt.subplots()[1]
+    own = ax.scatter([0, 1], [0, 1], c=[1, 2], s=7, cmap="magma")
+    scgeoae.pl.det_heatmap(mapped, ax=ax, show=False)
+    assert own.get_cmap().name == "magma"
+    assert own.get_sizes().tolist() == [7]
+    assert isinstance(ax.collections[1].norm, LogNorm)
+
+
 def test_field_is_the_determinant_in_the_region(mapped: AnnData) -> None:
     ax = scgeoae.pl.det_heatmap(mapped, field=True, show=False)
     (image,) = ax.images
