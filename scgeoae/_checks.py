@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     import pandas as pd
+    from anndata import AnnData
 
 LARGEST = 2**63 - 1
 """The largest integer that files and generators take."""
@@ -65,6 +66,11 @@ def refuse_masked(values: Any, name: str) -> None:
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         msg = f"{name} has masked values. Fill them in first."
         raise ValueError(msg)
+
+
+def names_of_layers(adata: AnnData) -> list[str]:
+    """Names of the layers; anndata 0.13 also lists `X`, as `None`."""
+    return [name for name in adata.layers if name is not None]
 
 
 def in_memory(table: Any, names: Collection[str]) -> pd.DataFrame:

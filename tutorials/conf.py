@@ -51,7 +51,10 @@ autosummary_ignore_module_all = False  # a page for each name in __all__
 napoleon_google_docstring = False
 typehints_defaults = "braces"
 typehints_document_rtype_none = False
-qualname_overrides = {"numpy.random._generator.Generator": "numpy.random.Generator"}
+qualname_overrides = {
+    "numpy.random._generator.Generator": "numpy.random.Generator",
+    "scgeoae.explore._page.Explorer": "scgeoae.explore.Explorer",
+}
 suppress_warnings = ["config.cache"]  # the formatter of types, below, is a function
 
 # links

@@ -171,7 +171,7 @@ def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> t
     inside = np.all(allowed.contains(between.reshape(-1, 2)).reshape(between.shape[:2]), axis=0)
     steps.append(around[inside & (around[:, 0] != around[:, 1])])
 
-    ends = np.concatenate(steps)  # (e, 2)
+    ends = np.concatenate(steps).astype(np.int32)  # (e, 2); csgraph of SciPy before 1.15 takes no other integers
     x, tangents = manifold.pushforward(nodes)  # (m + k, w), (2, m + k, w)
     metric = np.einsum("anw,bnw->abn", tangents, tangents, optimize=True)  # (2, 2, m + k)
     length = np.empty(len(ends))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .._checks import names_of_layers
 from ..result import PCA_KEYS
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
@@ -141,7 +142,7 @@ def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:
 def _expression(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     """`X` or a layer, and its name; the names of its genes are unique."""
     if layer is not None and layer not in adata.layers:
-        msg = f"Did not find .layers[{layer!r}]; .layers holds {list(adata.layers) or 'nothing'}."
+        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
         raise KeyError(msg)
     if layer is None and adata.X is None:
         msg = "adata.X is None. Fill it with expression, or choose a layer or an obsm."

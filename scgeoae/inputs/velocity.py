@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import names_of_layers
 from .representation import choose, genes
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def read_velocity(adata: AnnData, model: MapModel, velocity: str) -> Callable[[s
         return _of_obsm(adata, model, velocity)
     if velocity in adata.layers:
         return _of_layer(adata, model, velocity)
-    there = f".layers holds {list(adata.layers) or 'nothing'}, .obsm holds {list(adata.obsm) or 'nothing'}"
+    there = f".layers holds {names_of_layers(adata) or 'nothing'}, .obsm holds {list(adata.obsm) or 'nothing'}"
     msg = f"Did not find {velocity!r} in .layers or .obsm: {there}. Run `scvelo.tl.velocity` first, or choose another."
     raise KeyError(msg)
 

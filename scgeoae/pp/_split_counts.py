@@ -10,7 +10,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import refuse_masked
+from .._checks import names_of_layers, refuse_masked
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,7 +100,7 @@ def _counts(adata: AnnData, layer: str | None) -> Any:
         msg = "adata is backed: both halves are made in memory. Call `adata.to_memory()` first."
         raise ValueError(msg)
     if layer is not None and layer not in adata.layers:
-        msg = f"Did not find .layers[{layer!r}]; .layers holds {list(adata.layers) or 'nothing'}."
+        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
         raise KeyError(msg)
     counts, source = (adata.X, "X") if layer is None else (adata.layers[layer], f"layers[{layer!r}]")
     refuse_masked(counts, source)

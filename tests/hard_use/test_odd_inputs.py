@@ -694,13 +694,11 @@ RESULTS = [
     Case("history is empty", entry("history", value={}), history, KeyError, "step"),
     Case("history without a validation", no_validation, history),
     Case("history of mapped cells", mapped_cells, history, KeyError, "not where cells are mapped"),
-    Case(
-        "determinants gone", mapped(lambda a: a.obs.drop(columns="geoae_det", inplace=True)), heatmap, KeyError, "_det"
-    ),
+    Case("determinants gone", mapped(lambda a: a.obs.pop("geoae_det")), heatmap, KeyError, "_det"),
     Case("determinants of all sizes", put("obs", "geoae_det", np.geomspace(1e-9, 1e9, 60)), heatmap),
     Case("heat map without a colour bar", mapped(), lambda a: pl.det_heatmap(a, colorbar_loc=None, show=False)),
     Case("determinants of text", put("obs", "geoae_det", "x"), heatmap, TypeError, "type str"),
-    Case("determinants gone, quality", mapped(lambda a: a.obs.drop(columns="geoae_det", inplace=True)), quality),
+    Case("determinants gone, quality", mapped(lambda a: a.obs.pop("geoae_det")), quality),
     Case("areas are a number", put("uns", "geoae_areas", 5), draw_areas, KeyError, "geoae_areas"),
     Case("areas of other columns", put("uns", "geoae_areas", pd.DataFrame({"x": [1]})), draw_areas, KeyError, "ratio"),
     Case(

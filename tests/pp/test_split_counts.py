@@ -115,7 +115,7 @@ def test_what_is_kept(cells: ad.AnnData) -> None:
         for frame, original in ((half.obs, cells.obs), (half.var, cells.var)):
             pd.testing.assert_frame_equal(frame, original)
         for name in ("obsm", "varm", "obsp", "varp", "layers", "uns"):
-            assert not len(getattr(half, name)), name
+            assert not set(getattr(half, name)) - {None}, name  # anndata 0.13 lists X as the layer None
         assert half.raw is None
         assert not half.is_view
         half.obs.loc["cell 0", "batch"] = "b"
