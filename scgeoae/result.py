@@ -298,10 +298,24 @@ class Result:
         """Read one of the columns of `obs` that belong to the result."""
         return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
 
+    def check_trained(self) -> None:
+        """Raise a `ValueError` if the map was made elsewhere, or the cells were mapped: then nothing was trained."""
+        key = self.keys.uns
+        if self.model.autoencoder.encoder is None:
+            msg = (
+                f"The result {key!r} is a decoder of obsm[{self.keys.obsm!r}], a map that was made elsewhere: training "
+                "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
+            )
+            raise ValueError(msg)
+        if self.params.get("mapped", False):
+            msg = f"The cells of the result {key!r} were mapped, nothing was trained on them. Pass the reference."
+            raise ValueError(msg)
+
     def ensemble_maps(self) -> list[np.ndarray]:
-        """Read the aligned maps (n, d) of the ensemble, or raise a `KeyError` that says what to run."""
+        """Read the aligned maps (n, d) of the ensemble, or raise an error that says what to run or to choose."""
         entry, name = self.keys.ensemble
         if entry not in self.adata.uns or name not in self.adata.obsm:
+            self.check_trained()
             msg = (
                 f"Did not find .uns[{entry!r}] and .obsm[{name!r}], an ensemble of the result {self.keys.uns!r}. Run "
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r})` first."
@@ -318,6 +332,7 @@ class Result:
         entry, _ = self.keys.ensemble
         models = self.adata.uns.get(entry, {}).get("models")
         if models is None:
+            self.check_trained()
             msg = (
                 f"Did not find models in .uns[{entry!r}]. Run "
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r}, keep_models=True)` first."
@@ -466,6 +481,9 @@ def embedding_key(adata: AnnData, basis: str) -> str:
 
 def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
     """Read a column of `obs`, or raise a `KeyError` that names those that are there."""
+    if not isinstance(name, str):
+        msg = f"Pass the name of one column of .obs, not {name!r}."
+        raise TypeError(msg)
     if name not in adata.obs:
         msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}. {advice}".rstrip()
         raise KeyError(msg)
