@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ._checks import in_memory, real_array
+from ._checks import check_adata, in_memory, real_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -212,13 +212,16 @@ class Result:
     ------
     KeyError
         If there is no result under this key.
+    TypeError
+        If `adata` is no AnnData.
     """
 
     def __init__(self, adata: AnnData, key: str = DEFAULT_KEY) -> None:
+        check_adata(adata)
         if key not in adata.uns or not _is_result(adata.uns[key]):
             msg = (
                 f"Did not find a geometric autoencoder in .uns[{key!r}] (results there: "
-                f"{self.names(adata) or 'none'}). Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+                f"{self.names(adata) or 'none'}). {_advice(adata, key)}"
             )
             raise KeyError(msg)
         self.adata = adata
@@ -418,6 +421,19 @@ class Result:
         return "added" + "".join(f"\n    {line}" for line in lines[not coordinates :])
 
 
+def _advice(adata: AnnData, key: str) -> str:
+    """Say what to do where there is no result of this name."""
+    if f"{key}_det" in adata.obs:
+        return "Its columns are in .obs without the model: `anndata.concat` keeps it with uns_merge='same'."
+    obsm = next((name for name in (key, f"X_{key}") if name in adata.obsm), None)
+    if obsm is None:
+        return "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+    if results := Result.of_map(adata, obsm):
+        return f"Pass key={results[0].keys.uns!r} for the map in .obsm[{obsm!r}]."
+    decoder = ResultKeys.decoding(obsm, None).uns
+    return f"Run `scgeoae.tl.fit_decoder` for the map in .obsm[{obsm!r}] first, and pass key={decoder!r}."
+
+
 def _is_result(value: object) -> bool:
     params = value.get("params") if isinstance(value, dict) and "model" in value else None
     return isinstance(params, dict) and "basis" in params
@@ -470,6 +486,7 @@ def embedding_key(adata: AnnData, basis: str) -> str:
     KeyError
         If there is none; names what is there.
     """
+    check_adata(adata)
     for name in (basis, f"X_{basis}"):
         if name in adata.obsm:
             return name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
-from .._checks import in_memory
+from .._checks import check_adata, in_memory
 from ..core.novelty import fit_novelty
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
@@ -251,6 +251,7 @@ def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | No
         If more than `MAX_MISSING` of the genes' weight is missing, values are not finite, or the cells were scaled by
         themselves.
     """
+    check_adata(adata)
     recipe, projection = model.input, model.input.projection
     if projection is None:
         return _rows_of_obsm(adata, recipe, model.n_features, model.device), None
