@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pandas.api.types import is_numeric_dtype
 
 from .core.geodesic import medoid
 from .result import column
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from .core.region import OccupiedRegion
     from .result import Result
 
+MOST_NUMBERS = 100
+"""Columns of more different numbers are measurements; fewer may be numbers of clusters."""
+
 
 def region_of(model: MapModel, what: str = "Shortest paths are found") -> OccupiedRegion:
     """Return the occupied region of a map; raise a `ValueError` if the map is not of two dimensions."""
@@ -26,12 +30,24 @@ def region_of(model: MapModel, what: str = "Shortest paths are found") -> Occupi
     return model.region
 
 
+def labels_of(adata: AnnData, groupby: str) -> pd.Series:
+    """Read a column of `obs` as categories that have cells; raise a `ValueError` if it holds measurements."""
+    labels = column(adata, groupby)
+    if is_numeric_dtype(labels) and (n_values := labels.nunique()) > MOST_NUMBERS:
+        msg = (
+            f"obs[{groupby!r}] holds {n_values} different numbers, not groups. Choose a column of labels, or divide "
+            "the numbers into groups by `pandas.cut`."
+        )
+        raise ValueError(msg)
+    return labels.astype("category").cat.remove_unused_categories()
+
+
 def groups_of(adata: AnnData, groupby: str) -> tuple[pd.Index, np.ndarray]:
     """Read a column of `obs`: names (k,) of the groups that have cells, `str`, and number of each cell's group (n,).
 
     Groups are in the order of the categories; the number of cells without a label is -1.
     """
-    groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
+    groups = labels_of(adata, groupby)
     return groups.cat.categories.astype(str), groups.cat.codes.to_numpy()
 
 

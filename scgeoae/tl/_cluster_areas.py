@@ -9,8 +9,8 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy.spatial import cKDTree
 
-from .._places import region_of
-from ..result import DEFAULT_KEY, Result, areas_key, column
+from .._places import labels_of, region_of
+from ..result import DEFAULT_KEY, Result, areas_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,7 +58,8 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     KeyError
         If there is no such result or column.
     ValueError
-        If the map is not of two dimensions, there are fewer than two groups, or no tile belongs to one.
+        If the map is not of two dimensions, the column holds measurements, there are fewer than two groups, or no tile
+        belongs to one.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
     result = Result(adata, key)
-    groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
+    groups = labels_of(adata, groupby)
     names = groups.cat.categories
     if len(names) < 2:
         msg = f"obs[{groupby!r}] names {len(names)} groups; areas are compared between two or more."
