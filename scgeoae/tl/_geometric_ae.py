@@ -14,7 +14,7 @@ from ..inputs import choose, recipe_of, resolve_device
 from ..result import Result, ResultKeys
 from . import _arguments
 from ._training import rank_0_logs, run
-from ._warnings import check_map
+from ._warnings import check_map, warn_of_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -216,6 +216,7 @@ def geometric_ae(
     model, cells, history, spec = fit(rows, spec, seed, landmarks=places, name=source, run=train)
     check_map(model.autoencoder, rows, cells, regularized=alpha > 0)
     model.input = recipe_of(adata, representation)
+    warn_of_counts(model.input)
 
     adata = adata.copy() if copy else adata
     chosen = _arguments.stored_input(use_rep=use_rep, n_pcs=n_pcs, layer=layer, mask_var=mask_var)

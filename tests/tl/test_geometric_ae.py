@@ -341,6 +341,18 @@ def test_interruption_writes_what_was_learned(small: AnnData, monkeypatch, log: 
     assert "interrupted" in log.getvalue()
 
 
+def test_raw_counts_are_warned_of(log: StringIO) -> None:
+    rng = np.random.default_rng(0)
+    adata = ad.AnnData(rng.poisson(rng.gamma(0.3, 10, (100, 20))).astype(np.float32))
+    for n_warned in (2, 2):  # counts twice, normalized values never
+        sc.pp.pca(adata, n_comps=5)
+        for use_rep in (None, "X"):
+            train(adata, use_rep=use_rep, n_steps=5)
+        assert log.getvalue().count("in whole numbers, as raw counts are") == n_warned
+        sc.pp.normalize_total(adata)
+        sc.pp.log1p(adata)
+
+
 def test_log_and_progress(small: AnnData, log: StringIO, capsys) -> None:
     sc.settings.verbosity = 3
     try:
