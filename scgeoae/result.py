@@ -426,7 +426,7 @@ def _advice(adata: AnnData, key: str) -> str:
     if f"{key}_det" in adata.obs:
         return "Its columns are in .obs without the model: `anndata.concat` keeps it with uns_merge='same'."
     obsm = next((name for name in (key, f"X_{key}") if name in adata.obsm), None)
-    if obsm is None:
+    if obsm is None or adata.obsm[obsm].shape[1] > 3:  # such as components, which are no map
         return "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
     if results := Result.of_map(adata, obsm):
         return f"Pass key={results[0].keys.uns!r} for the map in .obsm[{obsm!r}]."

@@ -96,6 +96,7 @@ def test_what_is_no_anndata(mapped: AnnData) -> None:
     calls += [
         partial(scgeoae.metrics.embedding_quality, bases=["umap"]),
         partial(scgeoae.tl.map_cells, adata_ref=mapped),
+        partial(scgeoae.get.decode, points=[[0, 0]]),
     ]
     for call in calls:
         for wrong, message in [

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from ..core.manifold import Manifold
+from ..core.map_model import MapModel
 from ..core.rows import blocks
 from ..result import DEFAULT_KEY, Result, check_points
-
-if TYPE_CHECKING:
-    from ..core.map_model import MapModel
 
 SPACES = ("input", "genes")
 
@@ -66,7 +62,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     >>> path.shape
     (20, 50)
     """
-    result = Result(adata, key) if isinstance(adata, AnnData) else None
+    result = None if isinstance(adata, MapModel) else Result(adata, key)
     model = adata if result is None else result.model
     manifold = Manifold(model.autoencoder) if result is None else result.manifold
     points = check_points(points, model.n_components)
@@ -95,7 +91,7 @@ def _names(model: MapModel, space: str) -> np.ndarray:
     if projection is None:
         msg = (
             "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do "
-            "not reproduce. Pass space='input'."
+            "not reproduce. Pass space='input', or run `sc.pp.pca` on the same X and train again."
         )
         raise ValueError(msg)
     return projection.genes

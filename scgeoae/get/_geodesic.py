@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from anndata import AnnData
 
 from .._checks import real_array, whole_number
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
 from ..core.manifold import Manifold
+from ..core.map_model import MapModel
 from ..result import DEFAULT_KEY, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..core.map_model import MapModel
+    from anndata import AnnData
+
     from ..core.region import OccupiedRegion
 
 REGIONS = ("occupied", "anywhere")
@@ -99,7 +100,7 @@ def geodesic(
     if region not in REGIONS:
         msg = f"Unknown region {region!r}. Choose from {REGIONS}."
         raise ValueError(msg)
-    result = Result(adata, key) if isinstance(adata, AnnData) else None
+    result = None if isinstance(adata, MapModel) else Result(adata, key)
     model = adata if result is None else result.model
     occupied = region_of(model)
     ends = {"start": start, "end": end}
