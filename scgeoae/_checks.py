@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 
 LARGEST = 2**63 - 1
 """The largest integer that files and generators take."""
+
+
+def check_adata(adata: Any) -> None:
+    """Raise a `TypeError` unless this is an AnnData; says what to do with a path and with the `None` of a tool."""
+    if hasattr(adata, "obsm") and hasattr(adata, "uns"):
+        return
+    advice = ""
+    if adata is None:
+        advice = " Tools write to adata and return None, unless copy=True: do not assign what they return."
+    elif isinstance(adata, str | PathLike):
+        advice = " Read the file first, by `scanpy.read_h5ad`."
+    elif hasattr(adata, "shape"):
+        advice = " Wrap a matrix by `anndata.AnnData(matrix)`."
+    msg = f"adata must be an AnnData, not {type(adata).__name__}.{advice}"
+    raise TypeError(msg)
 
 
 def whole_number(value: Any, name: str, minimum: int) -> int:

@@ -27,9 +27,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If it cannot be written; names ``path`` where the disk is full.
+        If it cannot be written; names ``path`` where the disk is full, and the folder where that does not exist.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
+    if not path.parent.is_dir():
+        msg = f"There is no folder {str(path.parent)!r} to write {path.name!r} into."
+        raise FileNotFoundError(msg)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as folder:
         temporary = Path(folder) / path.name
         try:

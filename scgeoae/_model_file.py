@@ -135,6 +135,9 @@ def read_model(path: str | os.PathLike[str]) -> MapModel:
     50
     """
     path = Path(path)
+    if path.suffix in {".h5ad", ".zarr"}:
+        msg = f"{str(path)!r} is not a model file but an AnnData. Read it first, and pass the AnnData."
+        raise ValueError(msg)
     if not path.is_file():
         msg = f"There is no file {str(path)!r}."
         raise FileNotFoundError(msg)

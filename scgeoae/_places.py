@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pandas.api.types import is_numeric_dtype
 
 from .core.geodesic import medoid
 from .result import column
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from .core.map_model import MapModel
     from .core.region import OccupiedRegion
     from .result import Result
+
+MOST_NUMBERS = 100
+"""Columns of more different numbers are measurements; fewer may be numbers of clusters."""
 
 
 def region_of(model: MapModel) -> OccupiedRegion:
@@ -30,9 +34,16 @@ def groups_of(adata: AnnData, groupby: str, at_least: int = 0) -> tuple[pd.Index
     """Read a column of `obs`: names (k,) of the groups that have cells, `str`, and number of each cell's group (n,).
 
     Groups are in the order of the categories; the number of cells without a label is -1. Raises a `ValueError` if there
-    are fewer groups than ``at_least``.
+    are fewer groups than ``at_least``, or the column holds measurements.
     """
-    groups = column(adata, groupby).astype("category").cat.remove_unused_categories()
+    labels = column(adata, groupby)
+    if is_numeric_dtype(labels) and (n_values := labels.nunique()) > MOST_NUMBERS:
+        msg = (
+            f"obs[{groupby!r}] holds {n_values} different numbers, not groups. Choose a column of labels, or divide "
+            "the numbers into groups by `pandas.cut`."
+        )
+        raise ValueError(msg)
+    groups = labels.astype("category").cat.remove_unused_categories()
     if (n_groups := len(groups.cat.categories)) < at_least:
         msg = f"obs[{groupby!r}] names {n_groups} groups; at least {at_least} are compared. Choose another column."
         raise ValueError(msg)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ._checks import in_memory, real_array
+from ._checks import check_adata, in_memory, real_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -219,13 +219,16 @@ class Result:
     ------
     KeyError
         If there is no result under this key.
+    TypeError
+        If `adata` is no AnnData.
     """
 
     def __init__(self, adata: AnnData, key: str = DEFAULT_KEY) -> None:
+        check_adata(adata)
         if key not in adata.uns or not _is_result(adata.uns[key]):
             msg = (
                 f"Did not find a geometric autoencoder in .uns[{key!r}] (results there: "
-                f"{self.names(adata) or 'none'}). Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+                f"{self.names(adata) or 'none'}). {_advice(adata, key)}"
             )
             raise KeyError(msg)
         self.adata = adata
@@ -317,10 +320,24 @@ class Result:
             raise TypeError(msg)
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
+    def check_trained(self) -> None:
+        """Raise a `ValueError` if the map was made elsewhere, or the cells were mapped: then nothing was trained."""
+        key = self.keys.uns
+        if self.model.autoencoder.encoder is None:
+            msg = (
+                f"The result {key!r} is a decoder of obsm[{self.keys.obsm!r}], a map that was made elsewhere: training "
+                "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
+            )
+            raise ValueError(msg)
+        if self.params.get("mapped", False):
+            msg = f"The cells of the result {key!r} were mapped, nothing was trained on them. Pass the reference."
+            raise ValueError(msg)
+
     def ensemble_maps(self) -> list[np.ndarray]:
-        """Read the aligned maps (n, d) of the ensemble, or raise a `KeyError` that says what to run."""
+        """Read the aligned maps (n, d) of the ensemble, or raise an error that says what to run or to choose."""
         entry, name = self.keys.ensemble
         if entry not in self.adata.uns or name not in self.adata.obsm:
+            self.check_trained()
             msg = (
                 f"Did not find .uns[{entry!r}] and .obsm[{name!r}], an ensemble of the result {self.keys.uns!r}. Run "
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r})` first."
@@ -337,6 +354,7 @@ class Result:
         entry, _ = self.keys.ensemble
         models = self.adata.uns.get(entry, {}).get("models")
         if models is None:
+            self.check_trained()
             msg = (
                 f"Did not find models in .uns[{entry!r}]. Run "
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r}, keep_models=True)` first."
@@ -419,6 +437,19 @@ class Result:
         ]
 
 
+def _advice(adata: AnnData, key: str) -> str:
+    """Say what to do where there is no result of this name."""
+    if f"{key}_det" in adata.obs:
+        return "Its columns are in .obs without the model: `anndata.concat` keeps it with uns_merge='same'."
+    obsm = next((name for name in (key, f"X_{key}") if name in adata.obsm), None)
+    if obsm is None or adata.obsm[obsm].shape[1] > 3:  # such as components, which are no map
+        return "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+    if results := Result.of_map(adata, obsm):
+        return f"Pass key={results[0].keys.uns!r} for the map in .obsm[{obsm!r}]."
+    decoder = ResultKeys.decoding(obsm, None).uns
+    return f"Run `scgeoae.tl.fit_decoder` for the map in .obsm[{obsm!r}] first, and pass key={decoder!r}."
+
+
 def _is_result(value: object) -> bool:
     params = value.get("params") if isinstance(value, dict) and "model" in value else None
     return isinstance(params, dict) and "basis" in params
@@ -471,6 +502,7 @@ def embedding_key(adata: AnnData, basis: str) -> str:
     KeyError
         If there is none; names what is there.
     """
+    check_adata(adata)
     for name in (basis, f"X_{basis}"):
         if name in adata.obsm:
             return name
@@ -482,6 +514,9 @@ def embedding_key(adata: AnnData, basis: str) -> str:
 
 def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
     """Read a column of `obs`, or raise a `KeyError` that names those that are there."""
+    if not isinstance(name, str):
+        msg = f"Pass the name of one column of .obs, not {name!r}."
+        raise TypeError(msg)
     if name not in adata.obs:
         msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}. {advice}".rstrip()
         raise KeyError(msg)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +75,39 @@ def test_missing_fields(mapped: AnnData) -> None:
         result.coordinates()
     with pytest.raises(KeyError, match=r"Did not find a geometric autoencoder in \.uns\['none'\] \(results there: \["):
         Result(mapped, "none")
+
+
+def test_advice_where_there_is_no_result(mapped: AnnData) -> None:
+    advice = {
+        "umap": r"Run `scgeoae.tl.fit_decoder` for the map in .obsm\['X_umap'\] first, and pass key='geoae_umap'",
+        "X_geoae": r"Pass key='geoae' for the map in .obsm\['X_geoae'\]",
+        "none": "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first",
+    }
+    for key, message in advice.items():
+        with pytest.raises(KeyError, match=message):
+            Result(mapped, key)
+    halves = ad.concat([mapped[:300], mapped[300:]])
+    with pytest.raises(KeyError, match=r"`anndata.concat` keeps it with uns_merge='same'"):
+        Result(halves)
+
+
+def test_what_is_no_anndata(mapped: AnnData) -> None:
+    matrix = mapped.obsm["X_pca"]
+    calls = [scgeoae.tl.geometric_ae, scgeoae.pl.indicatrix, scgeoae.pp.split_counts]
+    calls += [
+        partial(scgeoae.metrics.embedding_quality, bases=["umap"]),
+        partial(scgeoae.tl.map_cells, adata_ref=mapped),
+        partial(scgeoae.get.decode, points=[[0, 0]]),
+    ]
+    for call in calls:
+        for wrong, message in [
+            (None, "not NoneType. Tools write to adata and return None"),
+            ("cells.h5ad", "not str. Read the file first"),
+            (matrix, r"not ndarray. Wrap a matrix by `anndata.AnnData\(matrix\)`"),
+            ({}, r"adata must be an AnnData, not dict\.$"),
+        ]:
+            with pytest.raises(TypeError, match=message):
+                call(wrong)
 
 
 def test_results_of_a_map(mapped: AnnData) -> None:

@@ -97,7 +97,7 @@ def _names(model: MapModel, space: str) -> np.ndarray:
     if projection is None:
         msg = (
             "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do "
-            "not reproduce. Pass space='input'."
+            "not reproduce. Pass space='input', or run `sc.pp.pca` on the same X and train again."
         )
         raise ValueError(msg)
     return projection.genes

@@ -75,7 +75,8 @@ def metric(
     KeyError
         If there is no result under this key, or no kept models of an ensemble.
     ValueError
-        If the points, or the stored coordinates, have another dimension than the map.
+        If the points, or the stored coordinates, have another dimension than the map, or `expected` is asked of a
+        decoder of another map or of mapped cells, which have no ensemble.
 
     References
     ----------

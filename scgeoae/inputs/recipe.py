@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
-from .._checks import in_memory
+from .._checks import check_adata, in_memory
 from ..core.novelty import fit_novelty
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
@@ -254,6 +254,7 @@ def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | No
         If more than `MAX_MISSING` of the genes' weight is missing, values are not finite, or the cells were scaled by
         themselves.
     """
+    check_adata(adata)
     recipe, projection = model.input, model.input.projection
     if projection is None:
         return _rows_of_obsm(adata, recipe, model.n_features, model.device), None
@@ -340,6 +341,8 @@ def _rows_of_obsm(adata: AnnData, recipe: InputRecipe, n_features: int, device: 
             f"reproduces it is stored). Put the query's cells into the same space as .obsm[{key!r}] first; .obsm holds "
             f"{list(adata.obsm) or 'nothing'}."
         )
+        if key == "X_pca":
+            msg += " Or run `sc.pp.pca` on the reference as it is now, and train again."
         raise KeyError(msg)
     found = adata.obsm[key].shape[1]
     if found < n_features:

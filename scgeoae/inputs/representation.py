@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import names_of_layers
+from .._checks import check_adata, names_of_layers
 from ..result import PCA_KEYS
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
@@ -78,6 +78,7 @@ def choose(
     ValueError, TypeError
         If the arguments contradict each other or the matrix is not made of real numbers.
     """
+    check_adata(adata)
     if layer is not None and use_rep is not None:
         msg = f"use_rep={use_rep!r} and layer={layer!r} name two inputs: pass one of them."
         raise ValueError(msg)

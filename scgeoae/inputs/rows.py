@@ -208,6 +208,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        msg = f"device={device!r} is not there. Use 'cpu', 'cuda', 'mps' or None."
+        best = resolve_device(None).type
+        there = "'cpu'" if best == "cpu" else f"'{best}' and 'cpu'"
+        msg = f"device={str(device)!r} is not available here; torch offers {there}."
         raise ValueError(msg) from error
     return chosen

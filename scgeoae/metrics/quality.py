@@ -167,7 +167,7 @@ def embedding_quality(
 def _obsm_names(adata: AnnData, bases: Sequence[str]) -> list[str]:
     """Find the keys of the maps in `obsm`."""
     if isinstance(bases, str):
-        msg = f"bases must be a sequence of names, not the str {bases!r}."
+        msg = f"bases must be a sequence of names, not the str {bases!r}. Pass [{bases!r}]."
         raise TypeError(msg)
     names = [embedding_key(adata, basis) for basis in bases]
     if not names or len(set(names)) < len(names):

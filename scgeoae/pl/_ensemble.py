@@ -72,7 +72,8 @@ def ensemble(
     KeyError
         If there is no such result, ensemble or column.
     ValueError
-        If the map has one dimension, the dimensions are not those of the map, or `color` is passed together with `ax`.
+        If the result is a decoder of another map or holds mapped cells, the map has one dimension, the dimensions are
+        not those of the map, or `color` is passed together with `ax`.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
@@ -12,7 +13,6 @@ from ..metrics.quality import MEASURES
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -71,6 +71,8 @@ def quality(
     ------
     ValueError
         If the table has no row or none of the measures.
+    TypeError
+        If it is no table.
 
     Examples
     --------
@@ -79,6 +81,9 @@ def quality(
     >>> table = scgeoae.metrics.embedding_quality(adata, ["pca", "umap"])
     >>> ax = scgeoae.pl.quality(table, show=False)
     """
+    if not isinstance(table, pd.DataFrame):
+        msg = f"Pass the table that `scgeoae.metrics.embedding_quality` returns, not {type(table).__name__}."
+        raise TypeError(msg)
     rows: dict[str, float] = {}  # where the line of each measure begins; groups are a third of a line apart
     labels: list[str] = []
     end = -1 / 3

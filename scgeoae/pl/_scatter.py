@@ -10,6 +10,7 @@ import scanpy as sc
 from adjustText import adjust_text
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
 
@@ -36,6 +36,14 @@ ROOM = 1.1
 TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
 """A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
 the second number. Those of scanpy's dots sum up to the third."""
+
+NOT_PASSED_ON = {
+    "basis": "Pass key, the name of a result.",
+    "components": "Pass dimensions, which count from 0.",
+    "projection": "Maps are drawn in two dimensions.",
+    "save": "Pass show=False and save the figure: ax.figure.savefig(path).",
+}
+"""Arguments of :func:`scanpy.pl.embedding` that plots of a map do not take, and what to pass instead."""
 
 LABEL = "label on the data"
 """Mark of the names that scanpy writes on groups of cells."""
@@ -119,7 +127,13 @@ def scatter(
     are close, and no larger than scanpy's.
     """
     adata, basis = result.adata, result.keys.obsm
+    for argument in NOT_PASSED_ON.keys() & kwargs.keys():
+        msg = f"There is no argument {argument!r} here. {NOT_PASSED_ON[argument]}"
+        raise TypeError(msg)
     colors = [color] if color is None or isinstance(color, str) else list(color)
+    if ax is not None and (len(colors) > 1 or not isinstance(ax, Axes)):
+        msg = f"ax takes one matplotlib Axes and one color; there are {len(colors)} colors, and ax is {ax!r}."
+        raise ValueError(msg)
     genes = adata.var_names if adata.raw is None else adata.var_names.union(adata.raw.var_names, sort=False)
     for name in colors if kwargs.get("gene_symbols") is None else []:
         if name is not None and name not in adata.obs and name not in genes:

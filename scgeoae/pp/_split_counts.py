@@ -10,7 +10,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import names_of_layers, refuse_masked
+from .._checks import check_adata, names_of_layers, refuse_masked
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,6 +96,7 @@ def split_counts(
 
 def _counts(adata: AnnData, layer: str | None) -> Any:
     """The checked counts: an array, or a sparse matrix without duplicate entries."""
+    check_adata(adata)
     if adata.isbacked:
         msg = "adata is backed: both halves are made in memory. Call `adata.to_memory()` first."
         raise ValueError(msg)

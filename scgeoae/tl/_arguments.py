@@ -99,6 +99,9 @@ def landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
         If it does not hold real numbers, has another dimension than the map, holds infinite or partly missing places,
         or fewer than ``n_components + 1`` different places.
     """
+    if not isinstance(key, str):
+        msg = f"landmarks must be the name of an obsm, not {type(key).__name__}."
+        raise TypeError(msg)
     if key not in adata.obsm:
         msg = f"Did not find .obsm[{key!r}]; .obsm holds {list(adata.obsm) or 'nothing'}."
         raise KeyError(msg)

@@ -60,7 +60,8 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     KeyError
         If there is no such result or column.
     ValueError
-        If the map is not of two dimensions, there are fewer than two groups, or no tile belongs to one.
+        If the map is not of two dimensions, the column holds measurements, there are fewer than two groups, or no tile
+        belongs to one.
 
     Examples
     --------

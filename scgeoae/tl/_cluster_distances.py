@@ -76,7 +76,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     KeyError
         If there is no such result or column.
     ValueError
-        If the map is not of two dimensions, or there are fewer than two groups.
+        If the map is not of two dimensions, the column holds measurements, or there are fewer than two groups.
 
     Examples
     --------

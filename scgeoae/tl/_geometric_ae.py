@@ -16,7 +16,7 @@ from ..result import Result, ResultKeys
 from . import _arguments
 from ._log import finished, rank_0_logs
 from ._training import run
-from ._warnings import check_map
+from ._warnings import check_map, warn_of_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,6 +219,7 @@ def geometric_ae(
     model, cells, history, spec = fit(rows, spec, seed, landmarks=places, name=source, run=train)
     check_map(model.autoencoder, rows, cells, regularized=alpha > 0)
     model.input = recipe_of(adata, representation)
+    warn_of_counts(model.input)
 
     adata = adata.copy() if copy else adata
     params = {**_arguments.stored_input(chosen), **asdict(spec), "landmarks": landmarks, "rng": seed}

@@ -43,15 +43,7 @@ def training_of(result: Result) -> Training:
         If the map was made elsewhere, its cells were mapped, or the data are not those of the training.
     """
     adata, key, params, network = result.adata, result.keys.uns, result.params, result.model.autoencoder
-    if network.encoder is None:
-        msg = (
-            f"The result {key!r} is a decoder of obsm[{result.keys.obsm!r}], a map that was made elsewhere: training "
-            "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
-        )
-        raise ValueError(msg)
-    if params.get("mapped", False):
-        msg = f"The cells of the result {key!r} were mapped, nothing was trained on them. Pass the reference."
-        raise ValueError(msg)
+    result.check_trained()
     representation = choose(adata, **_arguments.chosen_input(params))
     if representation.shape[1] != network.n_features:
         _refuse(representation, key, f"they have {representation.shape[1]} features instead of {network.n_features}")

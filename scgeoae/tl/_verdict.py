@@ -245,7 +245,10 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
     params = _params(adata, name.removeprefix("X_"))
     if name in ("X_umap", "umap") or {"a", "b"} <= params.keys():
         if "neighbors" not in adata.uns:
-            msg = f"Did not find .uns['neighbors'], the neighbors that obsm[{name!r}] is made of. Pass embed instead."
+            msg = (
+                f"Did not find .uns['neighbors'], the neighbors that obsm[{name!r}] is made of. Run `sc.pp.neighbors` "
+                "as for the map, or pass embed, a function that makes a map (n, d) of data (n, D)."
+            )
             raise KeyError(msg)
         graph = _params(adata, "neighbors")
         options = {option: params[option] for option in ("a", "b") if option in params}

@@ -14,6 +14,7 @@ from ..core.rows import block_size
 if TYPE_CHECKING:
     from ..core.autoencoder import GeometricAutoencoder
     from ..core.evaluation import Cells
+    from ..core.projection import InputRecipe
     from ..core.rows import Rows
 
 HIGH_VARIANCE = 0.25
@@ -25,6 +26,8 @@ NEGLIGIBLE = 0.02
 """A map explains too little if it leaves this many times what a linear map leaves, plus this share of the variance."""
 SINGULAR = 1e6
 SAMPLE = 2_000
+SMALL_COUNTS = 20
+"""Whole numbers up to here may be levels, such as the gray of a digit; raw counts have larger ones."""
 
 
 def check_map(network: GeometricAutoencoder, rows: Rows, cells: Cells, *, regularized: bool) -> None:
@@ -69,6 +72,16 @@ def check_map(network: GeometricAutoencoder, rows: Rows, cells: Cells, *, regula
         logg.warning(
             f"The map leaves {100 * ours:.3g}% of the variance unexplained, a linear map of the same dimension "
             f"{linear:.0%}. Raise n_steps or lower alpha."
+        )
+
+
+def warn_of_counts(recipe: InputRecipe) -> None:
+    """Log a warning if a map was made from expression that looks like raw counts."""
+    values = recipe.value_range
+    if recipe.projection is not None and values is not None and values.whole and values.high > SMALL_COUNTS:
+        logg.warning(
+            f"The map was made from values of {values}, as raw counts are: such a map shows mostly the depth of the "
+            "cells. If they are counts, run `sc.pp.normalize_total`, `sc.pp.log1p` and `sc.pp.pca`, and train again."
         )
 
 

@@ -86,11 +86,15 @@ def test_bad_input(certain: AnnData) -> None:
         ({"color": "nothing"}, KeyError, "nothing"),
         ({"dimensions": (0, 2)}, ValueError, "dimensions"),
         ({"key": "other"}, KeyError, "other"),
+        ({"color": ["phase", "n_genes"]}, TypeError, "name of one column"),
     ]:
         with pytest.raises(error, match=message):
             scgeoae.pl.ensemble(certain, **arguments)
     scgeoae.tl.geometric_ae(certain, **QUICK | {"n_steps": 5})
     with pytest.raises(KeyError, match=r"Run `scgeoae.tl.ensemble\(adata, key='geoae'\)` first"):
         scgeoae.pl.ensemble(certain)
+    scgeoae.tl.fit_decoder(certain, "umap", n_steps=5)
+    with pytest.raises(ValueError, match=r"decoder of obsm\['X_umap'\].*Choose a result of `scgeoae.tl.geometric_ae`"):
+        scgeoae.pl.ensemble(certain, key="geoae_umap")
     assert not plt.get_fignums()
     sc.settings.autoshow = False

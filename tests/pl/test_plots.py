@@ -383,8 +383,17 @@ def test_conventions(mapped: AnnData, draw) -> None:
     assert list(mapped.obs.columns) == list(before.obs.columns)
     assert list(mapped.obsm) == list(before.obsm)
     assert set(mapped.uns) == set(before.uns)
-    with pytest.raises(KeyError, match="geometric_ae"):
+    with pytest.raises(KeyError, match=r"a geometric autoencoder in .*fit_decoder.*pass key='geoae_umap'"):
         draw(mapped, key="umap", show=False)
+    for arguments, error, message in [
+        ({"save": "map.png"}, TypeError, "no argument 'save' here. Pass show=False and save the figure"),
+        ({"basis": "umap"}, TypeError, "no argument 'basis' here. Pass key"),
+        ({"projection": "3d"}, TypeError, "two dimensions"),
+        ({"ax": ax, "color": ["bulk_labels", "n_genes"]}, ValueError, "ax takes one matplotlib Axes and one color"),
+        ({"ax": np.array([ax, ax])}, ValueError, "ax takes one matplotlib Axes"),
+    ]:
+        with pytest.raises(error, match=message):
+            draw(mapped, show=False, **arguments)
     with pytest.raises(ValueError, match="dimensions"):
         draw(mapped, dimensions=(0, 2), show=False)
 

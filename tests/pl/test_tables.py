@@ -145,6 +145,8 @@ def test_bad_input(mapped: AnnData) -> None:
     for table in (pd.DataFrame({"speed": [1]}), pd.DataFrame({"stress": []})):
         with pytest.raises(ValueError, match="stress"):
             scgeoae.pl.quality(table, show=False)
+    with pytest.raises(TypeError, match=r"that `scgeoae.metrics.embedding_quality` returns, not AnnData"):
+        scgeoae.pl.quality(mapped)
 
 
 def drawn(ax: Axes) -> EllipseCollection:

@@ -122,6 +122,9 @@ def test_bad_input(sphere: AnnData) -> None:
     sphere.obs["one"] = "all"
     with pytest.raises(ValueError, match="1 groups"):
         measure(sphere, "one")
+    sphere.obs["height"] = np.arange(sphere.n_obs)
+    with pytest.raises(ValueError, match=r"obs\['height'\] holds \d+ different numbers, not groups"):
+        measure(sphere, "height")
     with pytest.raises(KeyError, match="geoae_chart"):
         scgeoae.tl.cluster_areas(sphere, "band")
     del sphere.obs["geoae_chart_anisotropy"]

@@ -192,6 +192,9 @@ def test_expected_metric_is_the_mean_over_all_models(certain: AnnData) -> None:
     del certain.uns["geoae_ensemble"]["models"]
     with pytest.raises(KeyError, match="keep_models=True"):
         scgeoae.get.metric(certain, expected=True)
+    scgeoae.tl.fit_decoder(certain, "umap", n_steps=5)
+    with pytest.raises(ValueError, match="does not move it"):
+        scgeoae.get.metric(certain, expected=True, key="geoae_umap")
 
 
 @pytest.mark.slow

@@ -341,6 +341,18 @@ def test_interruption_writes_what_was_learned(small: AnnData, monkeypatch, log: 
     assert "interrupted" in log.getvalue()
 
 
+def test_raw_counts_are_warned_of(log: StringIO) -> None:
+    rng = np.random.default_rng(0)
+    adata = ad.AnnData(rng.poisson(rng.gamma(0.3, 10, (100, 20))).astype(np.float32))
+    for n_warned in (2, 2):  # counts twice, normalized values never
+        sc.pp.pca(adata, n_comps=5)
+        for use_rep in (None, "X"):
+            train(adata, use_rep=use_rep, n_steps=5)
+        assert log.getvalue().count("in whole numbers, as raw counts are") == n_warned
+        sc.pp.normalize_total(adata)
+        sc.pp.log1p(adata)
+
+
 def test_log_and_progress(small: AnnData, log: StringIO, capsys) -> None:
     sc.settings.verbosity = 3
     try:
@@ -429,7 +441,7 @@ def nothing(adata: AnnData) -> None: ...
         (nothing, {"regularizer": {"area": -1}}, ValueError, "area"),
         (nothing, {"regularizer": "conformal", "n_components": 1}, ValueError, "conformal"),
         (nothing, {"device": "abacus"}, ValueError, "abacus"),
-        (nothing, {"device": "cuda:99"}, ValueError, "cuda:99"),
+        (nothing, {"device": "cuda:99"}, ValueError, "cuda:99.* is not available here; torch offers .*'cpu'"),
         (nothing, {"use_rep": "X", "mask_var": np.zeros(12, bool)}, ValueError, "no gene"),
         (nothing, {"use_rep": "X", "mask_var": np.arange(12)}, ValueError, "booleans"),
         (nothing, {"use_rep": "X", "mask_var": "hvg"}, KeyError, "hvg"),

@@ -91,5 +91,7 @@ def test_bad_landmarks(grown: AnnData, change, error: type[Exception], message: 
     with pytest.raises(error, match=message):
         scgeoae.tl.geometric_ae(grown, **QUICK, landmarks="first")
     np.testing.assert_array_equal(grown.obsm["X_geoae"], before)
+    with pytest.raises(TypeError, match="landmarks must be the name of an obsm, not ndarray"):
+        scgeoae.tl.geometric_ae(grown, landmarks=grown.obsm["X_pca"])
     with pytest.raises(KeyError, match=r"Did not find .obsm\['second'\]"):
         scgeoae.tl.geometric_ae(grown, landmarks="second")
