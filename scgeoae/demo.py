@@ -101,6 +101,5 @@ def _comparison(adata: AnnData) -> Figure:
     colors, label = colors_of(adata, names), "size on the map / size in the data"
     draw_dumbbells(ax, ratio[names], other[names], list(MAPS.values()), colors=colors, label=label)
     ax.axvline(1, color="0.6", linewidth=1, zorder=0)
-    ax.set_yticks(range(len(names)), names)
     write_factors(ax.xaxis, [2, 3, 5])
     return figure

@@ -199,7 +199,13 @@ def from_state(state: Mapping[str, Any]) -> MapModel:
 def _from_state(state: Mapping[str, Any]) -> MapModel:
     weights = {name: np.asarray(value) for name, value in state["weights"].items()}
     architecture = _architecture(state["architecture"], len(weights))
-    _check_weights(weights, _expected_shapes(**architecture))
+    shapes = _expected_shapes(**architecture)
+    if weights.keys() != shapes.keys():
+        msg = f"missing or unexpected weights {sorted(weights.keys() ^ shapes.keys())[:5]}"
+        raise ValueError(msg)
+    for name, shape in shapes.items():
+        _finite(weights[name], shape, name, np.float32)
+    _positive(weights["scale"], "scale")
     network = GeometricAutoencoder(**architecture, generator=torch.Generator())  # not the global one
     network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     n_features, quantiles = network.n_features, state.get("error_quantiles")
@@ -242,7 +248,7 @@ def _architecture(stored: Mapping[str, Any], n_weights: int) -> dict[str, Any]:
 def _expected_shapes(
     *, n_features: int, n_components: int, hidden_dims: tuple[int, ...], with_encoder: bool
 ) -> dict[str, tuple[int, ...]]:
-    """Known before anything is allocated, so that a damaged number cannot ask for memory."""
+    """Compute the shape of each weight before anything is allocated: a damaged number must not take the memory."""
     shapes: dict[str, tuple[int, ...]] = {"mean": (n_features,), "scale": ()}
     sizes = (n_features, *hidden_dims, n_components)
     networks = {"decoder": sizes[::-1]} | ({"encoder": sizes} if with_encoder else {})
@@ -251,16 +257,6 @@ def _expected_shapes(
             shapes[f"{network}.layers.{i}.weight"] = (n_out, n_in)
             shapes[f"{network}.layers.{i}.bias"] = (n_out,)
     return shapes
-
-
-def _check_weights(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if weights.keys() != shapes.keys():
-        differing = sorted(weights.keys() ^ shapes.keys())[:5]
-        msg = f"missing or unexpected weights {differing}"
-        raise ValueError(msg)
-    for name, shape in shapes.items():
-        _finite(weights[name], shape, name, np.float32)
-    _positive(weights["scale"], "scale")
 
 
 def _region(stored: Mapping[str, Any]) -> OccupiedRegion:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.ticker import LogLocator
 
 from ..result import DEFAULT_KEY, areas_key, stored_table
@@ -70,7 +69,6 @@ def cluster_areas(
     colors = colors_of(adata, table.index)
     draw_dumbbells(ax, table["data_share"], table["map_share"], names, colors=colors, label=label)
     write_ratios(ax, table["ratio"], "large", "small")
-    ax.set_yticks(np.arange(len(table)), table.index)
     ax.xaxis.set(
         major_locator=LogLocator(subs=(1, 3), numticks=20),  # by default it leaves some out
         major_formatter=lambda share, _: f"{100 * share:g} %",

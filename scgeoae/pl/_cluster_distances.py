@@ -104,13 +104,13 @@ def cluster_distances(
 
 def _draw_pairs(ax: Axes, table: pd.DataFrame) -> None:
     """Draw a line for each pair of a table that is sorted by ratio."""
-    true, ratio = table["surface_length"], table["ratio"]
+    rows = [f"{group}\n{other}" for group, other in zip(table.index, table["other"], strict=True)]
+    true, ratio = table["surface_length"].set_axis(rows), table["ratio"].set_axis(rows)
     names, label = ("true (along the surface)", "apparent (on the map)"), "distance in units of the data"
     colors = np.where(ratio < 1, CLOSER, FARTHER).tolist()
     draw_dumbbells(ax, true, true * ratio, names, colors=colors, label=label)
     write_ratios(ax, ratio, "far", "close")
-    pairs = zip(table.index, table["other"], strict=True)
-    ax.set_yticks(np.arange(len(table)), [f"{group}\n{other}" for group, other in pairs], fontsize="small")
+    ax.tick_params(axis="y", labelsize="small")
     ax.xaxis.set(
         major_locator=LogLocator(subs=(1, 2, 5), numticks=20),  # by default it leaves some out
         major_formatter="{x:g}",

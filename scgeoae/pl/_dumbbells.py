@@ -39,7 +39,7 @@ def draw_dumbbells(
     ax
         Draw here.
     filled, rings
-        Values (n,) of the filled points and of the rings, from the bottom to the top.
+        Values (n,) of the filled points and of the rings, from the bottom to the top; the index names the rows.
     names
         What the legend calls the two.
     colors
@@ -56,6 +56,7 @@ def draw_dumbbells(
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(visible=False)
     ax.grid(axis="y", color=rcParams["text.color"], alpha=0.1, linestyle="-", zorder=0)
+    ax.set_yticks(rows, filled.index)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")
