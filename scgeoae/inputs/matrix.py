@@ -185,11 +185,7 @@ class Matrix:
 
 
 def _computed(part: Any) -> Any:
-    """Compute what is lazy; in this thread, because h5py can crash where several read a file, unless dask is set up."""
-    if is_dask(part):
-        from dask import config
-
-        part = part.compute(scheduler=config.get("scheduler", "synchronous"))
+    part = part.compute() if is_dask(part) else part
     return part.tocsr() if sparse.issparse(part) else part  # dask joins dense and sparse files to COO
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -65,16 +64,6 @@ ELSEWHERE = {
     "dask": in_dask,
     "dask of CSR": lambda x, _: in_dask(x, _).rechunk((70, -1)).map_blocks(sparse.csr_matrix),
 }
-
-
-def test_dask_computes_in_this_thread(x: np.ndarray, tmp_path: Path) -> None:
-    threads = []
-    matrix = Matrix(in_dask(x, tmp_path).map_blocks(lambda part: (threads.append(threading.get_ident()), part)[1]), "X")
-    matrix.read(slice(0, 300))
-    assert set(threads) == {threading.get_ident()}
-    with pytest.importorskip("dask").config.set(scheduler="threads"):
-        matrix.read(np.array([0, 299]))
-    assert set(threads) != {threading.get_ident()}
 
 
 @pytest.mark.parametrize("kind", [*MEMORY, *ELSEWHERE])
