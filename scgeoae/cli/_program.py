@@ -200,9 +200,9 @@ FIT_DECODER = Command(
         VALIDATION_FRACTION,
         option("--patience", INTEGER, "Stop after this many validations, of 50, without a lower loss; or null.", 15),
     ],
-    help="""Fit a decoder to a UMAP, a t-SNE or another map, to see how it distorts the data.
+    help="""Fit a decoder to a UMAP or another map.
 
-    Choose the data that the map was made from.""",
+    It shows how the map distorts the data. Choose the data that the map was made from.""",
     examples=["cells.h5ad umap.h5ad --basis umap"],
     results=RESULTS,
 )
@@ -256,10 +256,10 @@ EXPLORE = Command(
         flag("--cell_names", "Include the names of the cells, for files of selections."),
         OUTPUT,
     ],
-    help="""Write an interactive page (.html) that decodes the map under the pointer.
+    help="""Write an interactive page of a map.
 
-    The page is one file, without a network. It holds the coordinates of all cells, the named columns and the genes:
-    mind this before you pass it on.""",
+    The page decodes the map where one points. It is one file (.html), without a network. It holds the coordinates of
+    all cells, the named columns and the genes: mind this before you pass it on.""",
     examples=["map.h5ad page.html --color cell_type,n_counts", "map.h5ad umap.html --key geoae_umap --genes CD3D,NKG7"],
 )
 
