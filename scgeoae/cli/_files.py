@@ -7,6 +7,7 @@ import shutil
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,13 @@ def write(adata: AnnData, path: Path, source: Path) -> None:
             return
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Writing zarr v2 data")  # anndata will change its default
-            (adata.write_zarr if path.suffix == ".zarr" else adata.write_h5ad)(temporary)
+            if path.suffix == ".zarr":
+                adata.write_zarr(temporary)
+                return
+            content = BytesIO()  # HDF5 itself crashes at exit if the disk was full
+            with h5py.File(content, "w") as file:
+                ad.io.write_elem(file, "/", adata)
+            temporary.write_bytes(content.getvalue())
 
 
 def _add(adata: AnnData, path: Path) -> None:
