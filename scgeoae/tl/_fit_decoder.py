@@ -141,7 +141,7 @@ def fit_decoder(
     train = partial(run, source=source, seed=seed)
     model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
     warn_of_singular_decoder(cells)
-    model.input = replace(recipe_of(adata, representation), novelty=None)  # that of new cells, which it cannot map
+    model.input = replace(recipe_of(adata, representation), novelty=None)  # only new cells have one
 
     adata = adata.copy() if copy else adata
     params = {**_arguments.stored_input(chosen), **asdict(spec), "rng": seed}
