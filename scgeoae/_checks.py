@@ -20,7 +20,7 @@ LARGEST = 2**63 - 1
 """The largest integer that files and generators take."""
 
 
-def check_adata(adata: Any) -> None:
+def check_adata(adata: Any, expected: str = "an AnnData") -> None:
     """Raise a `TypeError` unless this is an AnnData; says what to do with a path and with the `None` of a tool."""
     if hasattr(adata, "obsm") and hasattr(adata, "uns"):
         return
@@ -28,10 +28,10 @@ def check_adata(adata: Any) -> None:
     if adata is None:
         advice = " Tools write to adata and return None, unless copy=True: do not assign what they return."
     elif isinstance(adata, str | PathLike):
-        advice = " Read the file first, by `scanpy.read_h5ad`."
+        advice = " Read the file first, by `scanpy.read_h5ad` or, if it is of a model, `scgeoae.read_model`."
     elif hasattr(adata, "shape"):
         advice = " Wrap a matrix by `anndata.AnnData(matrix)`."
-    msg = f"adata must be an AnnData, not {type(adata).__name__}.{advice}"
+    msg = f"adata must be {expected}, not {type(adata).__name__}.{advice}"
     raise TypeError(msg)
 
 

@@ -29,10 +29,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     OSError
         If it cannot be written; names ``path`` where the disk is full, and the folder where that does not exist.
     """
-    path = Path(os.path.realpath(path))  # a link stays a link
-    if not path.parent.is_dir():
-        msg = f"There is no folder {str(path.parent)!r} to write {path.name!r} into."
-        raise FileNotFoundError(msg)
+    path = _resolved(path)  # a link stays a link
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as folder:
         temporary = Path(folder) / path.name
         try:
@@ -60,12 +57,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 raise
 
 
-def check_writable(path: Path) -> None:
-    """Raise an `OSError` before any work is done if the folder of a file does not exist or cannot be written to."""
-    folder = Path(os.path.realpath(path)).parent
-    if not folder.is_dir():
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    """Follow links; raise a `FileNotFoundError` if the folder of the file does not exist."""
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
         msg = f"{str(path)!r} cannot be written: there is no directory {str(path.parent)!r}."
         raise FileNotFoundError(msg)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Raise an `OSError` before any work is done if the folder of a file does not exist or cannot be written to."""
+    folder = _resolved(path).parent
     try:
         TemporaryDirectory(dir=folder, prefix=f".{path.name}.").cleanup()  # permission bits are not enough
     except OSError as error:

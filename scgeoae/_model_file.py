@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from anndata import AnnData
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ._checks import check_adata
 from ._files import replacing
 from ._labels import tile_labels
 from .core.map_model import MapModel, from_state, to_state
@@ -27,6 +27,8 @@ from .result import DEFAULT_KEY, Result
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
+
+    from anndata import AnnData
 
 ENTRY = "scgeoae"
 """Name of the metadata."""
@@ -96,14 +98,11 @@ def write_model(
 
 def opened(adata_or_model: AnnData | MapModel, key: str) -> tuple[Result | None, MapModel]:
     """Return the result of an AnnData and its model, or a model as it is, which has no result."""
-    if isinstance(adata_or_model, AnnData):
-        result = Result(adata_or_model, key)
-        return result, result.model
-    if not isinstance(adata_or_model, MapModel):
-        found = type(adata_or_model).__name__
-        msg = f"Pass an AnnData or a model, not {found}. `scgeoae.read_model` reads the file of a model."
-        raise TypeError(msg)
-    return None, adata_or_model
+    if isinstance(adata_or_model, MapModel):
+        return None, adata_or_model
+    check_adata(adata_or_model, "an AnnData or a model")
+    result = Result(adata_or_model, key)
+    return result, result.model
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:

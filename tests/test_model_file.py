@@ -90,7 +90,7 @@ def test_bad_arguments(mapped: AnnData, tmp_path: Path) -> None:
         scgeoae.read_model(tmp_path)
     with pytest.raises(ValueError, match="not a model file but an AnnData"):
         scgeoae.read_model("cells.h5ad")
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*none' to write 'x' into"):
+    with pytest.raises(FileNotFoundError, match=r"x' cannot be written: there is no directory .*none'"):
         scgeoae.write_model(mapped, tmp_path / "none" / "x")
 
 

@@ -90,7 +90,7 @@ class Command(click.Command):
 
 
 DATA = [
-    option("--use_rep", NAME, "Key of obsm to train on, or 'X'. By default 'X_pca', or else 'pca'."),
+    option("--use_rep", NAME, "Key of obsm to train on, or 'X'. By default the PCA."),
     option("--n_pcs", INTEGER, "Use only the first columns of the obsm."),
     option("--layer", NAME, "Train on this layer instead."),
     option("--mask_var", NAME, "Boolean column of var: the genes to train on, with --use_rep X or --layer."),
@@ -213,7 +213,7 @@ QUALITY = Command(
     "",
     [
         option("--bases", NAMES, "The maps: keys of obsm, with or without X_. By default all of two dimensions."),
-        option("--use_rep", NAME, "Key of obsm to compare with, or 'X'. By default 'X_pca', or else 'pca'."),
+        option("--use_rep", NAME, "Key of obsm to compare with, or 'X'. By default the PCA."),
         option("--n_pcs", INTEGER, "Use only the first columns of the obsm."),
         option("--layer", NAME, "Compare with this layer instead."),
         option("--other", FILE, "Take the data to compare with from this file of the same cells."),

@@ -125,5 +125,5 @@ def test_errors(mapped: AnnData) -> None:
     with pytest.raises(KeyError, match="results there"):
         scgeoae.get.decode(mapped, np.zeros((1, 2)), key="other")
     for call in (scgeoae.get.decode, partial(scgeoae.get.geodesic, end=[0, 0])):
-        with pytest.raises(TypeError, match=r"Pass an AnnData or a model, not str.*read_model"):
+        with pytest.raises(TypeError, match=r"an AnnData or a model, not str.*read_model"):
             call("blood.safetensors", [0, 0])
