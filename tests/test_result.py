@@ -104,7 +104,7 @@ def test_what_is_no_anndata(mapped: AnnData) -> None:
             (None, "not NoneType. Tools write to adata and return None"),
             ("cells.h5ad", "not str. Read the file first"),
             (matrix, r"not ndarray. Wrap a matrix by `anndata.AnnData\(matrix\)`"),
-            ({}, r"adata must be an AnnData, not dict\.$"),
+            ({}, r"adata must be an AnnData( or a model)?, not dict\.$"),
         ]:
             with pytest.raises(TypeError, match=message):
                 call(wrong)
