@@ -87,6 +87,17 @@ def test_train_as_in_python(cells: Path, pbmc: AnnData, suffix: str, capsys) -> 
     run("plot", output, cells.parent)  # into an existing directory
 
 
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_columns_of_text_are_written_as_anndata_writes_them(pbmc: AnnData, tmp_path: Path, suffix: str) -> None:
+    pbmc.obs["text"] = np.where(np.arange(700) % 2, "odd", "even")
+    pbmc.write_h5ad(tmp_path / "cells.h5ad", convert_strings_to_categoricals=False)
+    assert ad.read_h5ad(tmp_path / "cells.h5ad").obs["text"].dtype != "category"
+    run("train", tmp_path / "cells.h5ad", tmp_path / f"map.{suffix}", *QUICK, "--quiet")
+    written = (ad.read_zarr if suffix == "zarr" else ad.read_h5ad)(tmp_path / f"map.{suffix}")
+    assert written.obs["text"].cat.categories.tolist() == ["even", "odd"]
+    assert written.raw.shape == pbmc.raw.shape
+
+
 def test_text_results(cells: Path, capsys) -> None:
     run("train", cells, "--output", cells.with_name("map.h5ad"), "--n-steps", "20", "--key_added", "mine")
     out, err = capsys.readouterr()

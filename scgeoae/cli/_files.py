@@ -144,6 +144,7 @@ def write(adata: AnnData, path: Path, source: Path) -> None:
             if path.suffix == ".zarr":
                 adata.write_zarr(temporary)
                 return
+            adata.strings_to_categoricals()  # as `AnnData.write_h5ad` does
             content = BytesIO()  # HDF5 itself crashes at exit if the disk was full
             with h5py.File(content, "w") as file:
                 ad.io.write_elem(file, "/", adata)
