@@ -148,7 +148,7 @@ def write(adata: AnnData, path: Path, source: Path) -> None:
             content = BytesIO()  # HDF5 itself crashes at exit if the disk was full
             with h5py.File(content, "w") as file:
                 ad.io.write_elem(file, "/", adata)
-            temporary.write_bytes(content.getbuffer())
+            temporary.write_bytes(content.getvalue())
 
 
 def _add(adata: AnnData, path: Path) -> None:
