@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pandas.api.types import is_numeric_dtype
 
 from .core.geodesic import medoid
-from .result import column
+from .result import column, holds_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +36,7 @@ def groups_of(adata: AnnData, groupby: str, at_least: int = 0) -> tuple[pd.Index
     are fewer groups than ``at_least``, or the column holds measurements.
     """
     labels = column(adata, groupby)
-    if is_numeric_dtype(labels) and (n_values := labels.nunique()) > MOST_NUMBERS:
+    if holds_numbers(labels) and (n_values := labels.nunique()) > MOST_NUMBERS:
         msg = (
             f"obs[{groupby!r}] holds {n_values} different numbers, not groups. Choose a column of labels, or divide "
             "the numbers into groups by `pandas.cut`."

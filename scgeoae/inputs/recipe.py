@@ -341,7 +341,7 @@ def _rows_of_obsm(adata: AnnData, recipe: InputRecipe, n_features: int, device: 
             f"reproduces it is stored). Put the query's cells into the same space as .obsm[{key!r}] first; .obsm holds "
             f"{list(adata.obsm) or 'nothing'}."
         )
-        if key == "X_pca":
+        if key in PCA_KEYS:
             msg += " Or run `sc.pp.pca` on the reference as it is now, and train again."
         raise KeyError(msg)
     found = adata.obsm[key].shape[1]

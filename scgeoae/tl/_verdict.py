@@ -242,8 +242,9 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
         spec, device = replace(training.spec, landmark_weight=0), training.rows.device
         representation = training.representation if use_rep is None else choose(adata, use_rep=use_rep)
         return representation, lambda x: fit(DenseRows(x, device), spec, seed).cells.z
-    params = _params(adata, name.removeprefix("X_"))
-    if name in ("X_umap", "umap") or {"a", "b"} <= params.keys():
+    tool = name.removeprefix("X_")
+    params = _params(adata, tool)
+    if tool == "umap" or {"a", "b"} <= params.keys():
         if "neighbors" not in adata.uns:
             msg = (
                 f"Did not find .uns['neighbors'], the neighbors that obsm[{name!r}] is made of. Run `sc.pp.neighbors` "
@@ -253,7 +254,7 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
         graph = _params(adata, "neighbors")
         options = {option: params[option] for option in ("a", "b") if option in params}
         return _data(adata, graph, use_rep), partial(_umap, graph=graph, n_components=z.shape[1], seed=seed, **options)
-    if name in ("X_tsne", "tsne") or "perplexity" in params:
+    if tool == "tsne" or "perplexity" in params:
         options = {option: params[option] for option in OF_TSNE if option in params}
         return _data(adata, params, use_rep), partial(_tsne, random_state=seed, **options)
     msg = (
