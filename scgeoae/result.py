@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .core.evaluation import Cells
-    from .core.manifold import Manifold
     from .core.map_model import MapModel
-    from .core.training import History
+    from .core.surface import Surface
+    from .core.loop import History
 
 DEFAULT_KEY = "geoae"
 SCVELO_PARAMS = "velocity_params"
@@ -196,7 +196,7 @@ def _check_key(key_added: str) -> str:
 class Result:
     """A stored result.
 
-    The model and the manifold are built at first use and kept as long as this object; coordinates and columns are read
+    The model and the surface are built at first use and kept as long as this object; coordinates and columns are read
     from `adata` at each call.
 
     Parameters
@@ -260,11 +260,11 @@ class Result:
         return from_state(self.stored["model"])
 
     @cached_property
-    def manifold(self) -> Manifold:
+    def surface(self) -> Surface:
         """The decoder as a surface."""
-        from .core.manifold import Manifold
+        from .core.surface import Surface
 
-        return Manifold(self.model.autoencoder)
+        return Surface(self.model.autoencoder)
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -298,7 +298,7 @@ class Result:
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
         """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
-        return self.model.relative_determinant(self.manifold.distortion(points)[0])
+        return self.model.relative_determinant(self.surface.distortion(points)[0])
 
     def log_det_limit(self) -> float:
         """Return the limit of ``|ln det|`` for colors: the 99th percentile of the finite values, but at least ln 2."""
@@ -348,8 +348,8 @@ class Result:
 
     def expected_metric(self, points: np.ndarray) -> np.ndarray:
         """Average the pullback metric (m, d, d) at points (m, d) over the map and the kept models of its ensemble."""
-        from .core.manifold import Manifold
         from .core.map_model import from_state
+        from .core.surface import Surface
 
         entry, _ = self.keys.ensemble
         models = self.adata.uns.get(entry, {}).get("models")
@@ -360,8 +360,8 @@ class Result:
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r}, keep_models=True)` first."
             )
             raise KeyError(msg)
-        others = (Manifold(from_state(state).autoencoder) for state in models.values())
-        return np.mean([surface.metric(points) for surface in (self.manifold, *others)], axis=0)
+        others = (Surface(from_state(state).autoencoder) for state in models.values())
+        return np.mean([surface.metric(points) for surface in (self.surface, *others)], axis=0)
 
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
@@ -369,7 +369,7 @@ class Result:
 
     def reconstruction(self) -> float:
         """Compute the share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
+        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.observation.scale.item() ** 2)
 
     @staticmethod
     def write(

@@ -16,8 +16,8 @@ from ._log import finished, rank_0_logs
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..core.manifold import Manifold
     from ..core.region import OccupiedRegion
+    from ..core.surface import Surface
 
 
 @rank_0_logs()
@@ -95,7 +95,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     if off_map.any():
         logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
     first, second = np.triu_indices(len(names), 1)  # (p,)
-    columns = {"other": names[second].to_numpy(), **_lengths(result.manifold, region, places, first, second)}
+    columns = {"other": names[second].to_numpy(), **_lengths(result.surface, region, places, first, second)}
     table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
 
     adata = adata.copy() if copy else adata
@@ -105,7 +105,7 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
 
 
 def _lengths(
-    manifold: Manifold, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
+    manifold: Surface, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Compute lengths and ratios (p,) of pairs of places (k, 2); ``first`` and ``second`` (p,) number the places."""
     surface, off_data = (values[first, second] for values in distances(manifold, region, places))

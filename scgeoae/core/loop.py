@@ -1,0 +1,179 @@
+"""Train: draw batches, step, validate, keep the best weights, stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from . import processes
+from .batches import batches
+from .step import Sample, State, draw, place, step
+from .terms import Batch
+from .threads import LARGE_STEP, threads_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from .autoencoder import GeometricAutoencoder
+    from .spec import Spec
+
+N_VALIDATIONS = 50
+WARM_UP = 0.02
+TOLERANCE = 0.05
+"""Relative margin above the lowest validation loss: differences within it are noise of the held-out cells. The latest
+weights within it are kept, because they were trained at the lowest rate: they explain other held-out cells equally well
+and training cells better."""
+RETRY_SHARE = 0.1
+"""Share of the learning rate at which training continues after a loss that was not finite."""
+
+
+@dataclass
+class History:
+    """One entry a validation: mean training losses since the last one, and the losses of held-out cells.
+
+    `kept_at` is the step of the weights that were kept, `retried_at` the one at which the loss was not finite, if ever.
+    """
+
+    step: list[int] = field(default_factory=list)
+    reconstruction: list[float] = field(default_factory=list)
+    regularizer: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    validation_reconstruction: list[float] = field(default_factory=list)
+    validation_regularizer: list[float] = field(default_factory=list)
+    interrupted: bool = False
+    kept_at: int = 0
+    retried_at: int | None = None
+
+
+class Best:
+    """The weights to keep: the latest ones whose validation loss is within `TOLERANCE` of the lowest."""
+
+    def __init__(self, model: GeometricAutoencoder) -> None:
+        self.weights = weights_of(model)
+        self.lowest, self.n_since_lowest = math.inf, 0
+
+    def offer(self, model: GeometricAutoencoder, loss: float) -> bool:
+        """Take the weights of ``model`` if their validation ``loss`` is low enough; return whether it is."""
+        self.n_since_lowest += 1
+        if loss < self.lowest:
+            self.lowest, self.n_since_lowest = loss, 0
+        if good := loss <= (1 + TOLERANCE) * self.lowest:
+            self.weights = weights_of(model)
+        return good
+
+
+def weights_of(model: GeometricAutoencoder) -> dict[str, Tensor]:
+    """Copy the weights and buffers."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def train(
+    model: GeometricAutoencoder,
+    spec: Spec,
+    read: Callable[[Tensor], Sample],
+    index: Tensor,
+    held_out: Sample,
+    generator: torch.Generator,
+    *,
+    chunk: int = 1,
+    after_validation: Callable[[int, int], object] = lambda *_: None,
+) -> History:
+    """Train a model and leave its best weights in it.
+
+    A Ctrl-C keeps the best weights so far, but ends all of several processes.
+
+    Parameters
+    ----------
+    model
+        Its scaling is set.
+    spec
+        What to train; nothing is left to the data.
+    read
+        Reads cells by their positions.
+    index
+        Positions of the training cells.
+    held_out
+        The cells that validate, on the device.
+    generator
+        Host generator, the only source of randomness.
+    chunk
+        Rows that are read together, see :attr:`Rows.chunk`.
+    after_validation
+        Called with the step and the number of steps.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite, also after one retry from the best weights at a lower rate.
+    """
+    n_steps, alpha = cast("int", spec.n_steps), spec.weights.get("regularizer", 0.0)
+    state, history, best, rate = State(model, spec), History(), Best(model), 1.0
+    size, every = cast("int", spec.batch_size), max(1, n_steps // N_VALIDATIONS)
+    drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
+    try:
+        with threads_for(min(size, len(index)) * max(model.n_features, *model.hidden_dims, 1), LARGE_STEP):
+            for number in range(1, n_steps + 1):
+                share = schedule(number, n_steps) * rate
+                cells = read(next(drawn_from))
+                sums += step(state, cells, draw(spec, len(cells.x), model, generator), share)
+                if number % every and number < n_steps:
+                    continue
+                trained = (processes.average(sums) / (number - before)).tolist()
+                sums.zero_()
+                if not math.isfinite(sum(trained)):
+                    _check_first(history, spec, number)
+                    history.retried_at, rate = number, RETRY_SHARE
+                    model.load_state_dict(best.weights)
+                    state.optimizer.forget()
+                validated = _validate(state, held_out)
+                history.step.append(number)
+                history.reconstruction.append(trained[0])
+                history.regularizer.append(trained[1])
+                history.learning_rate.append(share * spec.learning_rate)
+                history.validation_reconstruction.append(validated[0])
+                history.validation_regularizer.append(validated[1])
+                if best.offer(model, validated[0] + alpha * validated[1] if len(held_out.x) else 0.0):
+                    history.kept_at = number
+                before = number
+                after_validation(number, n_steps)
+                if len(held_out.x) and best.n_since_lowest >= (spec.patience or math.inf):
+                    break
+    except KeyboardInterrupt:
+        if processes.count() > 1:  # the others would wait
+            raise
+        history.interrupted = True
+    model.load_state_dict(best.weights)
+    return history
+
+
+@torch.no_grad()
+def _validate(state: State, cells: Sample) -> list[float]:
+    """Reconstruction and regularizer of the held-out cells; NaN without any."""
+    if not len(cells.x):
+        return [math.nan, math.nan]
+    batch = Batch.decoded(state.model, cells.x, place(state.model, cells), len(cells.x))
+    return processes.average(state.objective.measure(batch)).tolist()
+
+
+def _check_first(history: History, spec: Spec, number: int) -> None:
+    """Raise a `FloatingPointError` if the loss was not finite before."""
+    if history.retried_at is None:
+        return
+    msg = (
+        f"The loss is not finite at step {number} of {spec.n_steps}, also not at {RETRY_SHARE:g} of the learning rate. "
+        f"Lower learning_rate ({spec.learning_rate}) or alpha ({spec.weights.get('regularizer', 0)})."
+    )
+    raise FloatingPointError(msg)
+
+
+def schedule(step: int, n_steps: int) -> float:
+    """Share of the peak learning rate: a linear warm-up over 2 % of the steps, then linearly down towards 0."""
+    warm = max(1, round(WARM_UP * n_steps))
+    if step <= warm:
+        return step / warm
+    return 1 - (step - warm) / (n_steps - warm + 1)
