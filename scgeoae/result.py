@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .core.evaluation import Cells
+    from .core.loop import History
     from .core.map_model import MapModel
     from .core.surface import Surface
-    from .core.loop import History
 
 DEFAULT_KEY = "geoae"
 SCVELO_PARAMS = "velocity_params"
