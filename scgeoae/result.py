@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -425,7 +424,7 @@ class Result:
             adata.uns[keys.uns] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
             if history is not None:
                 adata.uns[keys.uns]["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
-                adata.uns[keys.uns]["history"] = _curves(history)
+                adata.uns[keys.uns]["history"] = {name: np.array(values) for name, values in history.curves.items()}
             adata.uns.update(uns)
         return [
             *([f"{keys.obsm!r}, map coordinates (adata.obsm)"] if coordinates else []),
@@ -475,12 +474,6 @@ def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str,
         "det_p95_p5": float(np.exp(high - low)),
         "anisotropy": float(pd.Series(anisotropy).median()),
     }
-
-
-def _curves(history: History) -> dict[str, np.ndarray]:
-    curves = {name: values for name, values in asdict(history).items() if isinstance(values, list)}
-    complete = min(len(values) for values in curves.values())  # an interruption may cut the last entry short
-    return {name: np.array(values[:complete]) for name, values in curves.items()}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 
@@ -32,39 +32,64 @@ RETRY_SHARE = 0.1
 """Share of the learning rate at which training continues after a loss that was not finite."""
 
 
+class Record(NamedTuple):
+    """One validation: mean training losses since the last one, and the losses of held-out cells, NaN without any."""
+
+    step: int
+    reconstruction: float
+    regularizer: float
+    learning_rate: float
+    validation_reconstruction: float
+    validation_regularizer: float
+
+
 @dataclass
 class History:
-    """One entry a validation: mean training losses since the last one, and the losses of held-out cells.
+    """The course of a training.
 
-    `kept_at` is the step of the weights that were kept, `retried_at` the one at which the loss was not finite, if ever.
+    Attributes
+    ----------
+    records
+        One a validation.
+    interrupted
+        Whether a Ctrl-C ended it.
+    kept_at
+        Step of the weights that were kept.
+    retried_at
+        Step at which the loss was not finite, if ever.
     """
 
-    step: list[int] = field(default_factory=list)
-    reconstruction: list[float] = field(default_factory=list)
-    regularizer: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    validation_reconstruction: list[float] = field(default_factory=list)
-    validation_regularizer: list[float] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     interrupted: bool = False
     kept_at: int = 0
     retried_at: int | None = None
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Values of all records by name."""
+        return {name: [record[i] for record in self.records] for i, name in enumerate(Record._fields)}
+
+    @property
+    def kept(self) -> Record | None:
+        """Record of the weights that were kept; `None` if these are the first ones."""
+        return next((record for record in self.records if record.step == self.kept_at), None)
 
 
 class Best:
     """The weights to keep: the latest ones whose validation loss is within `TOLERANCE` of the lowest."""
 
     def __init__(self, model: GeometricAutoencoder) -> None:
-        self.weights = weights_of(model)
+        self.kept = weights_of(model), 0
+        """These weights and their step, which an interruption must not part."""
         self.lowest, self.n_since_lowest = math.inf, 0
 
-    def offer(self, model: GeometricAutoencoder, loss: float) -> bool:
-        """Take the weights of ``model`` if their validation ``loss`` is low enough; return whether it is."""
+    def offer(self, model: GeometricAutoencoder, step: int, loss: float) -> None:
+        """Take the weights of ``model`` if their validation ``loss`` is low enough."""
         self.n_since_lowest += 1
         if loss < self.lowest:
             self.lowest, self.n_since_lowest = loss, 0
-        if good := loss <= (1 + TOLERANCE) * self.lowest:
-            self.weights = weights_of(model)
-        return good
+        if loss <= (1 + TOLERANCE) * self.lowest:
+            self.kept = weights_of(model), step
 
 
 def weights_of(model: GeometricAutoencoder) -> dict[str, Tensor]:
@@ -128,17 +153,11 @@ def train(
                 if not math.isfinite(sum(trained)):
                     _check_first(history, spec, number)
                     history.retried_at, rate = number, RETRY_SHARE
-                    model.load_state_dict(best.weights)
+                    model.load_state_dict(best.kept[0])
                     state.optimizer.forget()
                 validated = _validate(state, held_out)
-                history.step.append(number)
-                history.reconstruction.append(trained[0])
-                history.regularizer.append(trained[1])
-                history.learning_rate.append(share * spec.learning_rate)
-                history.validation_reconstruction.append(validated[0])
-                history.validation_regularizer.append(validated[1])
-                if best.offer(model, validated[0] + alpha * validated[1] if len(held_out.x) else 0.0):
-                    history.kept_at = number
+                history.records.append(Record(number, *trained, share * spec.learning_rate, *validated))
+                best.offer(model, number, validated[0] + alpha * validated[1] if len(held_out.x) else 0.0)
                 before = number
                 after_validation(number, n_steps)
                 if len(held_out.x) and best.n_since_lowest >= (spec.patience or math.inf):
@@ -147,7 +166,8 @@ def train(
         if processes.count() > 1:  # the others would wait
             raise
         history.interrupted = True
-    model.load_state_dict(best.weights)
+    weights, history.kept_at = best.kept
+    model.load_state_dict(weights)
     return history
 
 

@@ -139,6 +139,6 @@ def _measure(fitted: Fitted) -> dict[str, float]:
     cells, history, scale = fitted.cells, fitted.history, fitted.network.observation.scale.item()
     return {
         "reconstruction": float(np.square(cells.error).mean() / scale**2),
-        "validation_reconstruction": history.validation_reconstruction[history.step.index(history.kept_at)],
+        "validation_reconstruction": history.kept.validation_reconstruction if history.kept else np.nan,
         **distortion_summary(cells.log_det, cells.anisotropy),
     }
