@@ -146,7 +146,7 @@ def test_a_swiss_roll_is_unrolled(rng: np.random.Generator) -> None:
     result = Result(roll, "geoae_chart")
     inside = np.flatnonzero(result.model.region.contains(roll.obsm["X_chart"]))
     cells = rng.choice(inside, 100, replace=False)
-    found, _ = distances(result.manifold, result.model.region, roll.obsm["X_chart"][cells])
+    found, _ = distances(result.surface, result.model.region, roll.obsm["X_chart"][cells])
     true = cdist(unrolled[cells], unrolled[cells])
     assert spearmanr(found[np.triu_indices(100, 1)], true[np.triu_indices(100, 1)])[0] > 0.99
     np.testing.assert_allclose(found, true, rtol=0.1, atol=1)
