@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -121,27 +121,21 @@ def test_landmarks_pull_only_the_cells_that_have_one() -> None:
 
 
 def test_a_new_term_is_one_function_and_one_entry(monkeypatch) -> None:
-    """Here one that holds the map at a radius of 3, by a learned power."""
+    """Here one that flattens the map, with a learned strength."""
+    seen: list[tuple[torch.Size, torch.Tensor]] = []
 
-    def ring(batch: Batch, _: Spec, power: torch.Tensor | None) -> torch.Tensor:
-        seen.append((batch.x.shape, power))
-        return (batch.z.norm(dim=1) - 3).square().mean() * (1 if power is None else power.square())
+    def flat(batch: Batch, _: Spec, strength: torch.Tensor) -> torch.Tensor:
+        seen.append((batch.x.shape, strength))
+        return (1 + strength.square()) * batch.z[:, 1].var() / batch.z[:, 0].var()
 
-    seen: list[Any] = []
-    monkeypatch.setitem(TERMS, "ring", Term(ring, initial=2.0))
-    rows = on_host(paraboloid(200))
+    def flatness(weight: float) -> float:
+        fitted = fit(on_host(paraboloid(200)), replace(SPEC, weights={"flat": weight}, n_steps=100), seed=0)
+        return float(np.divide(*fitted.cells.z.std(0)))
 
-    def spread(weight: float) -> float:
-        fitted = fit(rows, replace(SPEC, weights={"ring": weight}, n_steps=300, validation_fraction=0), seed=0)
-        with torch.no_grad():
-            z = fitted.network.encode(torch.from_numpy(rows.x))
-        radius = z.norm(dim=1)
-        return (radius.std() / radius.mean()).item()
-
-    free = spread(0)
+    monkeypatch.setitem(TERMS, "flat", Term(flat, initial=2.0))
+    free = flatness(0)
     assert not seen  # a term without weight is not computed
-    assert spread(0.5) < 0.5 * free
-    shape, power = seen[0]
+    assert flatness(10) > 5 * free
+    shape, strength = seen[0]
     assert shape == (64, 5)
-    assert power.requires_grad
-    assert 0 < power.item() < 2  # it is learned: a smaller one lowers the loss
+    assert 0 < strength.item() < 2  # it is learned: a smaller one lowers the loss
