@@ -8,9 +8,9 @@ import torch
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.geodesic import Geodesic, distances, geodesic, medoid
-from scgeoae.core.surface import Surface
 from scgeoae.core.network import Activation
 from scgeoae.core.region import OccupiedRegion
+from scgeoae.core.surface import Surface
 
 SINE = Activation(torch.sin, torch.cos)
 BOX = (-1.5, 1.5, -1.0, 1.0)
