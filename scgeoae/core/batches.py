@@ -19,7 +19,8 @@ OPEN_CHUNKS = 16
 
 
 def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split at random into training and held-out cells, the latter sorted; none if fewer than two, without variance."""
+    """Split at random into training and held-out cells, the latter sorted; none are held out if fewer than two would be.
+    """
     if n_held_out < 2:
         n_held_out = 0
     order = torch.randperm(n, generator=generator)

@@ -79,7 +79,7 @@ def train_member(
         The map (n, d).
     bootstrap
         Train on as many cells as there are, drawn with replacement. A cell that is drawn several times counts once:
-        copies of one cell would be each other's nearest neighbors, and be held out and trained on at once.
+        duplicates would be mutual nearest neighbors, and be held out and trained on at once.
 
     Raises
     ------

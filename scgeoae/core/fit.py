@@ -32,11 +32,10 @@ if TYPE_CHECKING:
     from .spec import Spec
 
 STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
-"""By default a training takes `STEPS` optimizer steps over the square of the spacing of cells, which counts the places
-on a surface that can be told apart; at least a tenth of the number of cells, itself kept between the bounds of
-`MIN_STEPS`, and at most `MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py
---replicate``): where neighbors differ by noise, more steps copy the noise; where cells lie dense on a surface, more
-steps find more of their neighbors."""
+"""Default number of optimizer steps: ``STEPS / spacing^2``, at least ``n / 10`` (itself within `MIN_STEPS`), at most
+`MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py --replicate``): where neighbors
+differ by noise, more steps copy the noise; where cells lie dense on a surface, more steps find more of their
+neighbors."""
 NOISE_SHARE = 0.35
 """Default noise on the encoder's input as a share of the spacing of cells."""
 CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)

@@ -70,14 +70,18 @@ class Geodesic(NamedTuple):
     length_off_data: float
 
 
+class Path(NamedTuple):
+    """A path: vertices (v, 2) on the map, distance (v,) from the start to each, how much lies off the region."""
+
+    vertices: np.ndarray
+    along: np.ndarray
+    length_off_data: float
+
+
 def geodesic(
     surface: Surface, occupied: OccupiedRegion, ends: np.ndarray, n_points: int = 50, *, anywhere: bool = False
 ) -> Geodesic:
     """Find the shortest path between two places.
-
-    Dijkstra's algorithm finds the shortest sequence of steps between tiles. This path is then shortened: its energy
-    ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty that keeps them inside
-    the region. Its length is the sum of short chords of decoded points.
 
     Parameters
     ----------
@@ -92,26 +96,30 @@ def geodesic(
     anywhere
         Whether the path may leave the occupied region.
     """
-    allowed = occupied.whole() if anywhere else occupied
-    nodes, graph = _graph(surface, allowed, ends)
-    distance, before = dijkstra(graph, directed=False, indices=len(nodes) - 2, return_predecessors=True)
-    trace = _trace(before, len(nodes) - 1)
-    path = _shortened(surface, allowed, nodes[trace], distance[trace])
-
-    fine = _subdivided(path, SUBDIVISION)
-    chords = np.linalg.norm(np.diff(surface.on_surface(fine), axis=0), axis=1)
-    along = np.concatenate([[0], np.cumsum(chords)])
-    points = _interpolated(np.linspace(0, along[-1], n_points), along, fine)
+    (path,) = paths(surface, occupied, ends, np.array([[0, 1]]), anywhere=anywhere)
+    if path is None:
+        msg = "No path connects the two places."
+        raise ValueError(msg)
+    length = float(path.along[-1])
+    points = _interpolated(np.linspace(0, length, n_points), path.along, path.vertices)
     points[0], points[-1] = ends
-    return Geodesic(points, float(along[-1]), float(chords[_is_off(occupied, fine)].sum()))
+    return Geodesic(points, length, path.length_off_data)
 
 
-def distances(
-    surface: Surface, occupied: OccupiedRegion, places: np.ndarray, *, anywhere: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the shortest paths between all places by Dijkstra's algorithm alone, run once from each place.
+def paths(
+    surface: Surface,
+    occupied: OccupiedRegion,
+    places: np.ndarray,
+    pairs: np.ndarray,
+    *,
+    anywhere: bool = False,
+    refine: bool = True,
+) -> list[Path | None]:
+    """Find the shortest paths between pairs of places.
 
-    The steps have 32 directions. ``tests/benchmarks/distances.py`` compares the lengths with those of :func:`geodesic`.
+    Dijkstra's algorithm finds the shortest sequences of steps between tiles, which have 32 directions. A path is then
+    shortened: its energy ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty
+    that keeps them inside the region. Its length is the sum of short chords of decoded points.
 
     Parameters
     ----------
@@ -119,21 +127,34 @@ def distances(
         As of :func:`geodesic`.
     places
         (k, 2).
+    pairs
+        Numbers (p, 2) of the places that are connected.
+    refine
+        Whether to shorten the paths; ``tests/benchmarks/distances.py`` measures what this changes.
 
     Returns
     -------
-    Lengths (k, k), and how much of them lies off the occupied region; NaN where no path connects two places.
+    A path for each pair, `None` where none connects the two.
     """
-    nodes, graph = _graph(surface, occupied.whole() if anywhere else occupied, places)
-    k = len(places)
-    last = np.arange(len(nodes) - k, len(nodes))
-    distance, before = dijkstra(graph, directed=False, indices=last, return_predecessors=True)
-    length, off_data = np.full((2, k, k), np.nan)
-    for start, end in zip(*np.nonzero(np.isfinite(distance[:, last])), strict=True):
-        trace = _trace(before[start], last[end])
-        length[start, end] = distance[start, last[end]]
-        off_data[start, end] = np.diff(distance[start, trace])[_is_off(occupied, nodes[trace])].sum()
-    return length, off_data
+    allowed = occupied.whole() if anywhere else occupied
+    nodes, graph = _graph(surface, allowed, places)
+    starts, row = np.unique(pairs[:, 0], return_inverse=True)
+    first = len(nodes) - len(places)
+    distance, before = dijkstra(graph, directed=False, indices=first + starts, return_predecessors=True)
+    found: list[Path | None] = []
+    for number, end in zip(row, first + pairs[:, 1], strict=True):
+        if not np.isfinite(distance[number, end]):
+            found.append(None)
+            continue
+        trace = _trace(before[number], end)
+        path = nodes[trace]
+        if refine:
+            path = _shortened(surface, allowed, path, distance[number, trace])
+        fine = _subdivided(path, SUBDIVISION)
+        chords = np.linalg.norm(np.diff(surface.on_surface(fine), axis=0), axis=1)
+        along = np.concatenate([[0], np.cumsum(chords)])
+        found.append(Path(fine, along, float(chords[_is_off(occupied, fine)].sum())))
+    return found
 
 
 def medoid(z: np.ndarray) -> int:

@@ -148,16 +148,16 @@ def train(
                 sums += step(state, cells, draw(spec, len(cells.x), model, generator), share)
                 if number % every and number < n_steps:
                     continue
-                trained = (processes.average(sums) / (number - before)).tolist()
+                reconstruction, regularizer = (processes.average(sums) / (number - before)).tolist()
                 sums.zero_()
-                if not math.isfinite(sum(trained)):
+                if not math.isfinite(reconstruction + regularizer):
                     _check_first(history, spec, number)
                     history.retried_at, rate = number, RETRY_SHARE
                     model.load_state_dict(best.kept[0])
                     state.optimizer.forget()
-                validated = _validate(state, held_out)
-                history.records.append(Record(number, *trained, share * spec.learning_rate, *validated))
-                best.offer(model, number, validated[0] + alpha * validated[1] if len(held_out.x) else 0.0)
+                losses = _validate(state, held_out)
+                history.records.append(Record(number, reconstruction, regularizer, share * spec.learning_rate, *losses))
+                best.offer(model, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
                 before = number
                 after_validation(number, n_steps)
                 if len(held_out.x) and best.n_since_lowest >= (spec.patience or math.inf):
@@ -172,12 +172,13 @@ def train(
 
 
 @torch.no_grad()
-def _validate(state: State, cells: Sample) -> list[float]:
+def _validate(state: State, cells: Sample) -> tuple[float, float]:
     """Reconstruction and regularizer of the held-out cells; NaN without any."""
     if not len(cells.x):
-        return [math.nan, math.nan]
+        return math.nan, math.nan
     batch = Batch.decoded(state.model, cells.x, place(state.model, cells), len(cells.x))
-    return processes.average(state.objective.measure(batch)).tolist()
+    reconstruction, regularizer = processes.average(state.objective.measure(batch)).tolist()
+    return reconstruction, regularizer
 
 
 def _check_first(history: History, spec: Spec, number: int) -> None:
