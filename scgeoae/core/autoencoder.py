@@ -115,7 +115,7 @@ class GeometricAutoencoder(nn.Module):
         shift
             (d,).
         """
-        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
+        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift).double()
         if self.encoder is not None:
             last = self.encoder.last
             bias = linear @ _exact(last.bias) - linear @ origin
