@@ -24,7 +24,8 @@ import scgeoae
 from scgeoae import tl
 from scgeoae._files import replacing
 from scgeoae.core import map_model
-from scgeoae.core.training import Best, Trainer
+from scgeoae.core.loop import Best
+from scgeoae.core.terms import Objective
 from scgeoae.result import Result
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def test_while_writing(call: Any, owner: Any, name: str, n_calls: int, again: in
     assert frozen(adata) == before
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Trainer, "_validation_losses")])
+@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Objective, "measure")])
 def test_while_validating(owner: type, name: str, monkeypatch) -> None:
     """The curves are of equal length, and the weights are those of a step that they hold."""
     adata = cells()
