@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from . import pl, tl
 from .pl._dumbbells import colors_of, draw_dumbbells
 from .pl._scatter import write_factors
-from .result import Result, areas_key
+from .result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def _comparison(adata: AnnData) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed")
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
-    ax, (ratio, other) = axes[2], (adata.uns[areas_key(key)]["ratio"] for key in MAPS)
+    ax, (ratio, other) = axes[2], (adata.uns[Result(adata, key).keys.areas]["ratio"] for key in MAPS)
     names = ratio.sort_values().index
     colors, label = colors_of(adata, names), "size on the map / size in the data"
     draw_dumbbells(ax, ratio[names], other[names], list(MAPS.values()), colors=colors, label=label)

@@ -14,7 +14,8 @@ import pytest
 
 import scgeoae
 from scgeoae.core import map_model
-from scgeoae.result import Result, distortion_summary
+from scgeoae.core.distortion import distortion_summary
+from scgeoae.result import Result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -115,7 +116,7 @@ def test_results_of_a_map(mapped: AnnData) -> None:
         mapped.uns[key] = {"params": {"basis": basis}, "model": {}}
     mapped.uns["table"] = pd.DataFrame({"params": [1], "model": [2]})
     assert Result.names(mapped) == ["geoae", "b", "geoae_umap", "a", "c"]
-    assert [result.keys.uns for result in Result.of_map(mapped, "X_umap")] == ["geoae_umap", "a", "b"]
+    assert [result.keys.key for result in Result.of_map(mapped, "X_umap")] == ["geoae_umap", "a", "b"]
 
 
 def test_summary() -> None:

@@ -14,8 +14,9 @@ from matplotlib.colors import is_color_like, to_hex
 from scanpy import pl
 from scipy import sparse
 
+from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
-from ..result import column, holds_numbers
+from ._colors import log_det_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -166,7 +167,7 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
         log_det, log_anisotropy = (
             np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
         )
-    limit = result.log_det_limit()
+    limit = log_det_limit(result)
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
         {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator
 
-from ..result import DEFAULT_KEY, areas_key, stored_table
+from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import colors_of, draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes
 
@@ -60,8 +60,7 @@ def cluster_areas(
     >>> scgeoae.tl.cluster_areas(adata, "bulk_labels")
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
-    command = f"scgeoae.tl.cluster_areas(adata, groupby, key={key!r})"
-    table = stored_table(adata, areas_key(key), {"data_share", "map_share", "ratio"}, command)
+    table = read_table(adata, Keys.areas, key, {"data_share", "map_share", "ratio"})
     table = table.dropna(subset="ratio").sort_values("ratio")
     if ax is None:
         (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))

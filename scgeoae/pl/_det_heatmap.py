@@ -9,7 +9,9 @@ from matplotlib import colormaps, rcParams
 from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.transforms import Bbox
 
-from ..result import DEFAULT_KEY, Result
+from ..explore import log_det_limit
+from ..fields import DEFAULT_KEY
+from ..result import Result
 from ._scatter import colored, coordinates_to_draw, finish, framed, new_axes, scatter, settle, show_frame, write_factors
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def det_heatmap(
         if limit is not None and not limit > 0:
             msg = f"Limits of the determinant must be positive, not {limit}."
             raise ValueError(msg)
-    largest = vmax or (1 / vmin if vmin else float(np.exp(result.log_det_limit())))
+    largest = vmax or (1 / vmin if vmin else float(np.exp(log_det_limit(result))))
     norm = LogNorm(vmin or 1 / largest, largest, clip=True)
     if z.shape[1] == 1:
         if ax is None:

@@ -12,7 +12,9 @@ from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
-from ..result import DEFAULT_KEY, Result, column, holds_numbers
+from .._lookup import column, holds_numbers
+from ..fields import DEFAULT_KEY
+from ..result import Result
 from ._scatter import colored, coordinates_to_draw, embedding, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:

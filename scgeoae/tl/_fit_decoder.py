@@ -11,11 +11,13 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_array, seed_of
+from .._lookup import embedding_key
 from ..core.fit import fit
+from ..fields import Keys
 from ..inputs import choose, recipe_of, resolve_device
-from ..result import Result, ResultKeys, embedding_key
+from ..result import result_fields
 from . import _arguments
-from ._log import finished, rank_0_logs
+from ._log import finish, rank_0_logs
 from ._training import run
 from ._warnings import warn_of_singular_decoder
 
@@ -115,7 +117,7 @@ def fit_decoder(
     >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
-    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    keys = Keys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
     chosen: dict[str, Any] = {"use_rep": use_rep, "n_pcs": n_pcs, "layer": layer, "mask_var": mask_var}
     representation = choose(adata, **chosen)
@@ -143,11 +145,9 @@ def fit_decoder(
     warn_of_singular_decoder(cells)
     model.input = replace(recipe_of(adata, representation), novelty=None)  # only new cells have one
 
-    adata = adata.copy() if copy else adata
     params = {**_arguments.stored_input(chosen), **asdict(spec), "rng": seed}
-    fields = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
-    finished(start, *fields)
-    return adata if copy else None
+    values = result_fields(keys, model, cells, params=params, history=history)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:

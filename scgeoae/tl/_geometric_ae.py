@@ -11,10 +11,11 @@ from scanpy import logging as logg
 
 from .._checks import seed_of
 from ..core.fit import fit
+from ..fields import Keys
 from ..inputs import choose, recipe_of, resolve_device
-from ..result import Result, ResultKeys
+from ..result import result_fields
 from . import _arguments
-from ._log import finished, rank_0_logs
+from ._log import finish, rank_0_logs
 from ._training import run
 from ._warnings import check_map, warn_of_counts
 
@@ -188,7 +189,7 @@ def geometric_ae(
     >>> adata.obsm["X_geoae"].shape
     (700, 2)
     """
-    keys = ResultKeys.named(key_added)
+    keys = Keys.named(key_added)
     chosen: dict[str, Any] = {"use_rep": use_rep, "n_pcs": n_pcs, "layer": layer, "mask_var": mask_var}
     representation = choose(adata, **chosen)
     spec = _arguments.spec(
@@ -221,8 +222,6 @@ def geometric_ae(
     model.input = recipe_of(adata, representation)
     warn_of_counts(model.input)
 
-    adata = adata.copy() if copy else adata
     params = {**_arguments.stored_input(chosen), **asdict(spec), "landmarks": landmarks, "rng": seed}
-    fields = Result.write(adata, keys, model, cells, params=params, history=history)
-    finished(start, *fields)
-    return adata if copy else None
+    values = {Keys.coordinates: cells.z, **result_fields(keys, model, cells, params=params, history=history)}
+    return finish(adata, keys, values, start, copy=copy)

@@ -42,7 +42,7 @@ def training_of(result: Result) -> Training:
     ValueError
         If the map was made elsewhere, its cells were mapped, or the data are not those of the training.
     """
-    adata, key, params, network = result.adata, result.keys.uns, result.params, result.model.autoencoder
+    adata, key, params, network = result.adata, result.keys.key, result.params, result.model.autoencoder
     result.check_trained()
     representation = choose(adata, **_arguments.chosen_input(params))
     if representation.shape[1] != network.n_features:
