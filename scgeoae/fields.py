@@ -46,6 +46,11 @@ class Field:
     tools: tuple[str, ...]
     made_from: tuple[Field, ...] = ()
 
+    @property
+    def advice(self) -> str:
+        """What to do where it is missing."""
+        return f"Run `scgeoae.tl.{self.tools[0]}` first."
+
     def name(self, keys: Keys, label: str = "") -> str:
         """Name the field of a result."""
         return self.pattern.format(key=keys.key, obsm=keys.obsm, basis=keys.basis, label=label)
@@ -175,10 +180,7 @@ def read_table(adata: AnnData, field: Field, key: str, columns: Collection[str])
     name = field.name(Keys(key, ""))
     table = adata.uns.get(name)
     if not set(columns) <= set(getattr(table, "columns", ())):
-        msg = (
-            f"Did not find in .uns[{name!r}] a table with the columns {sorted(columns)}. Run "
-            f"`scgeoae.tl.{field.tools[0]}` first."
-        )
+        msg = f"Did not find in .uns[{name!r}] a table with the columns {sorted(columns)}. {field.advice}"
         raise KeyError(msg)
     return table
 

@@ -135,16 +135,16 @@ class Result:
         """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
         return self.model.relative_determinant(self.manifold.distortion(points)[0])
 
-    def column(self, name: str) -> pd.Series:
+    def column(self, field: Field) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
-        return column(self.adata, name, "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.map_cells` first.")
+        return column(self.adata, field.name(self.keys), field.advice)
 
-    def numbers(self, name: str) -> np.ndarray:
+    def numbers(self, field: Field) -> np.ndarray:
         """Read one of these columns as numbers (n,), float64."""
-        values = self.column(name)
+        values = self.column(field)
         if not holds_numbers(values):
             found = "str" if pd.api.types.is_string_dtype(values) else values.dtype
-            msg = f"obs[{name!r}] must hold numbers, but it is of type {found}."
+            msg = f"obs[{values.name!r}] must hold numbers, but it is of type {found}."
             raise TypeError(msg)
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -176,11 +176,11 @@ class Result:
 
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
-        return distortion_summary(np.log(self.numbers(self.keys.determinant)), self.numbers(self.keys.anisotropy))
+        return distortion_summary(np.log(self.numbers(Keys.determinant)), self.numbers(Keys.anisotropy))
 
     def reconstruction(self) -> float:
         """Compute the share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
+        return float(self.column(Keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
 
     def medoid(self, cells: np.ndarray) -> np.ndarray:
         """Find the medoid (2,) of the cells (n,) bool, among those in the occupied region if there are any."""

@@ -14,6 +14,7 @@ import pytest
 
 import scgeoae
 from scgeoae.core import map_model
+from scgeoae.fields import Keys
 from scgeoae.result import Result
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def test_a_plot_rebuilds_the_model_once(mapped: AnnData, n_rebuilt: list[int], d
 def test_fields(mapped: AnnData) -> None:
     result = Result(mapped, "geoae")
     np.testing.assert_array_equal(result.coordinates(), mapped.obsm["X_geoae"])
-    assert np.shares_memory(result.column(result.keys.error), mapped.obs["geoae_reconstruction_error"])
-    pd.testing.assert_series_equal(result.column(result.keys.error), mapped.obs["geoae_reconstruction_error"])
+    assert np.shares_memory(result.column(Keys.error), mapped.obs["geoae_reconstruction_error"])
+    pd.testing.assert_series_equal(result.column(Keys.error), mapped.obs["geoae_reconstruction_error"])
     assert result.params is mapped.uns["geoae"]["params"]
     assert result.history["step"] is mapped.uns["geoae"]["history"]["step"]
     variance = np.square(mapped.obsm["X_pca"] - mapped.obsm["X_pca"].mean(0)).mean()

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
+from ..fields import Keys
 from ._colors import log_det_limit
 
 if TYPE_CHECKING:
@@ -164,9 +165,7 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
 def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_det, log_anisotropy = (
-            np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
-        )
+        log_det, log_anisotropy = (np.log(result.numbers(field)) for field in (Keys.determinant, Keys.anisotropy))
     limit = log_det_limit(result)
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},

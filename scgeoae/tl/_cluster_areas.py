@@ -77,8 +77,8 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
     columns = {"n_cells": np.bincount(codes[codes >= 0]), **_areas(result, codes, len(names))}
     table = pd.DataFrame(columns, index=pd.Index(names, name=groupby))
-    for name, source in (("anisotropy", result.keys.anisotropy), ("reconstruction_error", result.keys.error)):
-        table[name] = result.column(source).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
+    for name, field in (("anisotropy", Keys.anisotropy), ("reconstruction_error", Keys.error)):
+        table[name] = result.column(field).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
     return finish(adata, result.keys, {Keys.areas: table}, start, copy=copy)
 
 

@@ -140,7 +140,7 @@ def test_conventions(measured: AnnData, name: str) -> None:
 
 
 def test_bad_input(mapped: AnnData) -> None:
-    with pytest.raises(KeyError, match=r"tl.cluster_areas\(adata, groupby"):
+    with pytest.raises(KeyError, match=r"Run `scgeoae.tl.cluster_areas` first"):
         scgeoae.pl.cluster_areas(mapped, show=False)
     for table in (pd.DataFrame({"speed": [1]}), pd.DataFrame({"stress": []})):
         with pytest.raises(ValueError, match="stress"):
