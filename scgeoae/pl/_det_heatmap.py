@@ -120,14 +120,7 @@ def det_heatmap(
     others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
     colors = [result.keys.determinant, *others]
     defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
-    axes = scatter(
-        result,
-        color=[result.keys.determinant, *others],
-        dimensions=dimensions,
-        outliers=outliers,
-        ax=ax,
-        **defaults | kwargs,
-    )
+    axes = scatter(result, color=colors, dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs)
     points = colored(axes[0], "data area per map area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
