@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .core.evaluation import Cells
-    from .core.manifold import Manifold
+    from .core.loop import History
     from .core.map_model import MapModel
     from .core.region import OccupiedRegion
-    from .core.training import History
+    from .core.surface import Surface
 
 TERMS = ("reconstruction", "regularizer")
 """Terms of the loss. The history has a curve for each, and one of the held-out cells, named ``validation_…``."""
@@ -31,7 +30,7 @@ TERMS = ("reconstruction", "regularizer")
 class Result:
     """A stored result.
 
-    The model and the manifold are built at first use and kept as long as this object; coordinates and columns are read
+    The model and the surface are built at first use and kept as long as this object; coordinates and columns are read
     from `adata` at each call.
 
     Parameters
@@ -95,11 +94,11 @@ class Result:
         return from_state(self.stored["model"])
 
     @cached_property
-    def manifold(self) -> Manifold:
+    def surface(self) -> Surface:
         """The decoder as a surface."""
-        from .core.manifold import Manifold
+        from .core.surface import Surface
 
-        return Manifold(self.model.autoencoder)
+        return Surface(self.model.autoencoder)
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -133,7 +132,7 @@ class Result:
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
         """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
-        return self.model.relative_determinant(self.manifold.distortion(points)[0])
+        return self.model.relative_determinant(self.surface.distortion(points)[0])
 
     def column(self, field: Field) -> pd.Series:
         """Read one of the columns of `obs` that belong to the result."""
@@ -180,7 +179,7 @@ class Result:
 
     def reconstruction(self) -> float:
         """Compute the share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(Keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
+        return float(self.column(Keys.error).pow(2).mean() / self.model.autoencoder.observation.scale.item() ** 2)
 
     def medoid(self, cells: np.ndarray) -> np.ndarray:
         """Find the medoid (2,) of the cells (n,) bool, among those in the occupied region if there are any."""
@@ -224,7 +223,7 @@ def result_fields(
     stored: dict[str, Any] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
     if history is not None:
         stored["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
-        stored["history"] = _curves(history)
+        stored["history"] = {name: np.array(values) for name, values in history.curves.items()}
     return {
         Keys.model: stored,
         Keys.determinant: model.relative_determinant(cells.log_det),
@@ -249,9 +248,3 @@ def _advice(adata: AnnData, key: str) -> str:
 def _is_result(value: object) -> bool:
     params = value.get("params") if isinstance(value, dict) and "model" in value else None
     return isinstance(params, dict) and "basis" in params
-
-
-def _curves(history: History) -> dict[str, np.ndarray]:
-    curves = {name: values for name, values in asdict(history).items() if isinstance(values, list)}
-    complete = min(len(values) for values in curves.values())  # an interruption may cut the last entry short
-    return {name: np.array(values[:complete]) for name, values in curves.items()}

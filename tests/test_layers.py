@@ -49,7 +49,7 @@ NOT_FOR = {
     "pl": ("scgeoae.inputs",),
     "explore": ("torch", "scgeoae.inputs"),
     "pp": ("matplotlib", "torch", "scgeoae.inputs"),
-    "get": ("matplotlib", "scgeoae.core.training"),
+    "get": ("matplotlib", "scgeoae.core.loop"),
 }
 """What else a room does not import."""
 

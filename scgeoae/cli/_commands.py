@@ -10,7 +10,7 @@ from anndata import AnnData
 from .. import metrics, pl, tl
 from .._files import replacing
 from .._lookup import embedding_key
-from ..core import sharding
+from ..core import processes
 from ..demo import run_demo
 from ..fields import Keys
 from ..inputs import Files
@@ -141,7 +141,7 @@ def _fit(adata: AnnData, keys: Keys) -> dict[str, float]:
 
 def _write(adata: AnnData, source: Path, output: Path, keys: Keys, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Write the cells and return what to report; of several processes, only the first does."""
-    if sharding.rank() > 0:
+    if processes.rank() > 0:
         return {}
     write(adata, output, source)
     return {"output": str(output), "key": keys.key, "cells": adata.n_obs, **numbers}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_dimensions
-from ..core.manifold import Manifold
 from ..core.map_model import from_state
+from ..core.surface import Surface
 from ..fields import DEFAULT_KEY
 from ..result import Result
 
@@ -97,7 +97,7 @@ def metric(
     """
     result = Result(adata, key)
     points = result.decoder_points(points)
-    surfaces = [result.manifold]
+    surfaces = [result.surface]
     if expected:
         name = result.keys.ensemble
         models = adata.uns.get(name, {}).get("models")
@@ -108,7 +108,7 @@ def metric(
                 "keep_models=True)` first."
             )
             raise KeyError(msg)
-        surfaces += [Manifold(from_state(state).autoencoder) for state in models.values()]
+        surfaces += [Surface(from_state(state).autoencoder) for state in models.values()]
     return np.mean([surface.metric(points) for surface in surfaces], axis=0)
 
 
@@ -200,4 +200,4 @@ def nonlinearity(
     result = Result(adata, key)
     points = result.decoder_points(points)
     check_dimensions(dimensions, points.shape[1])
-    return result.manifold.nonlinearity(points, radius, dimensions)
+    return result.surface.nonlinearity(points, radius, dimensions)
