@@ -32,7 +32,7 @@ def n_rebuilt(monkeypatch) -> list[int]:
 def test_the_model_is_rebuilt_once(mapped: AnnData, n_rebuilt: list[int]) -> None:
     result = Result(mapped)
     assert not n_rebuilt
-    assert result.manifold is result.manifold
+    assert result.surface is result.surface
     assert result.model is result.model
     assert Result(mapped).model is not result.model
     assert len(n_rebuilt) == 2

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from scgeoae.core.manifold import Manifold
 from scipy.spatial.distance import cdist
 
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.manifold import Manifold
 from scgeoae.core.map_model import MapModel
 from scgeoae.core.network import Activation
 
