@@ -67,7 +67,7 @@ def test_layer(path: Path) -> None:
 
 @pytest.mark.parametrize("layer", ["pl", "metrics"])
 def test_numbers_come_through_result_and_manifold(layer: str) -> None:
-    further = {"pl": ["metrics.quality", "explore", "_files"], "metrics": ["inputs", "_checks"]}[
+    further = {"pl": ["metrics.quality", "explore", "_files"], "metrics": ["inputs", "_checks", "core.neighbors"]}[
         layer
     ]  # the measures; the data to compare
     allowed = [f"scgeoae.{name}" for name in (layer, "result", "core.manifold", *further)]
