@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .core.evaluation import Cells
-    from .core.manifold import Manifold
+    from .core.loop import History
     from .core.map_model import MapModel
-    from .core.training import History
+    from .core.surface import Surface
 
 DEFAULT_KEY = "geoae"
 SCVELO_PARAMS = "velocity_params"
@@ -196,7 +195,7 @@ def _check_key(key_added: str) -> str:
 class Result:
     """A stored result.
 
-    The model and the manifold are built at first use and kept as long as this object; coordinates and columns are read
+    The model and the surface are built at first use and kept as long as this object; coordinates and columns are read
     from `adata` at each call.
 
     Parameters
@@ -260,11 +259,11 @@ class Result:
         return from_state(self.stored["model"])
 
     @cached_property
-    def manifold(self) -> Manifold:
+    def surface(self) -> Surface:
         """The decoder as a surface."""
-        from .core.manifold import Manifold
+        from .core.surface import Surface
 
-        return Manifold(self.model.autoencoder)
+        return Surface(self.model.autoencoder)
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -298,7 +297,7 @@ class Result:
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
         """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
-        return self.model.relative_determinant(self.manifold.distortion(points)[0])
+        return self.model.relative_determinant(self.surface.distortion(points)[0])
 
     def log_det_limit(self) -> float:
         """Return the limit of ``|ln det|`` for colors: the 99th percentile of the finite values, but at least ln 2."""
@@ -348,8 +347,8 @@ class Result:
 
     def expected_metric(self, points: np.ndarray) -> np.ndarray:
         """Average the pullback metric (m, d, d) at points (m, d) over the map and the kept models of its ensemble."""
-        from .core.manifold import Manifold
         from .core.map_model import from_state
+        from .core.surface import Surface
 
         entry, _ = self.keys.ensemble
         models = self.adata.uns.get(entry, {}).get("models")
@@ -360,8 +359,8 @@ class Result:
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r}, keep_models=True)` first."
             )
             raise KeyError(msg)
-        others = (Manifold(from_state(state).autoencoder) for state in models.values())
-        return np.mean([surface.metric(points) for surface in (self.manifold, *others)], axis=0)
+        others = (Surface(from_state(state).autoencoder) for state in models.values())
+        return np.mean([surface.metric(points) for surface in (self.surface, *others)], axis=0)
 
     def distortion(self) -> dict[str, float]:
         """Summarize the distortion at the cells; see :func:`distortion_summary`."""
@@ -369,7 +368,7 @@ class Result:
 
     def reconstruction(self) -> float:
         """Compute the share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
+        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.observation.scale.item() ** 2)
 
     @staticmethod
     def write(
@@ -425,7 +424,7 @@ class Result:
             adata.uns[keys.uns] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
             if history is not None:
                 adata.uns[keys.uns]["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
-                adata.uns[keys.uns]["history"] = _curves(history)
+                adata.uns[keys.uns]["history"] = {name: np.array(values) for name, values in history.curves.items()}
             adata.uns.update(uns)
         return [
             *([f"{keys.obsm!r}, map coordinates (adata.obsm)"] if coordinates else []),
@@ -475,12 +474,6 @@ def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str,
         "det_p95_p5": float(np.exp(high - low)),
         "anisotropy": float(pd.Series(anisotropy).median()),
     }
-
-
-def _curves(history: History) -> dict[str, np.ndarray]:
-    curves = {name: values for name, values in asdict(history).items() if isinstance(values, list)}
-    complete = min(len(values) for values in curves.values())  # an interruption may cut the last entry short
-    return {name: np.array(values[:complete]) for name, values in curves.items()}
 
 
 @contextmanager

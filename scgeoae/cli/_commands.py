@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from .. import metrics, pl, tl
 from .._files import replacing
-from ..core import sharding
+from ..core import processes
 from ..demo import run_demo
 from ..inputs import Files
 from ..result import DEFAULT_KEY, Result, ResultKeys, embedding_key
@@ -147,7 +147,7 @@ def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:
 
 def _write(adata: AnnData, source: Path, output: Path, keys: ResultKeys, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Write the cells and return what to report; of several processes, only the first does."""
-    if sharding.rank() > 0:
+    if processes.rank() > 0:
         return {}
     write(adata, output, source)
     return {"output": str(output), "key": keys.uns, "cells": adata.n_obs, **numbers}

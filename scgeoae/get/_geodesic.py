@@ -11,7 +11,7 @@ from .._model_file import opened
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
-from ..core.manifold import Manifold
+from ..core.surface import Surface
 from ..result import DEFAULT_KEY
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    return shortest_path(Manifold(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
+    return shortest_path(Surface(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:

@@ -92,7 +92,7 @@ def metric(
     """
     result = Result(adata, key)
     points = result.decoder_points(points)
-    return result.expected_metric(points) if expected else result.manifold.metric(points)
+    return result.expected_metric(points) if expected else result.surface.metric(points)
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
@@ -183,4 +183,4 @@ def nonlinearity(
     result = Result(adata, key)
     points = result.decoder_points(points)
     check_dimensions(dimensions, points.shape[1])
-    return result.manifold.nonlinearity(points, radius, dimensions)
+    return result.surface.nonlinearity(points, radius, dimensions)

@@ -273,7 +273,11 @@ def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | No
         raise ValueError(msg)
     fill = None
     if missing is not None:
-        mean = model.autoencoder.mean.cpu().double().numpy() if projection.center is None else projection.center
+        mean = (
+            model.autoencoder.observation.mean.cpu().double().numpy()
+            if projection.center is None
+            else projection.center
+        )
         fill = np.where(present, np.nan, mean)
     return ReadRows(x, model.device, projection, scaled=scaled, fill=fill, measure=recipe.novelty), missing
 

@@ -147,10 +147,10 @@ def indicatrix(
     if cells is None:
         points = points[((points[:, dimensions] >= frame.min) & (points[:, dimensions] <= frame.max)).all(1)]
     points = result.decoder_points(points)
-    lengths, directions = result.manifold.indicatrix(points, dimensions)
+    lengths, directions = result.surface.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
     semi_axes = radius * lengths[:, None] * directions  # (m, 2, 2), one per column
-    believed = result.manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
+    believed = result.surface.nonlinearity(points, radius, dimensions) <= BELIEVED
     centers = points[:, dimensions]
     if cells is None:
         kept = _uncovered(centers, semi_axes, believed)

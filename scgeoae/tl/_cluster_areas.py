@@ -95,7 +95,7 @@ def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.nda
     if not labeled.any():
         msg = "No piece of the map belongs to a group: cells without a label are nearest everywhere."
         raise ValueError(msg)
-    determinant = np.exp(result.manifold.distortion(tiles[labeled])[0])
+    determinant = np.exp(result.surface.distortion(tiles[labeled])[0])
     on_map, in_data = (
         region.tile_area * np.bincount(owner[labeled], weights=weights, minlength=n_groups)
         for weights in (np.ones(len(determinant)), determinant)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scanpy import logging as logg
 from scanpy import settings
 
-from ..core import sharding
+from ..core import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ PROGRESS = 2
 def rank_0_logs() -> Iterator[None]:
     """Let only the first of several processes log."""
     before = settings.verbosity
-    if sharding.rank() > 0:
+    if processes.rank() > 0:
         settings.verbosity = 0
     try:
         yield

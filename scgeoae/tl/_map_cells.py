@@ -10,9 +10,9 @@ from scanpy import logging as logg
 
 from .._labels import check_tile_labels, label_colors, label_columns, look_up, vote
 from .._model_file import read_model
-from ..core import sharding
 from ..core.evaluation import describe
 from ..core.map_model import MapModel
+from ..core.rows import row_blocks
 from ..inputs import ReadRows, query_rows, reference_rows, resolve_device
 from ..result import DEFAULT_KEY, Result, ResultKeys
 from ._log import finished, rank_0_logs
@@ -157,17 +157,16 @@ def map_cells(
     rows, missing = query_rows(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
-    cells = describe(model.autoencoder, rows)
+    cells = describe(model.autoencoder, row_blocks(rows), adata.n_obs)
     if cells.common > DISPLACED and adata.n_obs >= MIN_DISPLACED:
         logg.warning(
             f"{cells.common:.0%} of the squared reconstruction error is common to all cells of the query: it is "
             "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
             "the space of the reference first, for example by Symphony or scVI."
         )
-    columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
+    columns: dict[str, Any] = {keys.outside: model.frame.outside(cells.z, cells.error)}
     if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:
-        novelty = sharding.gather_array(rows.novelty[sharding.owned(adata.n_obs)], rows.device)
-        columns |= {keys.novelty: novelty, keys.novel: novelty > rows.measure.threshold}
+        columns |= {keys.novelty: rows.novelty, keys.novel: rows.novelty > rows.measure.threshold}
     if names:
         found = look_up(model, cells.z, names) if voters is None else vote(model, rows, voters, known)
         for name, (label, confidence) in found.items():

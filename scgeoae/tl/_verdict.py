@@ -22,7 +22,7 @@ from ..core.neighbors import kept_neighbors
 from ..inputs import DenseRows, choose, genes, recipe_of
 from ..result import DEFAULT_KEY, Result, VerdictKeys, all_or_none, check_points, embedding_key
 from ._log import finished, rank_0_logs
-from ._retraining import training_of
+from .plan import stored_plan
 
 if TYPE_CHECKING:
     from ..inputs import Representation
@@ -238,9 +238,10 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
     """Find what the map ``obsm[name]`` was made from, or ``use_rep``, and how to make such a map of other data."""
     trained = [result for result in Result.of_map(adata, name) if result.model.autoencoder.encoder is not None]
     if trained:
-        training = training_of(trained[0])
-        spec, device = replace(training.spec, landmark_weight=0), training.rows.device
-        representation = training.representation if use_rep is None else choose(adata, use_rep=use_rep)
+        planned = stored_plan(trained[0])
+        spec = replace(planned.spec, weights={**planned.spec.weights, "landmark": 0})
+        device = planned.rows.device
+        representation = planned.representation if use_rep is None else choose(adata, use_rep=use_rep)
         return representation, lambda x: fit(DenseRows(x, device), spec, seed).cells.z
     tool = name.removeprefix("X_")
     params = _params(adata, tool)
