@@ -110,7 +110,7 @@ def test_nothing_private_is_imported(path: Path) -> None:
     ("room", "further"),
     [
         ("pl", ("metrics.quality", "explore", "fields", "_files", "storage", "_lookup", "_checks")),
-        ("metrics", ("inputs", "_lookup", "_checks")),
+        ("metrics", ("inputs", "core.neighbors", "_lookup", "_checks")),
     ],
 )
 def test_numbers_come_through_result_and_surface(room: str, further: tuple[str, ...]) -> None:

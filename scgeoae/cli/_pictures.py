@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def draw(adata: AnnData, directory: Path, *, key: str | None, color: str | None, dpi: int, format: str) -> list[Path]:
+def draw(
+    adata: AnnData,
+    directory: Path,
+    *,
+    key: str | None = None,
+    color: str | None = None,
+    dpi: int = 150,
+    format: str = "png",
+) -> list[Path]:
     """Write pictures of one result, or of all, to a directory: all pictures or none. Returns their paths."""
     mpl.use("agg")
     pictures = dict(_pictures(adata, key, color))
