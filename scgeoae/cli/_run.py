@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import distributed
 
 from .._signals import signals_to
-from ..core import sharding
+from ..core import processes
 from . import INTERRUPTED, _commands
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(
         arguments["json"] = json
     with signals_to(_leave):
         verbosity = WARNINGS if quiet else FIELDS if verbose else STEPS
-        with _threads(threads), _group(arguments.get("device")), _log(verbosity if sharding.rank() == 0 else 0):
+        with _threads(threads), _group(arguments.get("device")), _log(verbosity if processes.rank() == 0 else 0):
             results = _commands.COMMANDS[name](inputs, output, **arguments)
         if json and results:
             sys.stdout.write(json_format.dumps(_jsonable(results)) + "\n")

@@ -104,7 +104,7 @@ def trustworthiness(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int
 
     `1 - 2 / (n k (2n - 3k - 1)) sum_i sum_{j in N_Z(i)} max(0, r_X(i, j) - k)`, where `N_Z(i)` are the k nearest other
     cells of cell i on the map and `r_X(i, j)` is the rank of cell j among the neighbors of i in the data [1]_. The
-    same as `sklearn.surface.trustworthiness`, without its n x n matrix. From 0 to 1, higher is better. A random map
+    same as `sklearn.manifold.trustworthiness`, without its n x n matrix. From 0 to 1, higher is better. A random map
     scores `1 - (n-1-k)(n-k) / ((n-1)(2n-3k-1))` on average, which is about 0.5 for small k.
 
     Parameters

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 import scgeoae
-from scgeoae.core.manifold import Manifold
+from scgeoae.core.surface import Surface
 from scgeoae.pl import _indicatrix
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def dashed(ax: Axes) -> np.ndarray:
 def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None:
     points = np.asarray(drawn(scgeoae.pl.indicatrix(mapped, show=False)).get_offsets())
     limit = float(np.median(scgeoae.get.nonlinearity(mapped, points, radius=5)))
-    nonlinearity = Manifold.nonlinearity
-    monkeypatch.setattr(Manifold, "nonlinearity", lambda self, z, *_: nonlinearity(self, z, 5))
+    nonlinearity = Surface.nonlinearity
+    monkeypatch.setattr(Surface, "nonlinearity", lambda self, z, *_: nonlinearity(self, z, 5))
     monkeypatch.setattr(_indicatrix, "BELIEVED", limit)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
     np.testing.assert_array_equal(dashed(ax), scgeoae.get.nonlinearity(mapped, points, radius=5) > limit)
