@@ -6,13 +6,14 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import scgeoae
-from scgeoae import inputs, metrics, pl, tl
+from scgeoae import metrics, pl, tl
 from scgeoae.fields import ALPHA_PATH, DEFAULT_KEY, FIELDS, Keys
 
 if TYPE_CHECKING:
@@ -26,21 +27,24 @@ LEVELS = (
     ("demo",),
     ("tl", "pl"),
     ("explore", "get", "metrics", "pp"),
-    ("_model_file",),
+    ("models", "_model_file"),
     ("result",),
     ("fields",),
-    ("_labels", "reference"),
+    ("reference", "_labels"),
     ("inputs",),
-    ("_files", "storage"),
+    ("storage", "_files"),
     ("core",),
     ("_lookup",),
-    ("_checks",),
+    ("_checks", "_signals"),
 )
 """Packages and modules, from top to bottom. Each imports what is below it, and nothing on its own level."""
 
+SEALED = [name for name in ("explore", "inputs", "reference", "storage") if (PACKAGE / name).is_dir()]
+"""Rooms of which others import what is exported, and no module."""
+
 NOT_FOR = {
     "core": ("anndata", "scanpy", "matplotlib", "pandas"),
-    "storage": ("matplotlib",),
+    "storage": ("anndata", "scanpy", "matplotlib", "torch"),
     "inputs": ("matplotlib",),
     "reference": ("matplotlib",),
     "fields": ("scanpy", "matplotlib"),
@@ -92,9 +96,9 @@ def test_imports(path: Path) -> None:
     (level,) = (number for number, level in enumerate(LEVELS) if room in level)
     not_below = {f"scgeoae.{other}" for rooms in LEVELS[: level + 1] for other in rooms} - {f"scgeoae.{room}"}
     assert not {name for name in names if within(name, *not_below, *NOT_FOR.get(room, ()))}
-    if room != "inputs":
-        exported = {"scgeoae.inputs", *(f"scgeoae.inputs.{name}" for name in inputs.__all__)}
-        assert {name for name in names if within(name, "scgeoae.inputs")} <= exported
+    for package in (f"scgeoae.{sealed}" for sealed in SEALED if sealed != room):
+        exported = {package, *(f"{package}.{name}" for name in import_module(package).__all__)}
+        assert {name for name in names if within(name, package)} <= exported
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -114,7 +118,7 @@ def test_nothing_private_is_imported(path: Path) -> None:
     ],
 )
 def test_numbers_come_through_result_and_surface(room: str, further: tuple[str, ...]) -> None:
-    allowed = [f"scgeoae.{name}" for name in (room, "result", "core.manifold", "core.surface", *further)]
+    allowed = [f"scgeoae.{name}" for name in (room, "result", "core.surface", *further)]
     for path in (PACKAGE / room).glob("*.py"):
         ours = {name for name in imported(path, types=False) if within(name, "scgeoae")}
         assert not {name for name in ours if not within(name, *allowed)} - {"scgeoae", "scgeoae.core"}, path.name
