@@ -34,11 +34,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill(folder: Path, *, free: int) -> None:
-    """Fill the disk except for this many bytes."""
-    (folder / "others").write_bytes(bytes(2**20 - free))
-
-
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 @pytest.mark.parametrize("large_from", [0, 2**30])

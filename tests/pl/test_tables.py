@@ -49,6 +49,24 @@ def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
 
 
+def test_cluster_areas_of_two_maps(measured: AnnData) -> None:
+    other = measured.uns["geoae_areas"].iloc[::-1].copy()
+    other["ratio"] = 1 / other["ratio"]
+    measured.uns["mine_areas"] = other
+    ax = scgeoae.pl.cluster_areas(measured, other="mine", show=False)
+    ratio = measured.uns["geoae_areas"]["ratio"].sort_values()
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ratio.index)
+    filled, rings = (c.get_offsets()[:, 0] for c in ax.collections if isinstance(c, PathCollection))
+    np.testing.assert_allclose(filled, ratio)
+    np.testing.assert_allclose(rings, 1 / ratio)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["geoae", "mine"]
+    measured.uns["mine_areas"] = other.rename_axis("louvain")
+    with pytest.raises(ValueError, match="different groups"):
+        scgeoae.pl.cluster_areas(measured, other="mine", show=False)
+    with pytest.raises(KeyError, match="nothing_areas"):
+        scgeoae.pl.cluster_areas(measured, other="nothing", show=False)
+
+
 def test_shares_are_readable_in_a_narrow_panel(measured: AnnData) -> None:
     _, ax = plt.subplots(figsize=(1.5, 3))
     measured.uns["geoae_areas"]["data_share"] = np.geomspace(0.02, 0.4, len(measured.uns["geoae_areas"]))
@@ -140,7 +158,7 @@ def test_conventions(measured: AnnData, name: str) -> None:
 
 
 def test_bad_input(mapped: AnnData) -> None:
-    with pytest.raises(KeyError, match=r"tl.cluster_areas\(adata, groupby"):
+    with pytest.raises(KeyError, match=r"Run `scgeoae.tl.cluster_areas` first"):
         scgeoae.pl.cluster_areas(mapped, show=False)
     for table in (pd.DataFrame({"speed": [1]}), pd.DataFrame({"stress": []})):
         with pytest.raises(ValueError, match="stress"):
