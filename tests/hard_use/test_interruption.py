@@ -23,8 +23,8 @@ from hard_use.tools import cells, check_results, frozen, train
 import scgeoae
 from scgeoae import tl
 from scgeoae._files import replacing
-from scgeoae.core import map_model
-from scgeoae.core.training import Best, Trainer
+from scgeoae.core import loop, map_model
+from scgeoae.core.loop import Best
 from scgeoae.result import Result
 
 if TYPE_CHECKING:
@@ -261,8 +261,8 @@ def test_while_writing(call: Any, owner: Any, name: str, n_calls: int, again: in
     assert frozen(adata) == before
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Trainer, "_validation_losses")])
-def test_while_validating(owner: type, name: str, monkeypatch) -> None:
+@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (loop, "_validate")])
+def test_while_validating(owner: Any, name: str, monkeypatch) -> None:
     """The curves are of equal length, and the weights are those of a step that they hold."""
     adata = cells()
     monkeypatch.setattr(owner, name, interrupting(getattr(owner, name), 4))
