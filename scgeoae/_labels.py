@@ -10,10 +10,9 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from ._checks import in_memory
+from ._lookup import holds_numbers, in_memory
 from .core.map_model import TileLabels
 from .core.rows import row_blocks
-from .result import holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,10 +9,12 @@ from anndata import AnnData
 
 from .. import metrics, pl, tl
 from .._files import replacing
+from .._lookup import embedding_key
 from ..core import processes
 from ..demo import run_demo
+from ..fields import DEFAULT_KEY, Keys
 from ..inputs import Files
-from ..result import DEFAULT_KEY, Result, ResultKeys, embedding_key
+from ..result import Result
 from ._files import TABLES, check_directory, check_output, join, read, read_or_open, write
 from ._pictures import draw
 
@@ -27,7 +29,7 @@ MODEL_SUFFIX = ".safetensors"
 def train(inputs: list[Path], output: Path, *, overwrite: bool = False, **arguments: Any) -> dict[str, Any]:
     """Train a map; of several files, write the cells without their matrices."""
     check_output(output, inputs, overwrite=overwrite)
-    keys = ResultKeys.named(arguments.get("key_added"))
+    keys = Keys.named(arguments.get("key_added"))
     if len(inputs) == 1:
         adata = read_or_open(inputs[0], output)
         tl.geometric_ae(adata, **arguments)
@@ -84,7 +86,7 @@ def fit_decoder(
     check_output(output, inputs, overwrite=overwrite)
     adata = read_or_open(inputs[0], output)
     tl.fit_decoder(adata, basis, key_added=key_added, **arguments)
-    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    keys = Keys.decoding(embedding_key(adata, basis), key_added)
     return _write(adata, inputs[0], output, keys, _fit(adata, keys))
 
 
@@ -137,20 +139,20 @@ def demo(_: list[Path], output: Path, *, json: bool) -> dict[str, Any]:
     return {"lines": lines} if json else {}
 
 
-def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:
+def _fit(adata: AnnData, keys: Keys) -> dict[str, float]:
     """Return how well a map explains the data and how even it is."""
-    result = Result(adata, keys.uns)
+    result = Result(adata, keys.key)
     if result.params["interrupted"]:
         raise KeyboardInterrupt  # the result of a training that ended early is not written
     return {"reconstruction": result.reconstruction(), **result.distortion(), "unit": float(result.model.unit)}
 
 
-def _write(adata: AnnData, source: Path, output: Path, keys: ResultKeys, numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _write(adata: AnnData, source: Path, output: Path, keys: Keys, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Write the cells and return what to report; of several processes, only the first does."""
     if processes.rank() > 0:
         return {}
     write(adata, output, source)
-    return {"output": str(output), "key": keys.uns, "cells": adata.n_obs, **numbers}
+    return {"output": str(output), "key": keys.key, "cells": adata.n_obs, **numbers}
 
 
 COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from .. import pl
-from ..result import Result, areas_key
+from ..result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def _pictures(adata: AnnData, key: str | None, color: str | None) -> Iterator[tu
             yield f"{name}_indicatrix", partial(pl.indicatrix, adata, key=name, color=color)
         if "history" in result.stored:
             yield f"{name}_history", partial(pl.history, adata, key=name)
-        if areas_key(name) in adata.uns:
+        if result.keys.areas in adata.uns:
             yield f"{name}_cluster_areas", partial(pl.cluster_areas, adata, key=name)
     for name, value in adata.uns.items() if key is None else ():
         if isinstance(value, pd.DataFrame) and {"alpha", "log_det_variance", "default"} <= set(value.columns):

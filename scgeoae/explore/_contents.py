@@ -14,8 +14,10 @@ from matplotlib.colors import is_color_like, to_hex
 from scanpy import pl
 from scipy import sparse
 
+from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
-from ..result import column, holds_numbers
+from ..fields import Keys
+from ._colors import log_det_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -165,10 +167,8 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
 def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_det, log_anisotropy = (
-            np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
-        )
-    limit = result.log_det_limit()
+        log_det, log_anisotropy = (np.log(result.numbers(field)) for field in (Keys.determinant, Keys.anisotropy))
+    limit = log_det_limit(result)
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
         {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._checks import check_points
 from .._model_file import opened
 from ..core.rows import blocks
 from ..core.surface import Surface
-from ..result import DEFAULT_KEY, check_points
+from ..fields import DEFAULT_KEY
 
 if TYPE_CHECKING:
     from ..core.map_model import MapModel

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator
 
-from ..result import DEFAULT_KEY, areas_key, stored_table
+from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import colors_of, draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes, write_factors
 
@@ -88,8 +88,7 @@ def cluster_areas(
 
 def _table(adata: AnnData, key: str) -> pd.DataFrame:
     """Read the areas of the groups that have a ratio, the smallest ratio first."""
-    command = f"scgeoae.tl.cluster_areas(adata, groupby, key={key!r})"
-    table = stored_table(adata, areas_key(key), {"data_share", "map_share", "ratio"}, command)
+    table = read_table(adata, Keys.areas, key, {"data_share", "map_share", "ratio"})
     return table.dropna(subset="ratio").sort_values("ratio")
 
 

@@ -10,10 +10,12 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_array, seed_of
+from .._lookup import embedding_key
 from ..core.map_model import MapModel
+from ..fields import Keys
 from ..inputs import recipe_of
-from ..result import Result, ResultKeys, embedding_key
-from ._log import finished, rank_0_logs
+from ..result import result_fields
+from ._log import finish, rank_0_logs
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def fit_decoder(
     >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
-    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    keys = Keys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
     planned = plan(
         adata,
@@ -143,11 +145,9 @@ def fit_decoder(
     recipe = replace(recipe_of(adata, planned.representation), novelty=None)  # only new cells have one
     model = MapModel(fitted.network, fitted.frame, recipe)
 
-    adata = adata.copy() if copy else adata
-    params, history = planned.params(fitted, seed), fitted.history
-    fields = Result.write(adata, keys, model, fitted.cells, params=params, history=history, coordinates=False)
-    finished(start, *fields)
-    return adata if copy else None
+    params = planned.params(fitted, seed)
+    values = result_fields(keys, model, fitted.cells, params=params, history=fitted.history)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:

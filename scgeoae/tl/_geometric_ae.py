@@ -9,9 +9,10 @@ from scanpy import logging as logg
 
 from .._checks import seed_of
 from ..core.map_model import MapModel
+from ..fields import Keys
 from ..inputs import recipe_of
-from ..result import Result, ResultKeys
-from ._log import finished, rank_0_logs
+from ..result import result_fields
+from ._log import finish, rank_0_logs
 from ._warnings import warn_of_counts
 from .plan import plan
 
@@ -166,7 +167,7 @@ def geometric_ae(
     >>> adata.obsm["X_geoae"].shape
     (700, 2)
     """
-    keys = ResultKeys.named(key_added)
+    keys = Keys.named(key_added)
     planned = plan(
         adata,
         use_rep=use_rep,
@@ -196,8 +197,7 @@ def geometric_ae(
     warn_of_counts(recipe)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
-    adata = adata.copy() if copy else adata
-    params = planned.params(fitted, seed)
-    fields = Result.write(adata, keys, model, fitted.cells, params=params, history=fitted.history)
-    finished(start, *fields)
-    return adata if copy else None
+    params, history = planned.params(fitted, seed), fitted.history
+    values = {Keys.coordinates: fitted.cells.z}
+    values |= result_fields(keys, model, fitted.cells, params=params, history=history)
+    return finish(adata, keys, values, start, copy=copy)

@@ -190,7 +190,7 @@ def _check_same_data(planned: Plan, result: Result) -> None:
             return
         why = "their mean or scale differs"
     msg = (
-        f"{planned.source} does not hold the cells that the result {result.keys.uns!r} was trained on: {why}. Pass the "
+        f"{planned.source} does not hold the cells that the result {result.keys.key!r} was trained on: {why}. Pass the "
         "AnnData of the training, with all its cells, or train again."
     )
     raise ValueError(msg)

@@ -63,7 +63,7 @@ def test_cluster_areas_of_two_maps(measured: AnnData) -> None:
     measured.uns["mine_areas"] = other.rename_axis("louvain")
     with pytest.raises(ValueError, match="different groups"):
         scgeoae.pl.cluster_areas(measured, other="mine", show=False)
-    with pytest.raises(KeyError, match="key='nothing'"):
+    with pytest.raises(KeyError, match="nothing_areas"):
         scgeoae.pl.cluster_areas(measured, other="nothing", show=False)
 
 
@@ -158,7 +158,7 @@ def test_conventions(measured: AnnData, name: str) -> None:
 
 
 def test_bad_input(mapped: AnnData) -> None:
-    with pytest.raises(KeyError, match=r"tl.cluster_areas\(adata, groupby"):
+    with pytest.raises(KeyError, match=r"Run `scgeoae.tl.cluster_areas` first"):
         scgeoae.pl.cluster_areas(mapped, show=False)
     for table in (pd.DataFrame({"speed": [1]}), pd.DataFrame({"stress": []})):
         with pytest.raises(ValueError, match="stress"):
