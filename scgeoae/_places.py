@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from .core.map_model import MapModel
     from .core.region import OccupiedRegion
+    from .reference import MapModel
     from .result import Result
 
 MOST_NUMBERS = 100

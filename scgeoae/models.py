@@ -1,40 +1,21 @@
-"""Write and read a model without the cells, in one file: safetensors with JSON metadata.
-
-The format is a JSON header and plain numbers: nothing is unpickled or decompressed, and the reader checks all declared
-shapes and offsets against the file before it returns a number.
-
-Layout: each array of :func:`scgeoae.core.map_model.to_state` is a tensor named by its path (``weights/mean``). Numbers
-and names are one JSON object, path to value, in the metadata under ``scgeoae``.
-"""
+"""Models without their cells: write one to a file, read it, take the one of an AnnData."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from typing import TYPE_CHECKING
 
 from ._checks import check_adata
-from ._files import replacing
-from ._labels import tile_labels
-from .core.map_model import MapModel, from_state, to_state
+from .reference import MapModel, from_state, tile_labels, to_state
 from .result import DEFAULT_KEY, Result
+from .storage import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
-
-ENTRY = "scgeoae"
-"""Name of the metadata."""
-
-MAX_BYTES = 2**31
-"""Larger files are refused: an autoencoder of 30,000 genes takes 50 MB."""
 
 
 def write_model(
@@ -86,23 +67,7 @@ def write_model(
             msg = f"obs={obs!r} names labels of cells, but a model has no cells. Pass the AnnData."
             raise ValueError(msg)
         model = replace(model, labels=tile_labels(result.adata, model, result.coordinates(), obs))
-    arrays, others = {}, {}
-    for name, value in _flat(to_state(model)):
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            arrays[name] = np.array(value, order="C")  # safetensors writes memory as it lies
-        else:
-            others[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(arrays, {ENTRY: json.dumps(others)}))
-
-
-def opened(adata_or_model: AnnData | MapModel, key: str) -> tuple[Result | None, MapModel]:
-    """Return the result of an AnnData and its model, or a model as it is, which has no result."""
-    if isinstance(adata_or_model, MapModel):
-        return None, adata_or_model
-    check_adata(adata_or_model, "an AnnData or a model")
-    result = Result(adata_or_model, key)
-    return result, result.model
+    write_arrays(to_state(model), path)
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:
@@ -137,43 +102,13 @@ def read_model(path: str | os.PathLike[str]) -> MapModel:
     if path.suffix in {".h5ad", ".zarr"}:
         msg = f"{str(path)!r} is not a model file but an AnnData. Read it first, and pass the AnnData."
         raise ValueError(msg)
-    if not path.is_file():
-        msg = f"There is no file {str(path)!r}."
-        raise FileNotFoundError(msg)
-    if path.stat().st_size > MAX_BYTES:
-        msg = f"{str(path)!r} is too large for a model: {path.stat().st_size} bytes."
-        raise ValueError(msg)
-    try:
-        state = _read(path)
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        reason = str(error) or type(error).__name__
-        msg = f"{str(path)!r} is not a model file of scgeoae, or it is damaged: {reason[:300]}"
-        raise ValueError(msg) from error
-    return from_state(state)
+    return from_state(read_arrays(path))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-        values = json.loads(metadata[ENTRY])
-        # a tensor of the file lies in the file: memory is bounded by its size
-        values |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    state: dict[str, Any] = {}
-    for name, value in values.items():
-        *parents, last = name.split("/")
-        place = state
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                msg = f"{name!r} lies inside a value"
-                raise ValueError(msg)
-        place[last] = value
-    return state
-
-
-def _flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in state.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value
+def opened(adata_or_model: AnnData | MapModel, key: str) -> tuple[Result | None, MapModel]:
+    """Return the result of an AnnData and its model, or a model as it is, which has no result."""
+    if isinstance(adata_or_model, MapModel):
+        return None, adata_or_model
+    check_adata(adata_or_model, "an AnnData or a model")
+    result = Result(adata_or_model, key)
+    return result, result.model

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from .core.evaluation import Cells
     from .core.manifold import Manifold
-    from .core.map_model import MapModel
     from .core.training import History
+    from .reference import MapModel
 
 DEFAULT_KEY = "geoae"
 SCVELO_PARAMS = "velocity_params"
@@ -255,16 +255,14 @@ class Result:
     @cached_property
     def model(self) -> MapModel:
         """The model, on the host; raises a `ValueError` if it is damaged."""
-        from .core.map_model import from_state  # torch takes seconds to import, and columns do not need it
+        from .reference import from_state  # torch takes seconds to import, and columns do not need it
 
         return from_state(self.stored["model"])
 
     @cached_property
     def manifold(self) -> Manifold:
         """The decoder as a surface."""
-        from .core.manifold import Manifold
-
-        return Manifold(self.model.autoencoder)
+        return self.model.surface
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -323,7 +321,7 @@ class Result:
     def check_trained(self) -> None:
         """Raise a `ValueError` if the map was made elsewhere, or the cells were mapped: then nothing was trained."""
         key = self.keys.uns
-        if self.model.autoencoder.encoder is None:
+        if not self.model.has_encoder:
             msg = (
                 f"The result {key!r} is a decoder of obsm[{self.keys.obsm!r}], a map that was made elsewhere: training "
                 "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
@@ -348,8 +346,7 @@ class Result:
 
     def expected_metric(self, points: np.ndarray) -> np.ndarray:
         """Average the pullback metric (m, d, d) at points (m, d) over the map and the kept models of its ensemble."""
-        from .core.manifold import Manifold
-        from .core.map_model import from_state
+        from .reference import from_state
 
         entry, _ = self.keys.ensemble
         models = self.adata.uns.get(entry, {}).get("models")
@@ -360,7 +357,7 @@ class Result:
                 f"`scgeoae.tl.ensemble(adata, key={self.keys.uns!r}, keep_models=True)` first."
             )
             raise KeyError(msg)
-        others = (Manifold(from_state(state).autoencoder) for state in models.values())
+        others = (from_state(state).surface for state in models.values())
         return np.mean([surface.metric(points) for surface in (self.manifold, *others)], axis=0)
 
     def distortion(self) -> dict[str, float]:
@@ -369,7 +366,7 @@ class Result:
 
     def reconstruction(self) -> float:
         """Compute the share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(self.keys.error).pow(2).mean() / self.model.autoencoder.scale.item() ** 2)
+        return float(self.column(self.keys.error).pow(2).mean() / self.model.scale**2)
 
     @staticmethod
     def write(
@@ -409,7 +406,7 @@ class Result:
         -------
         The fields with their meaning, for the log.
         """
-        from .core.map_model import to_state
+        from .reference import to_state
 
         columns, uns = columns or {}, uns or {}
         with all_or_none(adata):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from .. import metrics, pl, tl
-from .._files import replacing
 from ..core import sharding
 from ..demo import run_demo
 from ..inputs import Files
 from ..result import Result, ResultKeys, embedding_key
+from ..storage import replacing
 from ._files import TABLES, check_directory, check_output, join, read, read_or_open, write
 from ._pictures import draw
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from .network import DenseNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
+
+
+ACTIVATION = "elu"
+"""What the stored architecture calls the activation of the networks."""
 
 
 class GeometricAutoencoder(nn.Module):
@@ -86,6 +92,63 @@ class GeometricAutoencoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct cells ``x`` (n, D)."""
         return self.decode(self.encode(x))
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the architecture and a copy of the weights as plain numbers and arrays."""
+        architecture = {
+            "n_features": self.n_features,
+            "n_components": self.n_components,
+            "hidden_dims": np.array(self.hidden_dims, dtype=np.int64),
+            "activation": ACTIVATION,
+            "with_encoder": self.encoder is not None,
+        }
+        weights = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+        return {"architecture": architecture, "weights": weights}
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, Any]) -> GeometricAutoencoder:
+        """Rebuild the autoencoder from what :meth:`to_arrays` returned, in evaluation mode on the host.
+
+        The sizes of the layers are compared with the stored weights first: a damaged number must not take the memory.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If something is missing, of another shape or not finite.
+        """
+        architecture, weights = stored["architecture"], {n: np.asarray(value) for n, value in stored["weights"].items()}
+        if (activation := architecture["activation"]) != ACTIVATION:
+            msg = f"the activation {activation!r} is unknown"
+            raise ValueError(msg)
+        n_features, n_components = int(architecture["n_features"]), int(architecture["n_components"])
+        hidden_dims = [int(width) for width in np.ravel(architecture["hidden_dims"])[: len(weights) + 1]]
+        widths = (n_features, *hidden_dims, n_components)
+        n_stored = sum(value.size for value in weights.values())
+        if min(widths) < 1 or len(hidden_dims) > len(weights) or sum(i * j for i, j in pairwise(widths)) > n_stored:
+            msg = f"{n_stored} weights are not those of layers of widths {widths[:9]}"
+            raise ValueError(msg)
+        network = cls(
+            n_features,
+            n_components,
+            hidden_dims=hidden_dims,
+            with_encoder=bool(architecture["with_encoder"]),
+            generator=torch.Generator(),  # not the global one
+        )
+        expected = network.state_dict()
+        if weights.keys() != expected.keys():
+            msg = f"missing or unexpected weights {sorted(weights.keys() ^ expected.keys())[:5]}"
+            raise ValueError(msg)
+        for name, tensor in expected.items():
+            if weights[name].shape != tensor.shape:
+                msg = f"{name} has shape {weights[name].shape}, not {tuple(tensor.shape)}"
+                raise ValueError(msg)
+            if weights[name].dtype.kind != "f" or not tensor.copy_(torch.tensor(weights[name])).isfinite().all():
+                msg = f"{name} is not made of finite numbers"
+                raise ValueError(msg)
+        if not network.scale > 0:
+            msg = f"scale is {network.scale}"
+            raise ValueError(msg)
+        return network.eval()
 
     def _known_encoder(self) -> DenseNetwork:
         if self.encoder is None:

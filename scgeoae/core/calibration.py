@@ -9,24 +9,30 @@ import numpy as np
 import torch
 from scipy.linalg import orthogonal_procrustes
 
+from . import sharding
 from .evaluation import describe
-from .map_model import MapModel
+from .frame import Frame
 from .region import occupied_region
+from .rows import row_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
     from .autoencoder import GeometricAutoencoder
     from .evaluation import Cells
     from .rows import Rows
 
 
-def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[MapModel, Cells]:
-    """Calibrate a trained autoencoder in place; return the model and its evaluation at the training cells.
+def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
+    """Calibrate a trained autoencoder in place; return its evaluation at the training cells and the frame of the map.
 
     The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
     (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
     then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
     """
-    cells = describe(network, rows)
+    cells = describe(network, _owned_blocks(rows), rows.shape[0])
     unit = unit_of(cells.log_det, network.n_components)
     if landmarks is None:
         center, axes = principal_frame(cells.z)
@@ -34,17 +40,21 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
     else:
         center, axes, home = nearest_frame(cells.z, landmarks)
     cells = _moved(network, cells, center, axes, home, unit)
-    return framed(network, cells, unit=1.0), cells
+    return cells, framed(network, cells, unit=1.0)
 
 
-def align(model: MapModel, cells: Cells, places: np.ndarray) -> tuple[MapModel, Cells]:
+def _owned_blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
+    return row_blocks(rows, sharding.owned(rows.shape[0]))
+
+
+def align(network: GeometricAutoencoder, cells: Cells, frame: Frame, places: np.ndarray) -> tuple[Cells, Frame]:
     """Shift, rotate and reflect a calibrated map in place to be nearest to ``places`` (n, d); return as `calibrate`.
 
     The unit stays what it is: lengths on the map do not change.
     """
-    cells = _moved(model.autoencoder, cells, *nearest_frame(cells.z, places))
-    region = None if model.region is None else occupied_region(cells.z)
-    return replace(model, region=region), cells
+    cells = _moved(network, cells, *nearest_frame(cells.z, places))
+    region = None if frame.region is None else occupied_region(cells.z)
+    return cells, replace(frame, region=region)
 
 
 def nearest_frame(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,21 +84,21 @@ def _moved(
 
 def calibrate_decoder(
     network: GeometricAutoencoder, rows: Rows, z: np.ndarray, center: np.ndarray, scale: float
-) -> tuple[MapModel, Cells]:
+) -> tuple[Cells, Frame]:
     """Absorb the standardization ``(z - center) / scale`` into the decoder of a given map; return as `calibrate`.
 
     The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
     on average.
     """
     substitute(network, scale * np.eye(len(center)), -center / scale)
-    cells = describe(network, rows, z)
-    return framed(network, cells, unit_of(cells.log_det, network.n_components)), cells
+    cells = describe(network, _owned_blocks(rows), rows.shape[0], z)
+    return cells, framed(network, cells, unit_of(cells.log_det, network.n_components))
 
 
-def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> MapModel:
-    """Add to the autoencoder where its training cells lie on the map and how well they are explained."""
+def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> Frame:
+    """Say where the training cells lie on the map and how well they are explained."""
     region = occupied_region(cells.z) if network.n_components == 2 else None
-    return MapModel(network, unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
+    return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
 
 
 def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

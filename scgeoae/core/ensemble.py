@@ -11,6 +11,7 @@ from .calibration import align
 from .evaluation import describe
 from .fit import fit
 from .manifold import Manifold
+from .rows import row_blocks
 from .threads import threads_for
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .map_model import MapModel
+    from .autoencoder import GeometricAutoencoder
+    from .frame import Frame
     from .rows import Rows
     from .spec import Spec
 
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 class Member(NamedTuple):
     """One more training of a map, aligned to it.
 
-    The model, coordinates `z` (n, d) float32, the log determinant `log_det` (n,) and, for maps of two dimensions, the
-    direction in which the decoder stretches most at each cell, angles (n,) in radians.
+    The network, the frame of its map, coordinates `z` (n, d) float32, the log determinant `log_det` (n,) and, for maps
+    of two dimensions, the direction in which the decoder stretches most at each cell, angles (n,) in radians.
     """
 
-    model: MapModel
+    network: GeometricAutoencoder
+    frame: Frame
     z: np.ndarray
     log_det: np.ndarray
     direction: np.ndarray | None
@@ -93,21 +96,21 @@ def train_member(
             drawn = np.unique(np.random.default_rng(seed).integers(n, size=n))
             landmarks = None if landmarks is None else landmarks[drawn]
             sample = Resampled(rows, torch.from_numpy(drawn))
-            model, _, history, _ = fit(sample, spec, seed, landmarks=landmarks, name=name)
-            cells = describe(model.autoencoder, rows)
+            network, _, frame, history, _ = fit(sample, spec, seed, landmarks=landmarks, name=name)
+            cells = describe(network, row_blocks(rows), rows.shape[0])
         else:
-            model, cells, history, _ = fit(rows, spec, seed, landmarks=landmarks, name=name)
+            network, cells, frame, history, _ = fit(rows, spec, seed, landmarks=landmarks, name=name)
         if history.interrupted:
             raise KeyboardInterrupt
         if not (np.isfinite(cells.z).all() and np.ptp(cells.z, axis=0).any()):
             msg = f"A further map collapsed (rng={seed}): all cells lie at one place. Train with other arguments."
             raise FloatingPointError(msg)
-        model, cells = align(model, cells, places)
+        cells, frame = align(network, cells, frame, places)
         direction = None
         if places.shape[1] == 2:
-            _, axes = np.linalg.eigh(Manifold(model.autoencoder).metric(cells.z))  # (n, 2, 2), largest last
+            _, axes = np.linalg.eigh(Manifold(network).metric(cells.z))  # (n, 2, 2), largest last
             direction = np.arctan2(axes[:, 1, 1], axes[:, 0, 1])
-        return Member(model, cells.z, cells.log_det, direction)
+        return Member(network, frame, cells.z, cells.log_det, direction)
 
 
 def displacement(places: np.ndarray, members: Sequence[Member]) -> np.ndarray:

@@ -9,12 +9,15 @@ import torch
 
 from . import sharding
 from .manifold import Manifold
-from .rows import blocks, row_blocks
+from .rows import blocks
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
     from .autoencoder import GeometricAutoencoder
-    from .rows import Rows
 
 
 class Cells(NamedTuple):
@@ -34,40 +37,49 @@ class Cells(NamedTuple):
 
 
 @torch.no_grad()
-def describe(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
-    """Evaluate the autoencoder at all rows in one pass over the data, which all processes share.
+def describe(
+    network: GeometricAutoencoder, read: Iterable[tuple[slice, Tensor]], n: int, z: np.ndarray | None = None
+) -> Cells:
+    """Evaluate the autoencoder at cells in one pass over the data.
 
     Parameters
     ----------
     network
         The autoencoder.
-    rows
-        Cells (n, D).
+    read
+        Blocks of the cells, in order, each with its place among all (:func:`~scgeoae.core.rows.row_blocks`). Of several
+        processes, each reads a part.
+    n
+        Number of all cells.
     z
         Map coordinates (n, d) that were made elsewhere; the encoder makes them by default.
     """
-    mine = sharding.owned(rows.shape[0])
-    n = mine.stop - mine.start
-    placed, error = np.empty((n, network.n_components), dtype=np.float32), np.empty(n)
+    placed, error = np.zeros((n, network.n_components), dtype=np.float32), np.zeros(n)
+    log_det, anisotropy = np.zeros(n), np.zeros(n)
     total = torch.zeros(network.n_features + 1, dtype=torch.float64)  # of residuals, and of their squares
-    with threads_for(rows.shape[0] * network.widest, LARGE_PASS):
-        for where, block in row_blocks(rows):
+    start, stop = n, 0
+    with threads_for(n * network.widest, LARGE_PASS):
+        for where, block in read:
+            start, stop = min(start, where.start), where.stop
             for part in blocks(len(block), network.widest):
                 x = network.standardize(block[part])
-                start = where.start + part.start
-                here = slice(start - mine.start, start - mine.start + len(x))
+                here = slice(where.start + part.start, where.start + part.start + len(x))
                 if z is None:
                     latent = network.encode(block[part])
                     placed[here] = latent.cpu().numpy()
                 else:
-                    latent = torch.tensor(z[start : start + len(x)], dtype=x.dtype, device=x.device)
+                    latent = torch.tensor(z[here], dtype=x.dtype, device=x.device)
                 residual = network.decoder(latent) - x  # of order 1, so that squares are finite for any unit
                 error[here] = (residual.square().mean(1).sqrt() * network.scale).cpu().numpy()
                 total += torch.cat([residual.sum(0), residual.square().sum().view(1)]).cpu().double()
-        log_det, anisotropy = Manifold(network).distortion(placed if z is None else z[mine])
-    if z is None:
-        z = sharding.gather_array(placed, rows.device)
-    error, log_det, anisotropy = (sharding.gather_array(v, rows.device) for v in (error, log_det, anisotropy))
-    *mean, square = (sharding.sum_on(rows.device, total) / max(rows.shape[0], 1)).tolist()
+        mine = slice(start, stop)
+        log_det[mine], anisotropy[mine] = Manifold(network).distortion((placed if z is None else z)[mine])
+    if stop - start < n:  # the others are read by other processes
+        device = network.mean.device
+        placed, error, log_det, anisotropy = (
+            sharding.sum_on(device, torch.from_numpy(values)).numpy() for values in (placed, error, log_det, anisotropy)
+        )
+        total = sharding.sum_on(device, total)
+    *mean, square = (total / max(n, 1)).tolist()
     common = float(np.square(mean).sum() / square) if square > 0 else 0.0
-    return Cells(z, error, log_det, anisotropy, common)
+    return Cells(placed if z is None else z, error, log_det, anisotropy, common)

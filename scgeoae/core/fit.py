@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .evaluation import Cells
-    from .map_model import MapModel
+    from .frame import Frame
     from .rows import Rows
     from .spec import Spec
     from .training import History
@@ -42,10 +42,11 @@ CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
 
 
 class Fitted(NamedTuple):
-    """A calibrated model, its evaluation at the training cells, the training's history, and the completed spec."""
+    """A calibrated network, its evaluation at the training cells, the frame, the history, and the completed spec."""
 
-    model: MapModel
+    network: GeometricAutoencoder
     cells: Cells
+    frame: Frame
     history: History
     spec: Spec
 
@@ -90,7 +91,7 @@ def fit(
     if places is None:
         trainer = prepare(rows, spec, seed, name=name)
         history = run(trainer)
-        return Fitted(*calibrate(trainer.model, rows), history, trainer.spec)
+        return Fitted(trainer.model, *calibrate(trainer.model, rows), history, trainer.spec)
     center = np.nanmean(places, axis=0)
     scale = float(np.sqrt(np.nanmean(np.square(places - center))))
     trainer = prepare(
@@ -98,10 +99,10 @@ def fit(
     )
     history = run(trainer)
     if coordinates is None:
-        model, cells = calibrate(trainer.model, rows, landmarks)
+        cells, frame = calibrate(trainer.model, rows, landmarks)
     else:
-        model, cells = calibrate_decoder(trainer.model, rows, coordinates, center, scale)
-    return Fitted(model, cells, history, trainer.spec)
+        cells, frame = calibrate_decoder(trainer.model, rows, coordinates, center, scale)
+    return Fitted(trainer.model, cells, frame, history, trainer.spec)
 
 
 def prepare(

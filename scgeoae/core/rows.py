@@ -47,13 +47,12 @@ def blocks(n: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def row_blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-    """Read the rows of this process in order, in blocks or in the chunks of the storage."""
-    mine = sharding.owned(rows.shape[0])
+def row_blocks(rows: Rows, part: slice | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """Read all rows in order, or a part of them, in blocks or in the chunks of the storage."""
+    start, end, _ = (part or slice(None)).indices(rows.shape[0])
     size = block_size(rows.shape[1]) if rows.chunk == 1 else rows.chunk
-    start = mine.start
-    while start < mine.stop:
-        stop = min((start // size + 1) * size, mine.stop)
+    while start < end:
+        stop = min((start // size + 1) * size, end)
         yield slice(start, stop), rows.block(start, stop)
         start = stop
 
@@ -69,7 +68,7 @@ def fit_standardization(network: GeometricAutoencoder, rows: Rows) -> None:
     n, n_features = rows.shape
     sums = torch.zeros(2, n_features, dtype=torch.float64)
     with threads_for(n * n_features, LARGE_PASS):
-        for _, x in row_blocks(rows):
+        for _, x in row_blocks(rows, sharding.owned(n)):
             wide = x.cpu().double()  # in this order: MPS has no float64
             sums += torch.stack([wide.sum(0), wide.square().sum(0)])
     mean, mean_square = sharding.sum_on(rows.device, sums) / n

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
-    from ..core.projection import Projection
+    from ..reference import MapModel, Projection
     from ..result import Result
 
 N_GENES = 200
@@ -89,7 +88,7 @@ def contents(
         region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
     determinant, anisotropy = _distortion(result)
     *inner, (weight, bias) = _layers(model, order)
-    surface = float(model.autoencoder.scale) * weight  # (D, width)
+    surface = model.scale * weight  # (D, width)
     if len(surface) > len(surface.T):
         surface = np.linalg.qr(surface).R  # in a basis of the subspace that it spans
     readout = _readout(model, weight, bias)

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._model_file import opened
-from ..core.manifold import Manifold
 from ..core.rows import blocks
+from ..models import opened
 from ..result import DEFAULT_KEY, check_points
 
 if TYPE_CHECKING:
-    from ..core.map_model import MapModel
+    from ..reference import MapModel
 
 SPACES = ("input", "genes")
 
@@ -70,7 +69,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     (20, 50)
     """
     _, model = opened(adata, key)
-    manifold = Manifold(model.autoencoder)
+    manifold = model.surface
     points = check_points(points, model.n_components)
     names, projection = _names(model, space), model.input.projection
     profiles = np.empty((len(points), len(names)), dtype=np.float32)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, whole_number
-from .._model_file import opened
 from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
-from ..core.manifold import Manifold
+from ..models import opened
 from ..result import DEFAULT_KEY
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
     from ..core.region import OccupiedRegion
+    from ..reference import MapModel
     from ..result import Result
 
 REGIONS = ("occupied", "anywhere")
@@ -120,7 +119,7 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    return shortest_path(Manifold(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
+    return shortest_path(model.surface, occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:

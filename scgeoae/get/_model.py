@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
+    from ..reference import MapModel
 
 
 def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:

@@ -9,7 +9,6 @@ import pandas as pd
 from scipy import sparse
 
 from .._checks import check_adata, names_of_layers
-from ..result import PCA_KEYS
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
 
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..core.rows import Rows
+
+PCA_KEYS = ("X_pca", "pca")
+"""Where in `obsm` `sc.pp.pca` writes the components by default: as scanpy 1, and as its preset ``ScanpyV2Preview``."""
 
 N_LISTED = 5
 """Names that a message lists at most."""

@@ -124,7 +124,7 @@ def alpha_path(
         fitted = fit(rows, replace(spec, alpha=alpha), seed, landmarks=places, name=source, run=train)
         if fitted.history.interrupted:
             raise KeyboardInterrupt
-        check_map(fitted.model.autoencoder, rows, fitted.cells, regularized=alpha > 0)
+        check_map(fitted.network, rows, fitted.cells, regularized=alpha > 0)
         measured.append({"alpha": alpha, **_measure(fitted)})
     table = pd.DataFrame(measured, index=pd.RangeIndex(len(values)).astype(str))
     table["default"] = (table["alpha"] == spec.alpha) & (arguments.get("regularizer") is None)
@@ -149,9 +149,9 @@ def _checked(alphas: Sequence[float]) -> list[float]:
 
 def _measure(fitted: Fitted) -> dict[str, float]:
     """Summarize reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
-    model, cells, history, _ = fitted
+    network, cells, _, history, _ = fitted
     return {
-        "reconstruction": float(np.square(cells.error).mean() / model.autoencoder.scale.item() ** 2),
+        "reconstruction": float(np.square(cells.error).mean() / network.scale.item() ** 2),
         "validation_reconstruction": history.validation_reconstruction[history.step.index(history.kept_at)],
         **distortion_summary(cells.log_det, cells.anisotropy),
     }

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, real_number, whole_number
-from .._files import check_writable
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
+from ..storage import check_writable
 
 if TYPE_CHECKING:
     from anndata import AnnData

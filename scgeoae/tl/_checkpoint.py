@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scanpy import logging as logg
 
-from .._files import replacing
 from ..core import sharding
 from ..core.resumption import check_state
+from ..storage import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

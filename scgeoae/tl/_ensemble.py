@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from tqdm import tqdm
 
 from .._checks import seed_of, whole_number
 from ..core.ensemble import axial_deviation, displacement, train_member
-from ..core.map_model import to_state
 from ..core.neighbors import kept_neighbors
+from ..reference import MapModel, to_state
 from ..result import DEFAULT_KEY, Result, all_or_none
 from ._log import PROGRESS, finished, rank_0_logs
 from ._retraining import training_of
@@ -135,7 +134,8 @@ def ensemble(
     stored: dict[str, Any] = {"params": {"n_models": n_models, "bootstrap": bool(bootstrap), "rng": seed}}
     if keep_models:
         recipe = result.model.input
-        stored["models"] = {str(i): to_state(replace(member.model, input=recipe)) for i, member in enumerate(members)}
+        models = [MapModel(member.network, member.frame, recipe) for member in members]
+        stored["models"] = {str(i): to_state(model) for i, model in enumerate(models)}
     adata = adata.copy() if copy else adata
     with all_or_none(adata):
         for name, (values, _) in columns.items():

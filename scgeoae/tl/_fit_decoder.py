@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from scanpy import logging as logg
 
 from .._checks import real_array, seed_of
 from ..core.fit import fit
-from ..inputs import choose, recipe_of, resolve_device
+from ..inputs import choose, resolve_device
+from ..reference import MapModel, recipe_of
 from ..result import Result, ResultKeys, embedding_key
 from . import _arguments
 from ._log import finished, rank_0_logs
@@ -139,9 +140,9 @@ def fit_decoder(
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
     train = partial(run, source=source, seed=seed)
-    model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
+    network, cells, frame, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
     warn_of_singular_decoder(cells)
-    model.input = replace(recipe_of(adata, representation), novelty=None)  # only new cells have one
+    model = MapModel(network, frame, recipe_of(adata, representation, with_novelty=False))
 
     adata = adata.copy() if copy else adata
     params = {**_arguments.stored_input(chosen), **asdict(spec), "rng": seed}

@@ -11,7 +11,8 @@ from scanpy import logging as logg
 
 from .._checks import seed_of
 from ..core.fit import fit
-from ..inputs import choose, recipe_of, resolve_device
+from ..inputs import choose, resolve_device
+from ..reference import MapModel, recipe_of
 from ..result import Result, ResultKeys
 from . import _arguments
 from ._log import finished, rank_0_logs
@@ -216,9 +217,9 @@ def geometric_ae(
 
     start = logg.info(f"training a geometric autoencoder on {source}")
     train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
-    model, cells, history, spec = fit(rows, spec, seed, landmarks=places, name=source, run=train)
-    check_map(model.autoencoder, rows, cells, regularized=alpha > 0)
-    model.input = recipe_of(adata, representation)
+    network, cells, frame, history, spec = fit(rows, spec, seed, landmarks=places, name=source, run=train)
+    check_map(network, rows, cells, regularized=alpha > 0)
+    model = MapModel(network, frame, recipe_of(adata, representation))
     warn_of_counts(model.input)
 
     adata = adata.copy() if copy else adata

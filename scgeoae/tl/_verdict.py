@@ -19,7 +19,8 @@ from scipy import sparse
 from .._checks import seed_of, whole_number
 from ..core.fit import fit
 from ..core.neighbors import kept_neighbors
-from ..inputs import DenseRows, choose, genes, recipe_of
+from ..inputs import DenseRows, choose, genes
+from ..reference import recipe_of
 from ..result import DEFAULT_KEY, Result, VerdictKeys, all_or_none, check_points, embedding_key
 from ._log import finished, rank_0_logs
 from ._retraining import training_of
@@ -206,7 +207,7 @@ def verdict(
 
 def _expression(adata: AnnData, representation: Representation) -> Any:
     """Read the expression (n, g), dense or sparse, whose principal components the data are; `None` without it."""
-    projection = recipe_of(adata, representation).projection
+    projection = recipe_of(adata, representation, with_novelty=False).projection
     if representation.obsm_key is None or projection is None:
         return None
     return genes(adata, projection.genes, projection.layer)[0].read()
@@ -236,7 +237,7 @@ def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
 
 def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | None) -> tuple[Representation, Embed]:
     """Find what the map ``obsm[name]`` was made from, or ``use_rep``, and how to make such a map of other data."""
-    trained = [result for result in Result.of_map(adata, name) if result.model.autoencoder.encoder is not None]
+    trained = [result for result in Result.of_map(adata, name) if result.model.has_encoder]
     if trained:
         training = training_of(trained[0])
         spec, device = replace(training.spec, landmark_weight=0), training.rows.device
