@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scgeoae import metrics
-from scgeoae.core.projection import Projection, Scaling
+from scgeoae.reference.projection import Projection, Scaling
 
 QUICK = {"n_steps": 150, "hidden_dims": (32, 32), "batch_size": 128}
 """Arguments of a training that takes a second."""

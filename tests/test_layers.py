@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import scgeoae
-from scgeoae import inputs
 
 PACKAGE = Path(scgeoae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SEALED = ("inputs", "reference", "storage")
+"""Rooms of which others import what is exported, and no module."""
 ABOVE = ("scgeoae.tl", "scgeoae.pl", "scgeoae.explore", "scgeoae.get", "scgeoae.pp", "scgeoae.metrics", "scgeoae.cli")
 """Layers that use `core` and `result`."""
 
@@ -50,8 +52,27 @@ def test_layer(path: Path) -> None:
     private = {name for name in names if within(name, "scanpy", "anndata") and "._" in name}
     assert not private
     forbidden = {
-        "core": ("anndata", "scanpy", "matplotlib", "pandas", *ABOVE, "scgeoae.result", "scgeoae.inputs"),
-        "inputs": ("matplotlib", *ABOVE),
+        "core": (
+            "anndata",
+            "scanpy",
+            "matplotlib",
+            "pandas",
+            *ABOVE,
+            "scgeoae.result",
+            *(f"scgeoae.{name}" for name in SEALED),
+        ),
+        "storage": (
+            "anndata",
+            "scanpy",
+            "matplotlib",
+            "torch",
+            *ABOVE,
+            "scgeoae.result",
+            "scgeoae.inputs",
+            "scgeoae.reference",
+        ),
+        "inputs": ("matplotlib", *ABOVE, "scgeoae.result", "scgeoae.reference", "scgeoae.storage"),
+        "reference": ("matplotlib", "scgeoae.core.sharding", *ABOVE),
         "result.py": ("scanpy", "matplotlib", "scgeoae.inputs", *ABOVE),
         "tl": ("matplotlib", "scgeoae.pl", "scgeoae.explore"),
         "pl": ("scgeoae.tl", "scgeoae.inputs"),
@@ -60,14 +81,15 @@ def test_layer(path: Path) -> None:
         "get": ("matplotlib", "scgeoae.pl", "scgeoae.tl", "scgeoae.core.training"),
     }.get(layer, ())
     assert not {name for name in names if within(name, *forbidden)}
-    if layer != "inputs":
-        exported = {"scgeoae.inputs", *(f"scgeoae.inputs.{name}" for name in inputs.__all__)}
-        assert {name for name in names if within(name, "scgeoae.inputs")} <= exported
+    for room in set(SEALED) - {layer}:
+        package = f"scgeoae.{room}"
+        exported = {package, *(f"{package}.{name}" for name in import_module(package).__all__)}
+        assert {name for name in names if within(name, package)} <= exported
 
 
 @pytest.mark.parametrize("layer", ["pl", "metrics"])
 def test_numbers_come_through_result_and_manifold(layer: str) -> None:
-    further = {"pl": ["metrics.quality", "explore", "_files"], "metrics": ["inputs", "_checks"]}[
+    further = {"pl": ["metrics.quality", "explore", "storage"], "metrics": ["inputs", "_checks"]}[
         layer
     ]  # the measures; the data to compare
     allowed = [f"scgeoae.{name}" for name in (layer, "result", "core.manifold", *further)]

@@ -14,7 +14,7 @@ from scanpy import settings
 from threadpoolctl import threadpool_limits
 from torch import distributed
 
-from ..storage.files import signals_to
+from .._signals import signals_to
 from ..tl._log import rank_0_logs
 from . import INTERRUPTED, _commands
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.frame import Frame
 from ..core.manifold import Manifold
-from ..storage.arrays import from_arrays, to_arrays
+from ..storage import from_arrays, to_arrays
 from .labels import TileLabels  # noqa: TC001 - a model in a file is read by the types of its fields
 from .recipe import InputRecipe
 

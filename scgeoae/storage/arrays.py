@@ -1,8 +1,8 @@
 """Dataclasses to plain arrays and back, by what their fields declare.
 
 The type of a field says how it is stored: a number, a text or an array as it is, a tuple of numbers as an array,
-another dataclass as a dictionary, and a dictionary of dataclasses by number, since a name may hold what a path must not.
-A field that is `None` is left out. The metadata of a field say the rest:
+another dataclass as a dictionary, and a dictionary of dataclasses by number, since a name may hold what a path must
+not. A field that is `None` is left out. The metadata of a field say the rest:
 
 ``shape``
     Of an array: a size or its symbol for each dimension. A symbol stands for one size in all that is read together,

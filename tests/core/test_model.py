@@ -1,8 +1,6 @@
-"""Calibration, the stored state, the occupied region, the scaling of the input."""
+"""Calibration, the occupied region, the scaling of the input."""
 
 from __future__ import annotations
-
-import copy
 
 import numpy as np
 import pytest
@@ -10,11 +8,9 @@ import torch
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import calibrate, principal_frame, substitute
-from scgeoae.core.evaluation import describe
-from scgeoae.core.map_model import MapModel, from_state, to_state
-from scgeoae.core.projection import InputRecipe
-from scgeoae.core.region import OccupiedRegion, occupied_region
-from scgeoae.core.rows import fit_standardization
+from scgeoae.core.evaluation import Cells, describe
+from scgeoae.core.region import occupied_region
+from scgeoae.core.rows import fit_standardization, row_blocks
 from scgeoae.inputs import DenseRows
 
 CPU = torch.device("cpu")
@@ -28,6 +24,10 @@ def model() -> GeometricAutoencoder:
 @pytest.fixture
 def x(rng: np.random.Generator) -> np.ndarray:
     return (rng.gamma(2, size=(300, 6)) * 3 + 10).astype(np.float32)
+
+
+def described(model: GeometricAutoencoder, x: np.ndarray) -> Cells:
+    return describe(model, row_blocks(DenseRows(x, CPU)), len(x))
 
 
 def test_scaling_is_one_scalar(model: GeometricAutoencoder, x: np.ndarray) -> None:
@@ -52,12 +52,11 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
     rows = DenseRows(x, CPU)
     fit_standardization(model, rows)
     before = model(torch.from_numpy(x)).detach()
-    calibrated, cells = calibrate(model, rows)
-    assert calibrated.autoencoder is model
-    assert calibrated.unit == 1
+    cells, frame = calibrate(model, rows)
+    assert frame.unit == 1
     torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
     # centred, principal axes, skewness, unit 1
-    again = describe(model, rows)
+    again = described(model, x)
     np.testing.assert_allclose(again.z, cells.z, atol=1e-5 * np.ptp(cells.z))
     np.testing.assert_allclose(again.log_det, cells.log_det, atol=1e-5)
     assert abs(again.log_det.mean()) < 1e-5
@@ -72,9 +71,9 @@ def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -
     fit_standardization(model, rows)
     residual = (model(torch.from_numpy(x)).detach().numpy() - x).astype(float)
     expected = np.square(residual.mean(0)).sum() / np.square(residual).sum(1).mean()
-    assert describe(model, rows).common == pytest.approx(expected, rel=1e-4)
-    assert describe(model, DenseRows(x[:0], CPU)).common == 0
-    assert describe(model, DenseRows(x[:1], CPU)).common == pytest.approx(1)
+    assert described(model, x).common == pytest.approx(expected, rel=1e-4)
+    assert described(model, x[:0]).common == 0
+    assert described(model, x[:1]).common == pytest.approx(1)
 
 
 def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -> None:
@@ -114,56 +113,3 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
     region = occupied_region(z)
     assert region.extent[1] < 10
     assert region.contains(z[:-1]).mean() > 0.95
-
-
-def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
-    names = np.array([f"gene {i}" for i in range(6)], dtype=object)
-    back = from_state(copy.deepcopy(to_state(MapModel(model, 1.5, region, np.linspace(0, 1, 101), InputRecipe(names)))))
-    assert not back.autoencoder.training
-    assert back.unit == 1.5
-    assert back.autoencoder.hidden_dims == (8, 8)
-    np.testing.assert_array_equal(back.input.features, names)
-    np.testing.assert_array_equal(back.region.mask, region.mask)
-    np.testing.assert_array_equal(back.error_quantiles, np.linspace(0, 1, 101))
-    cells = torch.from_numpy(x)
-    torch.testing.assert_close(back.decode(back.encode(cells)), model(cells), rtol=0, atol=0)
-
-
-def damage(path: str, value: object):
-    def apply(state: dict) -> None:
-        *parents, last = path.split("/")
-        for name in parents:
-            state = state[name]
-        if value is None:
-            del state[last]
-        else:
-            state[last] = value
-
-    return apply
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (damage("format", 99), "format 99"),
-        (damage("format", None), "damaged"),
-        (damage("architecture/n_features", 7), "shape"),
-        (damage("architecture/hidden_dims", np.array([10**9, 10**9])), "shape"),
-        (damage("architecture/hidden_dims", np.array([0])), "no width"),
-        (damage("architecture/activation", "evil"), "activation 'evil' is unknown"),
-        (damage("weights/mean", None), "missing or unexpected"),
-        (damage("weights/extra", np.zeros(3)), "missing or unexpected"),
-        (damage("weights/mean", np.full(6, np.nan, dtype=np.float32)), "finite"),
-        (damage("weights/mean", np.array([object()] * 6)), "finite"),
-        (damage("weights", "nothing"), "damaged"),
-        (damage("unit", -1.0), "unit"),
-        (damage("unit", "one"), "could not convert|damaged"),
-        (damage("features", np.array(["a"])), "features"),
-    ],
-)
-def test_damaged_states_are_refused(model: GeometricAutoencoder, change, message: str) -> None:
-    state = to_state(MapModel(model, input=InputRecipe(np.array(list("abcdef"), dtype=object))))
-    change(state)
-    with pytest.raises(ValueError, match=message):
-        from_state(state)

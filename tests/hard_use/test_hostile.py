@@ -99,8 +99,8 @@ def parts() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def test_the_file_holds_all_that_a_file_may_hold() -> None:
     arrays, others = parts()
-    assert {"labels/0/counts", "projection/loadings", "region/mask"} <= arrays.keys()
-    assert {"labels/0/name", "novelty/threshold"} <= others.keys()
+    assert {"labels/0/counts", "input/projection/loadings", "frame/region/mask"} <= arrays.keys()
+    assert {"labels/0/name", "input/novelty/threshold"} <= others.keys()
 
 
 def read(content: bytes) -> None:
@@ -163,14 +163,16 @@ JSON = st.recursive(
 )
 PATHS = [
     "format",
-    "unit",
-    "features",
-    "region",
-    "region/extent",
-    "projection",
-    "projection/genes",
-    "novelty",
-    "novelty/threshold",
+    "frame",
+    "frame/unit",
+    "frame/region",
+    "frame/region/extent",
+    "input",
+    "input/features",
+    "input/projection",
+    "input/projection/genes",
+    "input/novelty",
+    "input/novelty/threshold",
     "labels",
     "labels/0",
     "labels/0/categories",

@@ -21,11 +21,10 @@ import pytest
 from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
-from scgeoae import tl
-from scgeoae._files import replacing
-from scgeoae.core import map_model
+from scgeoae import reference, tl
 from scgeoae.core.training import Best, Trainer
 from scgeoae.result import Result
+from scgeoae.storage import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,7 +235,7 @@ def fit(adata: AnnData) -> None:
         (pd.DataFrame, "__setitem__", 1),
         (pd.DataFrame, "__setitem__", 2),
         (pd.DataFrame, "__setitem__", 3),
-        (map_model, "to_state", 1),
+        (reference, "to_state", 1),
     ],
     ids=["first column", "second column", "third column", "model"],
 )

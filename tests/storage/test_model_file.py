@@ -123,11 +123,11 @@ def huge_number(arrays: dict, others: dict) -> None:
 
 
 def nested_name(arrays: dict, others: dict) -> None:
-    arrays["unit/deeper"] = np.zeros(1)
+    arrays["frame/unit/deeper"] = np.zeros(1)
 
 
 def number_for_names(arrays: dict, others: dict) -> None:
-    others["features"] = 5
+    others["input/features"] = 5
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def number_for_names(arrays: dict, others: dict) -> None:
         (wrong_shape, "has shape"),
         (missing_key, "weights/?.*scale|scale"),
         (missing_number, "n_features"),
-        (huge_layers, "has shape"),
+        (huge_layers, "not those of layers"),
         (huge_number, "damaged"),
         (nested_name, "damaged"),
         (number_for_names, "features"),
