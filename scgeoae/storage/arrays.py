@@ -19,13 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ def _plain(part: Any) -> Any:
     return part.copy() if isinstance(part, np.ndarray) else part
 
 
-def from_arrays(kind: type[T], stored: Any, sizes: dict[str, int], place: str = "", **known: Any) -> T:
+def from_arrays(kind: Callable[..., T], stored: Any, sizes: dict[str, int], place: str = "", **known: Any) -> T:
     """Rebuild a dataclass from what :func:`to_arrays` returned, and check it.
 
     Parameters
@@ -73,21 +74,27 @@ def from_arrays(kind: type[T], stored: Any, sizes: dict[str, int], place: str = 
     if not isinstance(stored, Mapping):
         msg = f"{place} is not made of entries"
         raise TypeError(msg)
-    hints, found = get_type_hints(kind), dict(known)
-    for entry in fields(kind):  # type: ignore[arg-type] # dataclasses have no common type
-        name, hint = entry.name, hints[entry.name]
+    found = dict(known)
+    for name, hint, metadata in _declared(kind):
         if name in known:
             continue
         where = f"{place}/{name}".lstrip("/")
         optional = NoneType in get_args(hint)
         if stored.get(name) is not None:
-            found[name] = _read(get_args(hint)[0] if optional else hint, stored[name], sizes, where, **entry.metadata)
+            found[name] = _read(get_args(hint)[0] if optional else hint, stored[name], sizes, where, **metadata)
         elif optional or get_origin(hint) is dict:
             found[name] = None if optional else {}
         else:
             msg = f"{where} is missing"
             raise ValueError(msg)
     return kind(**found)
+
+
+@cache
+def _declared(kind: Any) -> list[tuple[str, Any, Mapping[str, Any]]]:
+    """Name, type and metadata of each field of a dataclass."""
+    types = get_type_hints(kind)
+    return [(entry.name, types[entry.name], entry.metadata) for entry in fields(kind)]
 
 
 def _read(hint: Any, value: Any, sizes: dict[str, int], place: str, **declared: Any) -> Any:

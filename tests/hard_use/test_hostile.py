@@ -83,6 +83,7 @@ def content() -> bytes:
     train(adata, use_rep="X_pca")
     with TemporaryDirectory() as folder:
         scgeoae.write_model(adata, Path(folder) / "model", obs="kind")
+        scgeoae.read_model(Path(folder) / "model")  # compiles the annotations of our own classes, once
         return (Path(folder) / "model").read_bytes()
 
 
