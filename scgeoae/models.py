@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._checks import check_adata
+from .fields import DEFAULT_KEY
 from .reference import MapModel, from_state, tile_labels, to_state
-from .result import DEFAULT_KEY, Result
+from .result import Result
 from .storage import read_arrays, write_arrays
 
 if TYPE_CHECKING:

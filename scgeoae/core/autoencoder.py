@@ -1,4 +1,4 @@
-"""The autoencoder: an encoder `e`, a decoder `f`, and the scaling between the input's units and the networks'."""
+"""The autoencoder: an encoder `e`, a decoder `f`, and the observation model between the data and the networks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .network import DenseNetwork
+from .observation import OBSERVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +25,6 @@ ACTIVATION = "elu"
 class GeometricAutoencoder(nn.Module):
     """Encoder `e: R^D -> R^d` and decoder `f: R^d -> R^D`; both speak input units.
 
-    The input is centered by feature and divided by one scalar, which keeps its geometry. The mean and the scalar are
-    buffers of the module, so new cells are standardized by the statistics of the reference.
-
     Parameters
     ----------
     n_features
@@ -37,12 +35,11 @@ class GeometricAutoencoder(nn.Module):
         Widths of the hidden layers of the encoder; the decoder mirrors them.
     with_encoder
         `False` for the decoder of a map made elsewhere.
+    observation
+        Name of the observation model, in :data:`~scgeoae.core.observation.OBSERVATIONS`.
     generator
         Source of the initial weights.
     """
-
-    mean: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -51,6 +48,7 @@ class GeometricAutoencoder(nn.Module):
         *,
         hidden_dims: Sequence[int] = (100, 100, 100, 100),
         with_encoder: bool = True,
+        observation: str = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -60,34 +58,51 @@ class GeometricAutoencoder(nn.Module):
         sizes = (n_features, *hidden_dims, n_components)
         self.encoder = DenseNetwork(sizes, generator) if with_encoder else None
         self.decoder = DenseNetwork(sizes[::-1], generator)
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(()))
+        self.observation = OBSERVATIONS[observation](n_features)
 
     @property
     def widest(self) -> int:
         """Width of the widest layer: the most numbers that a cell takes."""
         return max(self.n_features, self.n_components, *self.hidden_dims)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.observation.mean.device
+
+    @property
+    def networks(self) -> list[DenseNetwork]:
+        """The encoder, if there is one, and the decoder."""
+        return [network for network in (self.encoder, self.decoder) if network is not None]
+
     def standardize(self, x: Tensor) -> Tensor:
         """Bring cells (n, D) from input units to the units of the networks."""
-        return (x - self.mean) / self.scale
+        return self.observation.standardize(x)
+
+    def place(self, x: Tensor) -> Tensor:
+        """Place standardized cells ``x`` (n, D) on the map (n, d)."""
+        return self._known_encoder()(x)
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""
-        return self._known_encoder()(self.standardize(x))
+        return self.place(self.standardize(x))
 
     def encode_velocity(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Place cells ``x`` (n, D) with velocities ``v`` (n, D), and map the velocities: `J_e v`, (n, d) like `z`."""
-        return self._known_encoder().carry(self.standardize(x), v / self.scale)
+        return self._known_encoder().carry(self.standardize(x), self.observation.differential(x, v))
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode map points ``z`` (n, d) to data (n, D), input units."""
-        return self.decoder(z) * self.scale + self.mean
+        return self.observation.values(self.decoder(z))
 
     def pushforward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode map points ``z`` (n, d) to data (n, D) and tangents (d, n, D), the columns of `J`."""
-        x, tangents = self.decoder.pushforward(z)
-        return x * self.scale + self.mean, tangents * self.scale
+        """Decode map points ``z`` (n, d) to data (n, D) and tangents (d, n, D) of the surface, the columns of `J`."""
+        outputs, tangents = self.decoder.pushforward(z)
+        return self.observation.values(outputs), self.observation.carry(outputs, tangents) * self.observation.scale
+
+    def residual(self, x: Tensor, z: Tensor) -> Tensor:
+        """Standardized differences (n, D) between the surface at ``z`` (n, d) and standardized cells ``x`` (n, D)."""
+        return self.observation.on_surface(self.decoder(z)) - x
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct cells ``x`` (n, D)."""
@@ -95,11 +110,13 @@ class GeometricAutoencoder(nn.Module):
 
     def to_arrays(self) -> dict[str, Any]:
         """Return the architecture and a copy of the weights as plain numbers and arrays."""
+        observations = {kind: name for name, kind in OBSERVATIONS.items()}
         architecture = {
             "n_features": self.n_features,
             "n_components": self.n_components,
             "hidden_dims": np.array(self.hidden_dims, dtype=np.int64),
             "activation": ACTIVATION,
+            "observation": observations[type(self.observation)],
             "with_encoder": self.encoder is not None,
         }
         weights = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
@@ -117,9 +134,10 @@ class GeometricAutoencoder(nn.Module):
             If something is missing, of another shape or not finite.
         """
         architecture, weights = stored["architecture"], {n: np.asarray(value) for n, value in stored["weights"].items()}
-        if (activation := architecture["activation"]) != ACTIVATION:
-            msg = f"the activation {activation!r} is unknown"
-            raise ValueError(msg)
+        for name, known in (("activation", [ACTIVATION]), ("observation", list(OBSERVATIONS))):
+            if str(architecture[name]) not in known:
+                msg = f"the {name} {str(architecture[name])!r} is unknown"
+                raise ValueError(msg)
         n_features, n_components = int(architecture["n_features"]), int(architecture["n_components"])
         hidden_dims = [int(width) for width in np.ravel(architecture["hidden_dims"])[: len(weights) + 1]]
         widths = (n_features, *hidden_dims, n_components)
@@ -132,6 +150,7 @@ class GeometricAutoencoder(nn.Module):
             n_components,
             hidden_dims=hidden_dims,
             with_encoder=bool(architecture["with_encoder"]),
+            observation=str(architecture["observation"]),
             generator=torch.Generator(),  # not the global one
         )
         expected = network.state_dict()
@@ -145,13 +164,43 @@ class GeometricAutoencoder(nn.Module):
             if weights[name].dtype.kind != "f" or not tensor.copy_(torch.tensor(weights[name])).isfinite().all():
                 msg = f"{name} is not made of finite numbers"
                 raise ValueError(msg)
-        if not network.scale > 0:
-            msg = f"scale is {network.scale}"
+        if not network.observation.scale > 0:
+            msg = f"observation.scale is {network.observation.scale}"
             raise ValueError(msg)
         return network.eval()
+
+    @torch.no_grad()
+    def change_coordinates(self, forward: np.ndarray, shift: np.ndarray) -> None:
+        """Replace the map coordinate ``z`` by ``z' = forward (z - shift)``, absorbed exactly into the adjacent layers.
+
+        Parameters
+        ----------
+        forward
+            (d, d), invertible.
+        shift
+            (d,).
+        """
+        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
+        if self.encoder is not None:
+            last = self.encoder.last
+            bias = linear @ _exact(last.bias) - linear @ origin
+            _assign(last.weight, linear @ _exact(last.weight))
+            _assign(last.bias, bias)
+        first = self.decoder.first
+        weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
+        _assign(first.bias, _exact(first.bias) + weight @ origin)
+        _assign(first.weight, torch.linalg.solve(linear, weight, left=False))
 
     def _known_encoder(self) -> DenseNetwork:
         if self.encoder is None:
             msg = "This model decodes a map that was made elsewhere: it has no encoder."
             raise TypeError(msg)
         return self.encoder
+
+
+def _exact(parameter: Tensor) -> Tensor:
+    return parameter.cpu().double()  # in this order: MPS has no float64
+
+
+def _assign(parameter: Tensor, value: Tensor) -> None:
+    parameter.copy_(value.to(parameter.dtype))

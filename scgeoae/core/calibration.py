@@ -6,33 +6,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.linalg import orthogonal_procrustes
 
-from . import sharding
-from .evaluation import describe
+from . import processes
+from .evaluation import Cells, describe
 from .frame import Frame
 from .region import occupied_region
 from .rows import row_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
     from .autoencoder import GeometricAutoencoder
-    from .evaluation import Cells
     from .rows import Rows
 
 
 def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
-    """Calibrate a trained autoencoder in place; return its evaluation at the training cells and the frame of the map.
+    """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
 
     The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
     (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
     then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
     """
-    cells = describe(network, _owned_blocks(rows), rows.shape[0])
+    cells = described(network, rows)
     unit = unit_of(cells.log_det, network.n_components)
     if landmarks is None:
         center, axes = principal_frame(cells.z)
@@ -40,11 +34,28 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
     else:
         center, axes, home = nearest_frame(cells.z, landmarks)
     cells = _moved(network, cells, center, axes, home, unit)
-    return cells, framed(network, cells, unit=1.0)
+    return cells, framed(cells, unit=1.0)
 
 
-def _owned_blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-    return row_blocks(rows, sharding.owned(rows.shape[0]))
+def calibrate_decoder(
+    network: GeometricAutoencoder, rows: Rows, z: np.ndarray, center: np.ndarray, scale: float
+) -> tuple[Cells, Frame]:
+    """Absorb the standardization ``(z - center) / scale`` into the decoder of a given map; return as `calibrate`.
+
+    The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
+    on average.
+    """
+    network.change_coordinates(scale * np.eye(len(center)), -center / scale)
+    cells = described(network, rows, z)
+    return cells, framed(cells, unit_of(cells.log_det, network.n_components))
+
+
+def described(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
+    """Evaluate the autoencoder at all cells; of several processes, each evaluates its own and gets those of all."""
+    mine = processes.owned(rows.shape[0])
+    cells = describe(network, row_blocks(rows, mine), mine.stop - mine.start, None if z is None else z[mine])
+    z, error, log_det, anisotropy = (processes.joined(values, rows.device) for values in cells[:4])
+    return Cells(z, error, log_det, anisotropy)
 
 
 def align(network: GeometricAutoencoder, cells: Cells, frame: Frame, places: np.ndarray) -> tuple[Cells, Frame]:
@@ -53,8 +64,7 @@ def align(network: GeometricAutoencoder, cells: Cells, frame: Frame, places: np.
     The unit stays what it is: lengths on the map do not change.
     """
     cells = _moved(network, cells, *nearest_frame(cells.z, places))
-    region = None if frame.region is None else occupied_region(cells.z)
-    return cells, replace(frame, region=region)
+    return cells, frame if frame.region is None else replace(frame, region=occupied_region(cells.z))
 
 
 def nearest_frame(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,27 +87,14 @@ def _moved(
     unit: float = 1.0,
 ) -> Cells:
     """Replace ``z`` by ``(z - center) @ (unit * axes) + home``, in the network and in its evaluation at cells."""
-    substitute(network, unit * axes.T, center - home @ axes.T / unit)
+    network.change_coordinates(unit * axes.T, center - home @ axes.T / unit)
     z = ((cells.z - center) @ (unit * axes) + home).astype(np.float32)
     return cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
 
 
-def calibrate_decoder(
-    network: GeometricAutoencoder, rows: Rows, z: np.ndarray, center: np.ndarray, scale: float
-) -> tuple[Cells, Frame]:
-    """Absorb the standardization ``(z - center) / scale`` into the decoder of a given map; return as `calibrate`.
-
-    The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
-    on average.
-    """
-    substitute(network, scale * np.eye(len(center)), -center / scale)
-    cells = describe(network, _owned_blocks(rows), rows.shape[0], z)
-    return cells, framed(network, cells, unit_of(cells.log_det, network.n_components))
-
-
-def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> Frame:
-    """Say where the training cells lie on the map and how well they are explained."""
-    region = occupied_region(cells.z) if network.n_components == 2 else None
+def framed(cells: Cells, unit: float) -> Frame:
+    """Find where the training cells lie on the map and how well they are explained."""
+    region = occupied_region(cells.z) if cells.z.shape[1] == 2 else None
     return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
 
 
@@ -114,38 +111,3 @@ def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def unit_of(log_det: np.ndarray, n_components: int) -> float:
     """Return `exp(mean ln det / d)`: distance in the data per unit of the map, on geometric average."""
     return float(np.exp(log_det.mean() / n_components))
-
-
-@torch.no_grad()
-def substitute(network: GeometricAutoencoder, forward: np.ndarray, shift: np.ndarray) -> None:
-    """Replace the map coordinate ``z`` by ``z' = forward (z - shift)``, absorbed exactly into the adjacent layers.
-
-    Parameters
-    ----------
-    network
-        Changed in place; ``f(e(x))`` stays what it was.
-    forward
-        (d, d), invertible.
-    shift
-        (d,).
-    """
-    linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
-    if network.encoder is not None:
-        _compose(network.encoder.last, left=linear, offset=-linear @ origin)
-    first = network.decoder.first
-    weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
-    _assign(first.bias, _exact(first.bias) + weight @ origin)
-    _assign(first.weight, torch.linalg.solve(linear, weight, left=False))
-
-
-def _compose(layer: torch.nn.Linear, left: torch.Tensor, offset: torch.Tensor) -> None:
-    _assign(layer.weight, left @ _exact(layer.weight))
-    _assign(layer.bias, left @ _exact(layer.bias) + offset)
-
-
-def _exact(parameter: torch.Tensor) -> torch.Tensor:
-    return parameter.cpu().double()  # in this order: MPS has no float64
-
-
-def _assign(parameter: torch.Tensor, value: torch.Tensor) -> None:
-    parameter.copy_(value.to(parameter.dtype))

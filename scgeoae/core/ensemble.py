@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from .calibration import align
-from .evaluation import describe
+from .calibration import align, described
 from .fit import fit
-from .manifold import Manifold
-from .rows import row_blocks
+from .surface import Surface
 from .threads import threads_for
 
 if TYPE_CHECKING:
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
 class Member(NamedTuple):
     """One more training of a map, aligned to it.
 
-    The network, the frame of its map, coordinates `z` (n, d) float32, the log determinant `log_det` (n,) and, for maps
-    of two dimensions, the direction in which the decoder stretches most at each cell, angles (n,) in radians.
+    The network and its frame, coordinates `z` (n, d) float32, the log determinant `log_det` (n,) and, for maps of two
+    dimensions, the direction in which the decoder stretches most at each cell, angles (n,) in radians.
     """
 
     network: GeometricAutoencoder
@@ -81,7 +79,7 @@ def train_member(
         The map (n, d).
     bootstrap
         Train on as many cells as there are, drawn with replacement. A cell that is drawn several times counts once:
-        copies of one cell would be each other's nearest neighbors, and be held out and trained on at once.
+        duplicates would be mutual nearest neighbors, and be held out and trained on at once.
 
     Raises
     ------
@@ -96,19 +94,20 @@ def train_member(
             drawn = np.unique(np.random.default_rng(seed).integers(n, size=n))
             landmarks = None if landmarks is None else landmarks[drawn]
             sample = Resampled(rows, torch.from_numpy(drawn))
-            network, _, frame, history, _ = fit(sample, spec, seed, landmarks=landmarks, name=name)
-            cells = describe(network, row_blocks(rows), rows.shape[0])
+            fitted = fit(sample, spec, seed, landmarks=landmarks, name=name)
+            fitted = fitted._replace(cells=described(fitted.network, rows))
         else:
-            network, cells, frame, history, _ = fit(rows, spec, seed, landmarks=landmarks, name=name)
-        if history.interrupted:
+            fitted = fit(rows, spec, seed, landmarks=landmarks, name=name)
+        if fitted.history.interrupted:
             raise KeyboardInterrupt
+        network, cells = fitted.network, fitted.cells
         if not (np.isfinite(cells.z).all() and np.ptp(cells.z, axis=0).any()):
             msg = f"A further map collapsed (rng={seed}): all cells lie at one place. Train with other arguments."
             raise FloatingPointError(msg)
-        cells, frame = align(network, cells, frame, places)
+        cells, frame = align(network, cells, fitted.frame, places)
         direction = None
         if places.shape[1] == 2:
-            _, axes = np.linalg.eigh(Manifold(network).metric(cells.z))  # (n, 2, 2), largest last
+            _, axes = np.linalg.eigh(Surface(network).metric(cells.z))  # (n, 2, 2), largest last
             direction = np.arctan2(axes[:, 1, 1], axes[:, 0, 1])
         return Member(network, frame, cells.z, cells.log_det, direction)
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from . import sharding
-from .manifold import Manifold
 from .rows import blocks
+from .surface import Surface
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
@@ -38,48 +37,40 @@ class Cells(NamedTuple):
 
 @torch.no_grad()
 def describe(
-    network: GeometricAutoencoder, read: Iterable[tuple[slice, Tensor]], n: int, z: np.ndarray | None = None
+    network: GeometricAutoencoder, cells: Iterable[tuple[slice, Tensor]], n: int, z: np.ndarray | None = None
 ) -> Cells:
-    """Evaluate the autoencoder at cells in one pass over the data.
+    """Evaluate the autoencoder at ``n`` cells in one pass over the data.
 
     Parameters
     ----------
     network
         The autoencoder.
-    read
-        Blocks of the cells, in order, each with its place among all (:func:`~scgeoae.core.rows.row_blocks`). Of several
-        processes, each reads a part.
+    cells
+        Blocks of the input (m, D) of the cells in order, as :func:`~scgeoae.core.rows.row_blocks` reads them.
     n
-        Number of all cells.
+        How many there are.
     z
-        Map coordinates (n, d) that were made elsewhere; the encoder makes them by default.
+        Their map coordinates (n, d), if they were made elsewhere; the encoder makes them by default.
     """
-    placed, error = np.zeros((n, network.n_components), dtype=np.float32), np.zeros(n)
-    log_det, anisotropy = np.zeros(n), np.zeros(n)
+    placed, error = np.empty((n, network.n_components), dtype=np.float32), np.empty(n)
     total = torch.zeros(network.n_features + 1, dtype=torch.float64)  # of residuals, and of their squares
-    start, stop = n, 0
+    start = 0
     with threads_for(n * network.widest, LARGE_PASS):
-        for where, block in read:
-            start, stop = min(start, where.start), where.stop
+        for _, block in cells:
             for part in blocks(len(block), network.widest):
                 x = network.standardize(block[part])
-                here = slice(where.start + part.start, where.start + part.start + len(x))
+                here = slice(start, start + len(x))
                 if z is None:
-                    latent = network.encode(block[part])
+                    latent = network.place(x)
                     placed[here] = latent.cpu().numpy()
                 else:
                     latent = torch.tensor(z[here], dtype=x.dtype, device=x.device)
-                residual = network.decoder(latent) - x  # of order 1, so that squares are finite for any unit
-                error[here] = (residual.square().mean(1).sqrt() * network.scale).cpu().numpy()
+                residual = network.residual(x, latent)  # of order 1, so that squares are finite for any unit
+                error[here] = (residual.square().mean(1).sqrt() * network.observation.scale).cpu().numpy()
                 total += torch.cat([residual.sum(0), residual.square().sum().view(1)]).cpu().double()
-        mine = slice(start, stop)
-        log_det[mine], anisotropy[mine] = Manifold(network).distortion((placed if z is None else z)[mine])
-    if stop - start < n:  # the others are read by other processes
-        device = network.mean.device
-        placed, error, log_det, anisotropy = (
-            sharding.sum_on(device, torch.from_numpy(values)).numpy() for values in (placed, error, log_det, anisotropy)
-        )
-        total = sharding.sum_on(device, total)
+                start = here.stop
+        places = placed if z is None else z
+        log_det, anisotropy = Surface(network).distortion(places)
     *mean, square = (total / max(n, 1)).tolist()
     common = float(np.square(mean).sum() / square) if square > 0 else 0.0
-    return Cells(placed if z is None else z, error, log_det, anisotropy, common)
+    return Cells(places, error, log_det, anisotropy, common)

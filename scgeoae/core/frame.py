@@ -1,4 +1,4 @@
-"""The frame of a map: where its training cells lie, and how well they are explained."""
+"""Where the training cells lie on the map and how well they are explained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTSIDE_PERCENTILE = 99
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the training cells lie on the map and how well they are explained.
+    """The frame of a map, which says where the map holds.
 
     Attributes
     ----------

@@ -1,11 +1,10 @@
 """The input of a model: choose a matrix of an AnnData and read its rows wherever it lies."""
 
 from .matrix import Files, Matrix, ValueRange, is_streamed
-from .representation import PCA_KEYS, Representation, choose, genes
+from .representation import Representation, choose, genes
 from .rows import DenseRows, ReadRows, chunk_rows, resolve_device
 
 __all__ = [
-    "PCA_KEYS",
     "DenseRows",
     "Files",
     "Matrix",

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import check_adata, names_of_layers
+from .._checks import check_adata
+from .._lookup import PCA_KEYS, names_of_layers
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..core.rows import Rows
-
-PCA_KEYS = ("X_pca", "pca")
-"""Where in `obsm` `sc.pp.pca` writes the components by default: as scanpy 1, and as its preset ``ScanpyV2Preview``."""
 
 N_LISTED = 5
 """Names that a message lists at most."""

@@ -11,9 +11,8 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from .._checks import in_memory
+from .._lookup import holds_numbers, in_memory
 from ..core.rows import row_blocks
-from ..result import holds_numbers
 from .query import reference_rows
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.frame import Frame
-from ..core.manifold import Manifold
+from ..core.surface import Surface
 from ..storage import from_arrays, to_arrays
 from .labels import TileLabels  # noqa: TC001 - a model in a file is read by the types of its fields
 from .recipe import InputRecipe
@@ -77,12 +77,12 @@ class MapModel:
     @property
     def mean(self) -> np.ndarray:
         """Mean of each input feature over the training cells, (D,), float64."""
-        return self.autoencoder.mean.cpu().double().numpy()  # in this order: MPS has no float64
+        return self.autoencoder.observation.mean.cpu().double().numpy()  # in this order: MPS has no float64
 
     @property
     def scale(self) -> float:
         """Overall standard deviation of the input over the training cells."""
-        return self.autoencoder.scale.item()
+        return self.autoencoder.observation.scale.item()
 
     @property
     def unit(self) -> float:
@@ -100,14 +100,14 @@ class MapModel:
         return self.frame.error_quantiles
 
     @cached_property
-    def surface(self) -> Manifold:
+    def surface(self) -> Surface:
         """The decoder as a surface in the space of the data, in float64."""
-        return Manifold(self.autoencoder)
+        return Surface(self.autoencoder)
 
     @property
     def device(self) -> torch.device:
         """Where the autoencoder is."""
-        return self.autoencoder.mean.device
+        return self.autoencoder.device
 
     def to(self, device: torch.device | str) -> MapModel:
         """Return the same model on a device; this one stays where it is."""

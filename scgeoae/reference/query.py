@@ -9,9 +9,10 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import check_adata
+from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
 from ..core.rows import check_finite, row_blocks
-from ..inputs import PCA_KEYS, choose, genes
+from ..inputs import choose, genes
 from .recipe import mean_and_std
 
 if TYPE_CHECKING:

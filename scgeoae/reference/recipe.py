@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
-from .._checks import in_memory
-from ..inputs import PCA_KEYS, ValueRange, genes
+from .._lookup import PCA_KEYS, in_memory
+from ..inputs import ValueRange, genes
 from .novelty import Novelty, fit_novelty
 from .projection import Projection, Scaling
 

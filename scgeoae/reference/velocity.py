@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._checks import names_of_layers
+from .._lookup import names_of_layers
 from ..core.velocity import map_velocity
 from ..inputs import choose, genes
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 from scanpy import logging as logg
 
+from ..fields import DEFAULT_KEY, Field, Keys
 from ..inputs import resolve_device
 from ..models import read_model
 from ..reference import MapModel, labeling, place, query_of
-from ..result import DEFAULT_KEY, Result, ResultKeys
-from ._log import finished, rank_0_logs
+from ..result import Result, result_fields
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,7 @@ def map_cells(
     if adata is adata_ref and not copy:
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
-    keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
+    keys = Keys.named(None if key == DEFAULT_KEY else key)
     model, reference = _reference(adata_ref, key)
     labels = labeling(model, reference, [] if obs is None else obs)
     query = query_of(adata, model)
@@ -153,21 +154,21 @@ def map_cells(
             "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
             "the space of the reference first, for example by Symphony or scVI."
         )
-    columns: dict[str, Any] = {keys.outside: model.frame.outside(cells.z, cells.error)}
+    outside = model.frame.outside(cells.z, cells.error)
+    values: dict[Field, Any] = {Keys.coordinates: cells.z, Keys.outside: outside}
     if novelty is not None and model.input.novelty is not None:
-        columns |= {keys.novelty: novelty, keys.novel: novelty > model.input.novelty.threshold}
-    for name, (label, confidence) in labels.label(query.rows, cells.z).items():
-        columns[name], columns[f"{name}_confidence"] = label, confidence
+        values |= {Keys.novelty: novelty, Keys.novel: novelty > model.input.novelty.threshold}
+    if obs is not None:
+        found = labels.label(query.rows, cells.z)
+        values[Keys.label] = {name: label for name, (label, _) in found.items()}
+        values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
+        values[Keys.palette] = labels.colors
     params: dict[str, Any] = {"mapped": True}
     if (missing := query.missing) is not None:
         params |= {"n_missing_genes": len(missing.names), "missing_share": missing.share}
         params["missing_share_by_component"] = missing.by_component
-
-    adata = adata.copy() if copy else adata
-    palettes = {f"{name}_colors": palette for name, palette in labels.colors.items()}
-    fields = Result.write(adata, keys, model, cells, params=params, columns=columns, uns=palettes)
-    finished(start, *fields)
-    return adata if copy else None
+    values |= result_fields(keys, model, cells, params=params)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scgeoae.core.training import Best, Trainer, schedule
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.batches import OPEN_CHUNKS, Batches, shuffled
 from scgeoae.core.fit import prepare, spacing
 from scgeoae.core.optimizer import HybridOptimizer, orthogonalize
 from scgeoae.core.spec import Spec
-from scgeoae.core.training import Best, Trainer, schedule
 from scgeoae.inputs import DenseRows
 
 SPEC = Spec(

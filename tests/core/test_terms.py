@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scgeoae.core.objective import Batch, Objective, cross_entropy, interpolates, landmarks, nearest
+from scgeoae.core.sharding import Part
 
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.objective import Batch, Objective, cross_entropy, interpolates, landmarks, nearest
-from scgeoae.core.sharding import Part
 from scgeoae.core.spec import Spec
 
 SPEC = Spec(
