@@ -89,7 +89,8 @@ class GeometricAutoencoder(nn.Module):
 
     def encode_velocity(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Place cells ``x`` (n, D) with velocities ``v`` (n, D), and map the velocities: `J_e v`, (n, d) like `z`."""
-        return self._known_encoder().carry(self.standardize(x), self.observation.differential(x, v))
+        moved = self.observation.differential(x, v) / self.observation.scale
+        return self._known_encoder().carry(self.standardize(x), moved)
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode map points ``z`` (n, d) to data (n, D), input units."""
@@ -180,7 +181,7 @@ class GeometricAutoencoder(nn.Module):
         shift
             (d,).
         """
-        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
+        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift).double()
         if self.encoder is not None:
             last = self.encoder.last
             bias = linear @ _exact(last.bias) - linear @ origin

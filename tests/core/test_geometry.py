@@ -115,7 +115,7 @@ def test_gradients_are_finite_at_singular_jacobians(name: str, kind: str) -> Non
 def test_pushforward_agrees_with_jacfwd(hidden_dims: tuple[int, ...], d: int) -> None:
     generator = torch.Generator().manual_seed(1)
     model = GeometricAutoencoder(5, d, hidden_dims=hidden_dims, generator=generator).double()
-    model.scale.fill_(3.0)
+    model.observation.scale.fill_(3.0)
     z = torch.randn(6, d, dtype=torch.float64, generator=generator)
     value, tangents = model.pushforward(z)
     torch.testing.assert_close(value, model.decode(z))
@@ -182,7 +182,7 @@ def test_log_det_through_a_float32_network_of_high_condition() -> None:
 
 def test_linear_decoder() -> None:
     model = GeometricAutoencoder(6, 3, hidden_dims=(), generator=torch.Generator().manual_seed(0)).double()
-    model.scale.fill_(2.0)
+    model.observation.scale.fill_(2.0)
     w = model.decoder.last.weight * 2  # (6, 3)
     _, tangents = model.pushforward(torch.zeros(4, 3, dtype=torch.float64))
     torch.testing.assert_close(geometry.metric(tangents), (w.t() @ w).expand(4, 3, 3))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import on_host
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.calibration import calibrate, principal_frame, substitute
-from scgeoae.core.evaluation import Cells, describe
+from scgeoae.core.calibration import calibrate, described, principal_frame
+from scgeoae.core.evaluation import describe
 from scgeoae.core.region import occupied_region
-from scgeoae.core.rows import fit_standardization, row_blocks
-from scgeoae.inputs import DenseRows
-
-CPU = torch.device("cpu")
+from scgeoae.core.rows import row_blocks
 
 
 @pytest.fixture
@@ -26,37 +24,33 @@ def x(rng: np.random.Generator) -> np.ndarray:
     return (rng.gamma(2, size=(300, 6)) * 3 + 10).astype(np.float32)
 
 
-def described(model: GeometricAutoencoder, x: np.ndarray) -> Cells:
-    return describe(model, row_blocks(DenseRows(x, CPU)), len(x))
-
-
 def test_scaling_is_one_scalar(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    fit_standardization(model, DenseRows(x, CPU))
-    np.testing.assert_allclose(model.mean, x.mean(0, dtype=float), rtol=1e-6)
-    np.testing.assert_allclose(model.scale, np.sqrt(((x - x.mean(0, dtype=float)) ** 2).mean()), rtol=1e-6)
+    model.observation.fit(on_host(x))
+    np.testing.assert_allclose(model.observation.mean, x.mean(0, dtype=float), rtol=1e-6)
+    np.testing.assert_allclose(model.observation.scale, np.sqrt(((x - x.mean(0, dtype=float)) ** 2).mean()), rtol=1e-6)
     standard = model.standardize(torch.from_numpy(x))
     assert standard.square().mean().item() == pytest.approx(1, rel=1e-5)
 
 
 def test_scaling_survives_a_large_offset(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    fit_standardization(model, DenseRows(x + 1e4, CPU))
-    assert model.scale.item() == pytest.approx(x.astype(float).std(0).__pow__(2).mean() ** 0.5, rel=1e-3)
+    model.observation.fit(on_host(x + 1e4))
+    assert model.observation.scale.item() == pytest.approx(x.astype(float).std(0).__pow__(2).mean() ** 0.5, rel=1e-3)
 
 
 def test_constant_matrix_is_refused(model: GeometricAutoencoder) -> None:
     with pytest.raises(ValueError, match="All cells are equal"):
-        fit_standardization(model, DenseRows(np.full((5, 6), 3.3, dtype=np.float32), CPU))
+        model.observation.fit(on_host(np.full((5, 6), 3.3, dtype=np.float32)))
 
 
 def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    rows = DenseRows(x, CPU)
-    fit_standardization(model, rows)
+    rows = on_host(x)
+    model.observation.fit(rows)
     before = model(torch.from_numpy(x)).detach()
     cells, frame = calibrate(model, rows)
     assert frame.unit == 1
     torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
     # centred, principal axes, skewness, unit 1
-    again = described(model, x)
+    again = described(model, rows)
     np.testing.assert_allclose(again.z, cells.z, atol=1e-5 * np.ptp(cells.z))
     np.testing.assert_allclose(again.log_det, cells.log_det, atol=1e-5)
     assert abs(again.log_det.mean()) < 1e-5
@@ -67,13 +61,17 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
 
 
 def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    rows = DenseRows(x, CPU)
-    fit_standardization(model, rows)
+    rows = on_host(x)
+    model.observation.fit(rows)
     residual = (model(torch.from_numpy(x)).detach().numpy() - x).astype(float)
     expected = np.square(residual.mean(0)).sum() / np.square(residual).sum(1).mean()
-    assert described(model, x).common == pytest.approx(expected, rel=1e-4)
-    assert described(model, x[:0]).common == 0
-    assert described(model, x[:1]).common == pytest.approx(1)
+
+    def common(n: int) -> float:
+        return describe(model, row_blocks(on_host(x[:n])), n).common
+
+    assert common(300) == pytest.approx(expected, rel=1e-4)
+    assert common(0) == 0
+    assert common(1) == pytest.approx(1)
 
 
 def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -> None:
@@ -81,7 +79,7 @@ def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -
     x = torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     before, z = exact(x), exact.encode(x)
     forward, shift = np.array([[2.0, 0.5], [-1.0, 3.0]]), np.array([0.3, -4.0])
-    substitute(exact, forward, shift)
+    exact.change_coordinates(forward, shift)
     torch.testing.assert_close(exact(x), before)
     torch.testing.assert_close(exact.encode(x), (z - torch.from_numpy(shift)) @ torch.from_numpy(forward).T)
 

@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from hard_use.tools import cells, check_results, frozen, train
-from scgeoae.core.training import Best, Trainer
 
 import scgeoae
 from scgeoae import fields, tl
+from scgeoae.core.loop import Best
+from scgeoae.core.terms import Objective
 from scgeoae.storage import replacing
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def test_while_writing(call: Any, n_calls: int, again: int, monkeypatch) -> None
     assert frozen(adata) == before
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Trainer, "_validation_losses")])
+@pytest.mark.parametrize(("owner", "name"), [(Best, "offer"), (Objective, "measure")])
 def test_while_validating(owner: type, name: str, monkeypatch) -> None:
     """The curves are of equal length, and the weights are those of a step that they hold."""
     adata = cells()
