@@ -13,6 +13,7 @@ from scgeoae.core.calibration import align, calibrate
 from scgeoae.core.ensemble import Member, axial_deviation, displacement
 from scgeoae.core.frame import Frame
 from scgeoae.core.neighbors import kept_neighbors
+from scgeoae.metrics import knn_recall
 
 
 def member(z: np.ndarray) -> Member:
@@ -49,6 +50,14 @@ def test_kept_neighbors_of_equal_and_shuffled_maps(rng: np.random.Generator) -> 
     assert kept_neighbors(z, shuffled[:1], 15).mean() == pytest.approx(15 / 399, abs=0.01)
     assert kept_neighbors(z, shuffled, 100).mean() == pytest.approx((100 / 399) ** 2, abs=0.01)
     np.testing.assert_array_equal(kept_neighbors(z, [shuffled[0], z], 15), kept_neighbors(z, shuffled[:1], 15))
+
+
+def test_kept_neighbors_one_by_one(rng: np.random.Generator) -> None:
+    maps = [rng.normal(size=(60, 2)) for _ in range(3)]
+    nearest = [np.argsort(np.linalg.norm(z[:, None] - z, axis=2), axis=1)[:, 1:31] for z in maps]
+    expected = [len(set.intersection(*map(set, cells))) / 30 for cells in zip(*nearest, strict=True)]
+    np.testing.assert_array_equal(kept_neighbors(maps[0], maps[1:], 30), expected)
+    assert kept_neighbors(maps[0], maps[1:2], 30).mean() == knn_recall(maps[0], maps[1], k=30)
 
 
 def test_kept_neighbors_of_cells_at_one_place_and_of_few_cells() -> None:

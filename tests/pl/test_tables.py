@@ -63,7 +63,7 @@ def test_cluster_areas_of_two_maps(measured: AnnData) -> None:
     measured.uns["mine_areas"] = other.rename_axis("louvain")
     with pytest.raises(ValueError, match="different groups"):
         scgeoae.pl.cluster_areas(measured, other="mine", show=False)
-    with pytest.raises(KeyError, match="key='nothing'"):
+    with pytest.raises(KeyError, match="nothing_areas"):
         scgeoae.pl.cluster_areas(measured, other="nothing", show=False)
 
 
