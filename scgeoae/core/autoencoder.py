@@ -127,44 +127,21 @@ class GeometricAutoencoder(nn.Module):
     def from_arrays(cls, stored: Mapping[str, Any]) -> GeometricAutoencoder:
         """Rebuild the autoencoder from what :meth:`to_arrays` returned, in evaluation mode on the host.
 
-        The sizes of the layers are compared with the stored weights first: a damaged number must not take the memory.
-
         Raises
         ------
         ValueError, TypeError, KeyError
             If something is missing, of another shape or not finite.
         """
-        architecture, weights = stored["architecture"], {n: np.asarray(value) for n, value in stored["weights"].items()}
-        for name, known in (("activation", [ACTIVATION]), ("observation", list(OBSERVATIONS))):
-            if str(architecture[name]) not in known:
-                msg = f"the {name} {str(architecture[name])!r} is unknown"
-                raise ValueError(msg)
-        n_features, n_components = int(architecture["n_features"]), int(architecture["n_components"])
-        hidden_dims = [int(width) for width in np.ravel(architecture["hidden_dims"])[: len(weights) + 1]]
-        widths = (n_features, *hidden_dims, n_components)
-        n_stored = sum(value.size for value in weights.values())
-        if min(widths) < 1 or len(hidden_dims) > len(weights) or sum(i * j for i, j in pairwise(widths)) > n_stored:
-            msg = f"{n_stored} weights are not those of layers of widths {widths[:9]}"
-            raise ValueError(msg)
+        weights = {name: np.asarray(value) for name, value in stored["weights"].items()}
         network = cls(
-            n_features,
-            n_components,
-            hidden_dims=hidden_dims,
-            with_encoder=bool(architecture["with_encoder"]),
-            observation=str(architecture["observation"]),
-            generator=torch.Generator(),  # not the global one
-        )
+            **_architecture(stored["architecture"], weights), generator=torch.Generator()
+        )  # not the global one
         expected = network.state_dict()
         if weights.keys() != expected.keys():
             msg = f"missing or unexpected weights {sorted(weights.keys() ^ expected.keys())[:5]}"
             raise ValueError(msg)
         for name, tensor in expected.items():
-            if weights[name].shape != tensor.shape:
-                msg = f"{name} has shape {weights[name].shape}, not {tuple(tensor.shape)}"
-                raise ValueError(msg)
-            if weights[name].dtype.kind != "f" or not tensor.copy_(torch.tensor(weights[name])).isfinite().all():
-                msg = f"{name} is not made of finite numbers"
-                raise ValueError(msg)
+            _load(tensor, weights[name], name)
         if not network.observation.scale > 0:
             msg = f"observation.scale is {network.observation.scale}"
             raise ValueError(msg)
@@ -197,6 +174,33 @@ class GeometricAutoencoder(nn.Module):
             msg = "This model decodes a map that was made elsewhere: it has no encoder."
             raise TypeError(msg)
         return self.encoder
+
+
+def _architecture(stored: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the arguments of an autoencoder that takes no more memory than the weights, whatever is stored."""
+    for name, known in (("activation", [ACTIVATION]), ("observation", list(OBSERVATIONS))):
+        if str(stored[name]) not in known:
+            msg = f"the {name} {str(stored[name])!r} is unknown"
+            raise ValueError(msg)
+    sizes = {name: int(stored[name]) for name in ("n_features", "n_components")}
+    hidden_dims = [int(width) for width in np.ravel(stored["hidden_dims"])[: len(weights) + 1]]
+    widths = (sizes["n_features"], *hidden_dims, sizes["n_components"])
+    n_stored = sum(value.size for value in weights.values())
+    if min(widths) < 1 or len(hidden_dims) > len(weights) or sum(i * j for i, j in pairwise(widths)) > n_stored:
+        msg = f"{n_stored} weights are not those of layers of widths {widths[:9]}"
+        raise ValueError(msg)
+    further = {"with_encoder": bool(stored["with_encoder"]), "observation": str(stored["observation"])}
+    return {**sizes, "hidden_dims": hidden_dims, **further}
+
+
+def _load(tensor: Tensor, value: np.ndarray, name: str) -> None:
+    """Copy a stored ``value``, if it has the shape of the ``tensor`` and is made of finite numbers."""
+    if value.shape != tensor.shape:
+        msg = f"{name} has shape {value.shape}, not {tuple(tensor.shape)}"
+        raise ValueError(msg)
+    if value.dtype.kind != "f" or not tensor.copy_(torch.tensor(value)).isfinite().all():
+        msg = f"{name} is not made of finite numbers"
+        raise ValueError(msg)
 
 
 def _exact(parameter: Tensor) -> Tensor:

@@ -88,15 +88,15 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
         If a column holds numbers or no label at all.
     """
     names = [obs] if isinstance(obs, str) else list(obs)
+    if not names:
+        return Labeling(lambda *_: {}, {})
     if adata_ref is None:
         check_tile_labels(model, names)
         colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
         return Labeling(lambda _, z: look_up(model, z, names), colors)
     known = label_columns(adata_ref, names)
-    voters = reference_rows(adata_ref, model) if names else None
-    return Labeling(
-        lambda rows, _: {} if voters is None else vote(model, rows, voters, known), label_colors(adata_ref, known)
-    )
+    voters = reference_rows(adata_ref, model)
+    return Labeling(lambda rows, _: vote(model, rows, voters, known), label_colors(adata_ref, known))
 
 
 def label_columns(adata_ref: AnnData, names: Sequence[str]) -> dict[str, pd.Categorical]:

@@ -81,8 +81,7 @@ class GeneRows:
     scaled
         Whether the genes are scaled already.
     fill
-        Scaled values (g,) of genes that are missing from the matrix, NaN for those that are present; by default all
-        are present.
+        Scaled fill values (g,) for genes missing from the matrix, NaN where present; by default all are present.
     """
 
     chunk = 1
