@@ -8,9 +8,8 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import seed_of
-from ..core.map_model import MapModel
 from ..fields import Keys
-from ..inputs import recipe_of
+from ..reference import MapModel, recipe_of
 from ..result import result_fields
 from ._log import finish, rank_0_logs
 from ._warnings import warn_of_counts

@@ -14,8 +14,8 @@ from ..core.rows import block_size
 if TYPE_CHECKING:
     from ..core.evaluation import Cells
     from ..core.fit import Fitted
-    from ..core.projection import InputRecipe
     from ..core.rows import Rows
+    from ..reference import InputRecipe
 
 HIGH_VARIANCE = 0.25
 HIGH_ANISOTROPY = 10.0

@@ -79,6 +79,7 @@ def content() -> bytes:
     train(adata, use_rep="X_pca")
     with TemporaryDirectory() as folder:
         scgeoae.write_model(adata, Path(folder) / "model", obs="kind")
+        scgeoae.read_model(Path(folder) / "model")  # compiles the annotations of our own classes, once
         return (Path(folder) / "model").read_bytes()
 
 
@@ -95,8 +96,8 @@ def parts() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def test_the_file_holds_all_that_a_file_may_hold() -> None:
     arrays, others = parts()
-    assert {"labels/0/counts", "projection/loadings", "region/mask"} <= arrays.keys()
-    assert {"labels/0/name", "novelty/threshold"} <= others.keys()
+    assert {"labels/0/counts", "input/projection/loadings", "frame/region/mask"} <= arrays.keys()
+    assert {"labels/0/name", "input/novelty/threshold"} <= others.keys()
 
 
 def read(content: bytes) -> None:
@@ -159,14 +160,16 @@ JSON = st.recursive(
 )
 PATHS = [
     "format",
-    "unit",
-    "features",
-    "region",
-    "region/extent",
-    "projection",
-    "projection/genes",
-    "novelty",
-    "novelty/threshold",
+    "frame",
+    "frame/unit",
+    "frame/region",
+    "frame/region/extent",
+    "input",
+    "input/features",
+    "input/projection",
+    "input/projection/genes",
+    "input/novelty",
+    "input/novelty/threshold",
     "labels",
     "labels/0",
     "labels/0/categories",
