@@ -181,12 +181,12 @@ def test_processes_that_do_not_train_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, -2)])
-def test_a_process_that_dies_ends_the_others(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    start = time.monotonic()
-    done, results = launch(tmp_path, 2, "lost", number=int(number))
-    assert time.monotonic() - start < 60  # the others do not wait until a message is overdue
-    assert done[1].returncode == status
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_dies_ends_the_others(tmp_path: Path, number: signal.Signals) -> None:
+    """A Ctrl-C too: the others would wait for it."""
+    done, results = launch(tmp_path, 2, "lost", number=int(number), mark=str(tmp_path / "lost"))
+    assert time.time() - (tmp_path / "lost").stat().st_mtime < 55  # before a message is overdue
+    assert done[1].returncode != 0
     assert done[0].returncode == 1
     assert "ConnectionError: Process 0 of 2 has lost another one, which failed or was ended" in done[0].stderr
     assert not results

@@ -131,11 +131,6 @@ def fit_decoder(
         validation_fraction=validation_fraction,
         patience=patience,
     )
-    if (n_features := planned.representation.shape[1]) <= z.shape[1]:
-        msg = (
-            f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {z.shape[1]} for {n_features} features."
-        )
-        raise ValueError(msg)
     seed = seed_of(rng)
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")

@@ -144,6 +144,11 @@ def plan(
     """
     chosen = {name: arguments.pop(name) for name in OF_THE_INPUT}
     representation = choose(adata, **chosen)
+    if coordinates is not None and coordinates.shape[1] >= (n_features := representation.shape[1]):
+        msg = (
+            f"A map has fewer dimensions than its data; this one has {coordinates.shape[1]} for {n_features} features."
+        )
+        raise ValueError(msg)
     architecture = _architecture(n_components, hidden_dims, representation.shape)
     if landmarks is None and "landmark_weight" in arguments:
         arguments["landmark_weight"] = 0
