@@ -124,6 +124,9 @@ def fit(
     spec = choose_by_data(spec, n, lambda: torch.cat([held_out.x, read(more).x]))
     mine = processes.owned(n)
     index = index[(mine.start <= index) & (index < mine.stop)]
+    if not processes.same_everywhere(len(index) > 1):
+        msg = f"{n} cells are too few for {processes.count()} processes: some have none to train on."
+        raise ValueError(msg)
     if rank := processes.rank():
         generator = torch.Generator().manual_seed((seed + rank) % 2**63)
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))

@@ -90,10 +90,8 @@ def contents(
     if model.region is not None and dimensions == (1, 0):
         region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
     determinant, anisotropy = _distortion(result)
-    affine = result.surface.affine()
-    (first, bias), *inner = affine.layers
+    affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)]), order)
     readout = _readout(model, affine)
-    hidden = result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)])
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     return {
@@ -105,10 +103,7 @@ def contents(
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
-            "layers": [
-                {"weight": _float32(weight), "bias": _float32(bias)}
-                for weight, bias in [(first[:, order], bias), *inner]
-            ],
+            "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in affine.layers],
             "surface": _float32(affine.surface),
             "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
             "unit": float(model.unit),
@@ -226,6 +221,15 @@ class Readout(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray
     spread: np.ndarray
+
+
+def _in_order(affine: Affine, hidden: np.ndarray, order: list[int]) -> tuple[Affine, np.ndarray]:
+    """Return the decoder for coordinates in this order, and the values (m, width) before its last layer."""
+    if not affine.layers:  # the last layer reads the coordinates
+        surface, weight = affine.surface[:, order], affine.weight[:, order]
+        return affine._replace(surface=surface, weight=weight), hidden[:, order]
+    (first, bias), *inner = affine.layers
+    return affine._replace(layers=[(first[:, order], bias), *inner]), hidden
 
 
 def _readout(model: MapModel, affine: Affine) -> Readout:
