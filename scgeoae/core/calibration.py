@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .evaluation import Cells
     from .rows import Rows
 
+REMEDY = "Lower learning_rate or alpha, or raise hidden_dims."
+COLLAPSED = f"The map collapsed: its decoder sends all cells to one place. {REMEDY}"
+BLEW_UP = f"The map blew up: what it says of its cells is not finite. {REMEDY}"
+
 
 def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[MapModel, Cells]:
     """Calibrate a trained autoencoder in place; return the model and its evaluation at the training cells.
@@ -25,9 +29,13 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
     The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
     (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
     then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
     """
-    cells = describe(network, rows)
-    unit = unit_of(cells.log_det, network.n_components)
+    cells, unit = evaluate(network, rows)
     if landmarks is None:
         center, axes = principal_frame(cells.z)
         home = np.zeros(len(center))
@@ -79,10 +87,50 @@ def calibrate_decoder(
 
     The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
     on average.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
     """
     substitute(network, scale * np.eye(len(center)), -center / scale)
-    cells = describe(network, rows, z)
-    return framed(network, cells, unit_of(cells.log_det, network.n_components)), cells
+    cells, unit = evaluate(network, rows, z)
+    return framed(network, cells, unit), cells
+
+
+def evaluate(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> tuple[Cells, float]:
+    """Evaluate a trained autoencoder at its cells, as :func:`describe`; return this and the unit.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
+    """
+    try:
+        cells = describe(network, rows, z)
+    except ValueError as error:  # no finite derivative: the training has read the rows before
+        raise FloatingPointError(BLEW_UP) from error
+    return cells, check_cells(cells)
+
+
+def check_cells(cells: Cells) -> float:
+    """Return the unit of a map; raise an error if there is no map that float32 can hold.
+
+    Raises
+    ------
+    FloatingPointError
+        If a coordinate, an error or a determinant is not finite, or the decoder sends all cells to one place.
+    """
+    if not all(np.isfinite(values).all() for values in (cells.z, cells.error, cells.log_det)):
+        raise FloatingPointError(BLEW_UP)
+    unit = unit_of(cells.log_det, cells.z.shape[1])
+    size = unit * np.ptp(cells.z.astype(np.float64), axis=0).max()  # of the map, in units of the data
+    limits = np.finfo(np.float32)
+    if not min(unit, size) > limits.tiny:
+        raise FloatingPointError(COLLAPSED)
+    if not max(unit, size) < limits.max:
+        raise FloatingPointError(BLEW_UP)
+    return unit
 
 
 def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> MapModel:
@@ -139,3 +187,5 @@ def _exact(parameter: torch.Tensor) -> torch.Tensor:
 
 def _assign(parameter: torch.Tensor, value: torch.Tensor) -> None:
     parameter.copy_(value.to(parameter.dtype))
+    if not torch.isfinite(parameter).all():
+        raise FloatingPointError(BLEW_UP)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from .calibration import align
-from .evaluation import describe
+from .calibration import align, evaluate
 from .fit import fit
 from .manifold import Manifold
 from .threads import threads_for
@@ -94,14 +93,11 @@ def train_member(
             landmarks = None if landmarks is None else landmarks[drawn]
             sample = Resampled(rows, torch.from_numpy(drawn))
             model, _, history, _ = fit(sample, spec, seed, landmarks=landmarks, name=name)
-            cells = describe(model.autoencoder, rows)
+            cells, _ = evaluate(model.autoencoder, rows)
         else:
             model, cells, history, _ = fit(rows, spec, seed, landmarks=landmarks, name=name)
         if history.interrupted:
             raise KeyboardInterrupt
-        if not (np.isfinite(cells.z).all() and np.ptp(cells.z, axis=0).any()):
-            msg = f"A further map collapsed (rng={seed}): all cells lie at one place. Train with other arguments."
-            raise FloatingPointError(msg)
         model, cells = align(model, cells, places)
         direction = None
         if places.shape[1] == 2:
