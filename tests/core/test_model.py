@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+from operator import attrgetter
 
 import numpy as np
 import pytest
 import torch
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.calibration import calibrate, principal_frame, substitute
-from scgeoae.core.evaluation import describe
+from scgeoae.core.calibration import calibrate, calibrate_decoder, principal_frame, substitute
+from scgeoae.core.evaluation import Cells, describe
 from scgeoae.core.map_model import MapModel, from_state, to_state
 from scgeoae.core.projection import InputRecipe
 from scgeoae.core.region import OccupiedRegion, occupied_region
@@ -65,6 +66,53 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
     assert abs(covariance[0, 1]) < 1e-5 * covariance[0, 0]
     assert covariance[0, 0] >= covariance[1, 1]
     assert (np.sum(cells.z.astype(float) ** 3, 0) > 0).all()
+
+
+SPOILED = [
+    ("decoder.first", 0, 0, "collapsed"),
+    ("decoder.first", 1e-30, 0, None),  # a decoder that hardly varies, but a map
+    ("decoder.last", 1e-42, 0, "collapsed"),
+    ("decoder.last", 1, 1e20, "blew up"),  # the square of the residual is not finite
+    ("decoder.first", 1, np.inf, "blew up"),
+    ("decoder.last", 1, np.nan, "blew up"),
+    ("encoder.last", 0, 0, "collapsed"),
+    ("encoder.last", np.inf, 0, "blew up"),
+    ("encoder.last", 1, np.nan, "blew up"),
+]
+"""A layer, what its weights are multiplied by, what is added to its bias, and the error, if any."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "factor", "bias", "message", "given"),
+    [(*case, given) for given in (False, True) for case in SPOILED if not (given and case[0] == "encoder.last")],
+)
+def test_only_a_map_is_calibrated(
+    model: GeometricAutoencoder,
+    x: np.ndarray,
+    layer: str,
+    factor: float,
+    bias: float,
+    message: str | None,
+    *,
+    given: bool,
+) -> None:
+    """Else there is one error, without a warning before it."""
+    rows = DenseRows(x, CPU)
+    fit_standardization(model, rows)
+    z = describe(model, rows).z.astype(np.float64)
+    spoiled = attrgetter(layer)(model)
+    with torch.no_grad():
+        spoiled.weight.mul_(factor)
+        spoiled.bias.add_(bias)
+
+    def calibrated() -> tuple[MapModel, Cells]:
+        return calibrate_decoder(model, rows, z, z.mean(0), 1.0) if given else calibrate(model, rows)
+
+    if message is None:
+        assert np.isfinite(calibrated()[1].log_det).all()
+    else:
+        with pytest.raises(FloatingPointError, match=message):
+            calibrated()
 
 
 def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -> None:

@@ -15,8 +15,6 @@ from scipy.spatial.distance import pdist
 from sklearn.neighbors import NearestNeighbors
 
 import scgeoae
-from scgeoae.core import ensemble as core_ensemble
-from scgeoae.core import fit as core_fit
 from scgeoae.core.map_model import from_state
 from scgeoae.core.training import Trainer
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scgeoae.core.fit import Fitted
 
 COLUMNS = ["geoae_displacement", "geoae_agreement", "geoae_log_det_std", "geoae_direction_std"]
 
@@ -111,17 +108,6 @@ def test_the_seed_decides(mapped: AnnData) -> None:
     one, again, other = (scgeoae.tl.ensemble(mapped, n_models=2, rng=rng, copy=True) for rng in (1, 1, 2))
     np.testing.assert_array_equal(maps_of(one), maps_of(again))
     assert np.abs(maps_of(one) - maps_of(other)).max() > 0.1
-
-
-def test_a_collapsed_map_is_an_error(mapped: AnnData, monkeypatch) -> None:
-    def fit(*arguments: object, **options: object) -> Fitted:
-        fitted = core_fit.fit(*arguments, **options)
-        return fitted._replace(cells=fitted.cells._replace(z=np.zeros_like(fitted.cells.z)))
-
-    monkeypatch.setattr(core_ensemble, "fit", fit)
-    mapped.uns["geoae"]["params"]["n_steps"] = 1
-    with pytest.raises(FloatingPointError, match="collapsed"):
-        scgeoae.tl.ensemble(mapped, n_models=2)
 
 
 def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:

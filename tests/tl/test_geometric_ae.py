@@ -84,17 +84,18 @@ def test_stored_numbers_are_those_of_the_model(mapped: AnnData) -> None:
 
 
 def test_regularizer_evens_the_determinant(pbmc: AnnData) -> None:
-    """Ten times lower variance of ln det than of a plain autoencoder, for at most 10 % more reconstruction error."""
-    numbers = []
-    for arguments in ({"alpha": 0, "contrast_weight": 0}, {}):
-        runs = []
-        for seed in range(3):  # the 70 held-out cells, and with them the weights that are kept, differ much
-            scgeoae.tl.geometric_ae(pbmc, **arguments, rng=seed)
-            runs.append((np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()))
-        numbers.append(np.mean(runs, axis=0))
-    plain, default = numbers
-    assert default[0] < plain[0] / 10
-    assert default[1] < 1.1 * plain[1]
+    """Ten times lower variance of ln det than of a plain autoencoder, for at most 10 % more reconstruction error.
+
+    For as many steps as keep the held-out cells from deciding: after more, each seed stops elsewhere.
+    """
+    for seed in range(3):
+        numbers = []
+        for arguments in ({"alpha": 0, "contrast_weight": 0}, {}):
+            train(pbmc, **arguments, rng=seed)
+            numbers.append((np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()))
+        plain, default = numbers
+        assert default[0] < plain[0] / 10
+        assert default[1] < 1.1 * plain[1]
 
 
 def test_map_lengths_are_data_distances(small: AnnData) -> None:
