@@ -126,7 +126,7 @@ def check_cells(cells: Cells) -> float:
     unit = unit_of(cells.log_det, cells.z.shape[1])
     size = unit * np.ptp(cells.z.astype(np.float64), axis=0).max()  # of the map, in units of the data
     limits = np.finfo(np.float32)
-    if not min(unit, size) > limits.tiny:
+    if not min(unit, size) > limits.smallest_subnormal:
         raise FloatingPointError(COLLAPSED)
     if not max(unit, size) < limits.max:
         raise FloatingPointError(BLEW_UP)
