@@ -81,10 +81,24 @@ def test_log_det_in_float32_at_high_condition(condition: float, n_features: int)
     single = ((basis * sigma) @ turn).float().permute(2, 0, 1)
     exact = torch.linalg.svdvals(single.double().permute(1, 2, 0)).log().sum(1)  # of the rounded matrix
     assert (geometry.log_det(single).double() - exact).abs().max() < 1e-3
-    # the determinant of the product loses this accuracy: the determinant of the product loses this accuracy
+    # the determinant of the product loses this accuracy
     if condition == 1e4 and n_features > 3:
         naive = 0.5 * torch.linalg.slogdet(geometry.metric(single)).logabsdet.double()
         assert (naive - exact).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [0.3, 0.55, 0.8, 0.99])
+def test_tangents_whose_squares_underflow(dtype: torch.dtype, exponent: float) -> None:
+    """The Jacobian counts as singular: its log determinant is near the lower bound, and not infinite."""
+    limits = torch.finfo(dtype)
+    tangents = limits.tiny**exponent * random_tangents(0, d=2).to(dtype)
+    directions, _ = geometry.gram_schmidt(tangents)
+    assert (torch.linalg.vector_norm(directions, dim=2) < 1 + 8 * limits.eps).all()
+    got = geometry.log_det(tangents).double()
+    lowest = np.log(limits.tiny)  # each of the two diagonal entries counts as the root of the smallest number or more
+    assert got.min() > lowest - 1e-3
+    assert got.max() < max(lowest, 2 * exponent * lowest) + 8
 
 
 @pytest.mark.parametrize("name", REGULARIZERS)
