@@ -152,6 +152,15 @@ def test_region_holds_the_cells_and_not_the_hole(rng: np.random.Generator) -> No
     assert region.contains(region.points()).all()
 
 
+def test_region_of_equal_cells_and_one_far_away() -> None:
+    """The spread of the cells is a million times that of the box: smoothing stays within the grid."""
+    z = np.zeros((2_001, 2))
+    z[0] = 1e30
+    region = occupied_region(z)
+    assert region.mask.size < 200**2
+    assert region.contains(z[1:]).all()
+
+
 @pytest.mark.parametrize("z", [np.zeros((3, 2)), np.eye(2), np.array([[0, 0], [1, 0], [2, 0], [9, 0.0]])])
 def test_region_of_degenerate_maps(z: np.ndarray) -> None:
     assert occupied_region(z).contains(z).any()
