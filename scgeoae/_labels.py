@@ -10,11 +10,9 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from ._checks import in_memory
-from .core import sharding
+from ._lookup import holds_numbers, in_memory
 from .core.map_model import TileLabels
 from .core.rows import row_blocks
-from .result import holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,12 +96,8 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
         standard = model.autoencoder.standardize(x).cpu().numpy()
         return normalize(standard) if model.n_features > MANY_FEATURES else standard
 
-    def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Rows of all processes, of which each reads its own."""
-        return sharding.gather_array(np.concatenate(parts), rows.device)
-
     nobody = np.empty((0, model.n_features), dtype=np.float32)
-    x_ref = joined([nobody, *(directions(x) for _, x in row_blocks(reference))])
+    x_ref = np.concatenate([nobody, *(directions(x) for _, x in row_blocks(reference))])
     classifiers: dict[str, KNeighborsClassifier] = {}
     for name, known in labels.items():
         has_label = known.codes >= 0
@@ -118,7 +112,10 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
             winners[name].append(classifier.classes_[shares.argmax(1)].astype(np.int64))
             confidence[name].append(shares.max(1))
     return {
-        name: (pd.Categorical.from_codes(joined(winners[name]), dtype=known.dtype), joined(confidence[name]))
+        name: (
+            pd.Categorical.from_codes(np.concatenate(winners[name]), dtype=known.dtype),
+            np.concatenate(confidence[name]),
+        )
         for name, known in labels.items()
     }
 

@@ -22,7 +22,8 @@ from ._checks import check_adata
 from ._files import replacing
 from ._labels import tile_labels
 from .core.map_model import MapModel, from_state, to_state
-from .result import DEFAULT_KEY, Result
+from .fields import DEFAULT_KEY
+from .result import Result
 
 if TYPE_CHECKING:
     import os

@@ -1,4 +1,4 @@
-"""The autoencoder: an encoder `e`, a decoder `f`, and the scaling between the input's units and the networks'."""
+"""The autoencoder: an encoder `e`, a decoder `f`, and the observation model between the data and the networks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import torch
 from torch import nn
 
 from .network import DenseNetwork
+from .observation import OBSERVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from torch import Tensor
 
 
 class GeometricAutoencoder(nn.Module):
     """Encoder `e: R^D -> R^d` and decoder `f: R^d -> R^D`; both speak input units.
-
-    The input is centered by feature and divided by one scalar, which keeps its geometry. The mean and the scalar are
-    buffers of the module, so new cells are standardized by the statistics of the reference.
 
     Parameters
     ----------
@@ -31,12 +30,11 @@ class GeometricAutoencoder(nn.Module):
         Widths of the hidden layers of the encoder; the decoder mirrors them.
     with_encoder
         `False` for the decoder of a map made elsewhere.
+    observation
+        Name of the observation model, in :data:`~scgeoae.core.observation.OBSERVATIONS`.
     generator
         Source of the initial weights.
     """
-
-    mean: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -45,6 +43,7 @@ class GeometricAutoencoder(nn.Module):
         *,
         hidden_dims: Sequence[int] = (100, 100, 100, 100),
         with_encoder: bool = True,
+        observation: str = "gaussian",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -54,41 +53,89 @@ class GeometricAutoencoder(nn.Module):
         sizes = (n_features, *hidden_dims, n_components)
         self.encoder = DenseNetwork(sizes, generator) if with_encoder else None
         self.decoder = DenseNetwork(sizes[::-1], generator)
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(()))
+        self.observation = OBSERVATIONS[observation](n_features)
 
     @property
     def widest(self) -> int:
         """Width of the widest layer: the most numbers that a cell takes."""
         return max(self.n_features, self.n_components, *self.hidden_dims)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.observation.mean.device
+
+    @property
+    def networks(self) -> list[DenseNetwork]:
+        """The encoder, if there is one, and the decoder."""
+        return [network for network in (self.encoder, self.decoder) if network is not None]
+
     def standardize(self, x: Tensor) -> Tensor:
         """Bring cells (n, D) from input units to the units of the networks."""
-        return (x - self.mean) / self.scale
+        return self.observation.standardize(x)
+
+    def place(self, x: Tensor) -> Tensor:
+        """Place standardized cells ``x`` (n, D) on the map (n, d)."""
+        return self._known_encoder()(x)
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""
-        return self._known_encoder()(self.standardize(x))
+        return self.place(self.standardize(x))
 
     def encode_velocity(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Place cells ``x`` (n, D) with velocities ``v`` (n, D), and map the velocities: `J_e v`, (n, d) like `z`."""
-        return self._known_encoder().carry(self.standardize(x), v / self.scale)
+        moved = self.observation.differential(x, v) / self.observation.scale
+        return self._known_encoder().carry(self.standardize(x), moved)
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode map points ``z`` (n, d) to data (n, D), input units."""
-        return self.decoder(z) * self.scale + self.mean
+        return self.observation.values(self.decoder(z))
 
     def pushforward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode map points ``z`` (n, d) to data (n, D) and tangents (d, n, D), the columns of `J`."""
-        x, tangents = self.decoder.pushforward(z)
-        return x * self.scale + self.mean, tangents * self.scale
+        """Decode map points ``z`` (n, d) to data (n, D) and tangents (d, n, D) of the surface, the columns of `J`."""
+        outputs, tangents = self.decoder.pushforward(z)
+        return self.observation.values(outputs), self.observation.carry(outputs, tangents) * self.observation.scale
+
+    def residual(self, x: Tensor, z: Tensor) -> Tensor:
+        """Standardized differences (n, D) between the surface at ``z`` (n, d) and standardized cells ``x`` (n, D)."""
+        return self.observation.on_surface(self.decoder(z)) - x
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct cells ``x`` (n, D)."""
         return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def change_coordinates(self, forward: np.ndarray, shift: np.ndarray) -> None:
+        """Replace the map coordinate ``z`` by ``z' = forward (z - shift)``, absorbed exactly into the adjacent layers.
+
+        Parameters
+        ----------
+        forward
+            (d, d), invertible.
+        shift
+            (d,).
+        """
+        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift).double()
+        if self.encoder is not None:
+            last = self.encoder.last
+            bias = linear @ _exact(last.bias) - linear @ origin
+            _assign(last.weight, linear @ _exact(last.weight))
+            _assign(last.bias, bias)
+        first = self.decoder.first
+        weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
+        _assign(first.bias, _exact(first.bias) + weight @ origin)
+        _assign(first.weight, torch.linalg.solve(linear, weight, left=False))
 
     def _known_encoder(self) -> DenseNetwork:
         if self.encoder is None:
             msg = "This model decodes a map that was made elsewhere: it has no encoder."
             raise TypeError(msg)
         return self.encoder
+
+
+def _exact(parameter: Tensor) -> Tensor:
+    return parameter.cpu().double()  # in this order: MPS has no float64
+
+
+def _assign(parameter: Tensor, value: Tensor) -> None:
+    parameter.copy_(value.to(parameter.dtype))

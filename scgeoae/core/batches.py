@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from .rows import Rows
@@ -17,7 +19,7 @@ OPEN_CHUNKS = 16
 
 
 def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split at random into training and held-out cells, the latter sorted; none if fewer than two, without variance."""
+    """Split at random into training and held-out cells, the latter sorted; fewer than two are not held out."""
     if n_held_out < 2:
         n_held_out = 0
     order = torch.randperm(n, generator=generator)
@@ -38,8 +40,8 @@ def shuffled(index: Tensor, chunk: int, generator: torch.Generator) -> Tensor:
     return index[moment.remainder(len(place)).argsort()]
 
 
-class Batches:
-    """Endless batches of ``size`` cells, or of all if there are fewer: one shuffled epoch after the other.
+def batches(index: Tensor, size: int, chunk: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of ``size`` cells, or of all if there are fewer, without end: one shuffled epoch after the other.
 
     Cells that do not fill a batch at the end of an epoch come first in the next.
 
@@ -54,35 +56,12 @@ class Batches:
     generator
         Source of the order.
     """
-
-    def __init__(self, index: Tensor, size: int, chunk: int, generator: torch.Generator) -> None:
-        self.index, self.size, self.chunk, self.generator = index, min(size, len(index)), chunk, generator
-        self.position = 0
-        self.left_over = index[:0]
-        self._begin_epoch()
-
-    def __next__(self) -> Tensor:
-        """The next batch."""
-        while len(self.order) - self.position < self.size:
-            self.left_over, self.position = self.order[self.position :], 0
-            self._begin_epoch()
-        batch = self.order[self.position : self.position + self.size]
-        self.position += self.size
-        return batch
-
-    def _begin_epoch(self) -> None:
-        self.began_with = self.generator.get_state()
-        self.order = torch.cat([self.left_over, shuffled(self.index, self.chunk, self.generator)])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to continue with the same batches; not the order, which can be drawn again."""
-        return {"position": self.position, "left_over": self.left_over.clone(), "began_with": self.began_with}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken; leave the generator where it was after drawing the order."""
-        self.generator.set_state(state["began_with"])
-        self.position, self.left_over = state["position"], state["left_over"]
-        self._begin_epoch()
+    size, order = min(size, len(index)), index[:0]
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, shuffled(index, chunk, generator)])
+        yield order[:size]
+        order = order[size:]
 
 
 def n_held_out(rows: Rows, fraction: float, limit: int) -> int:

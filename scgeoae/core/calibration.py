@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from scipy.linalg import orthogonal_procrustes
 
-from .evaluation import describe
-from .map_model import MapModel
+from . import processes
+from .evaluation import Cells, describe
+from .frame import Frame
 from .region import occupied_region
+from .rows import row_blocks
 
 if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
-    from .evaluation import Cells
     from .rows import Rows
 
 REMEDY = "Lower learning_rate or alpha, or raise hidden_dims."
@@ -23,8 +24,8 @@ COLLAPSED = f"The map collapsed: its decoder sends all cells to one place. {REME
 BLEW_UP = f"The map blew up: what it says of its cells is not finite. {REMEDY}"
 
 
-def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[MapModel, Cells]:
-    """Calibrate a trained autoencoder in place; return the model and its evaluation at the training cells.
+def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
+    """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
 
     The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
     (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
@@ -35,24 +36,80 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
     FloatingPointError
         If there is no map: see :func:`check_cells`.
     """
-    cells, unit = evaluate(network, rows)
+    cells = described(network, rows)
+    unit = unit_of(cells.log_det, network.n_components)
     if landmarks is None:
         center, axes = principal_frame(cells.z)
         home = np.zeros(len(center))
     else:
         center, axes, home = nearest_frame(cells.z, landmarks)
     cells = _moved(network, cells, center, axes, home, unit)
-    return framed(network, cells, unit=1.0), cells
+    return cells, framed(cells, unit=1.0)
 
 
-def align(model: MapModel, cells: Cells, places: np.ndarray) -> tuple[MapModel, Cells]:
+def calibrate_decoder(
+    network: GeometricAutoencoder, rows: Rows, z: np.ndarray, center: np.ndarray, scale: float
+) -> tuple[Cells, Frame]:
+    """Absorb the standardization ``(z - center) / scale`` into the decoder of a given map; return as `calibrate`.
+
+    The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
+    on average.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
+    """
+    network.change_coordinates(scale * np.eye(len(center)), -center / scale)
+    cells = described(network, rows, z)
+    return cells, framed(cells, unit_of(cells.log_det, network.n_components))
+
+
+def described(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
+    """Evaluate the autoencoder at all cells; of several processes, each evaluates its own and gets those of all.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
+    """
+    mine = processes.owned(rows.shape[0])
+    try:
+        cells = describe(network, row_blocks(rows, mine), mine.stop - mine.start, None if z is None else z[mine])
+    except ValueError as reason:  # no finite derivative: the training has read the rows before
+        raise FloatingPointError(BLEW_UP) from reason
+    z, error, log_det, anisotropy = (processes.joined(values, rows.device) for values in cells[:4])
+    cells = Cells(z, error, log_det, anisotropy)
+    check_cells(cells)
+    return cells
+
+
+def check_cells(cells: Cells) -> None:
+    """Raise an error if there is no map that float32 can hold.
+
+    Raises
+    ------
+    FloatingPointError
+        If a coordinate, an error or a determinant is not finite, or the decoder sends all cells to one place.
+    """
+    if not all(np.isfinite(values).all() for values in (cells.z, cells.error, cells.log_det)):
+        raise FloatingPointError(BLEW_UP)
+    unit = unit_of(cells.log_det, cells.z.shape[1])
+    size = unit * np.ptp(cells.z.astype(np.float64), axis=0).max()  # of the map, in units of the data
+    limits = np.finfo(np.float32)
+    if not min(unit, size) > limits.smallest_subnormal:
+        raise FloatingPointError(COLLAPSED)
+    if not max(unit, size) < limits.max:
+        raise FloatingPointError(BLEW_UP)
+
+
+def align(network: GeometricAutoencoder, cells: Cells, frame: Frame, places: np.ndarray) -> tuple[Cells, Frame]:
     """Shift, rotate and reflect a calibrated map in place to be nearest to ``places`` (n, d); return as `calibrate`.
 
     The unit stays what it is: lengths on the map do not change.
     """
-    cells = _moved(model.autoencoder, cells, *nearest_frame(cells.z, places))
-    region = None if model.region is None else occupied_region(cells.z)
-    return replace(model, region=region), cells
+    cells = _moved(network, cells, *nearest_frame(cells.z, places))
+    return cells, frame if frame.region is None else replace(frame, region=occupied_region(cells.z))
 
 
 def nearest_frame(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,68 +132,17 @@ def _moved(
     unit: float = 1.0,
 ) -> Cells:
     """Replace ``z`` by ``(z - center) @ (unit * axes) + home``, in the network and in its evaluation at cells."""
-    substitute(network, unit * axes.T, center - home @ axes.T / unit)
+    network.change_coordinates(unit * axes.T, center - home @ axes.T / unit)
+    if not all(torch.isfinite(weights).all() for weights in network.parameters()):
+        raise FloatingPointError(BLEW_UP)
     z = ((cells.z - center) @ (unit * axes) + home).astype(np.float32)
     return cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
 
 
-def calibrate_decoder(
-    network: GeometricAutoencoder, rows: Rows, z: np.ndarray, center: np.ndarray, scale: float
-) -> tuple[MapModel, Cells]:
-    """Absorb the standardization ``(z - center) / scale`` into the decoder of a given map; return as `calibrate`.
-
-    The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
-    on average.
-
-    Raises
-    ------
-    FloatingPointError
-        If there is no map: see :func:`check_cells`.
-    """
-    substitute(network, scale * np.eye(len(center)), -center / scale)
-    cells, unit = evaluate(network, rows, z)
-    return framed(network, cells, unit), cells
-
-
-def evaluate(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> tuple[Cells, float]:
-    """Evaluate a trained autoencoder at its cells, as :func:`describe`; return this and the unit.
-
-    Raises
-    ------
-    FloatingPointError
-        If there is no map: see :func:`check_cells`.
-    """
-    try:
-        cells = describe(network, rows, z)
-    except ValueError as error:  # no finite derivative: the training has read the rows before
-        raise FloatingPointError(BLEW_UP) from error
-    return cells, check_cells(cells)
-
-
-def check_cells(cells: Cells) -> float:
-    """Return the unit of a map; raise an error if there is no map that float32 can hold.
-
-    Raises
-    ------
-    FloatingPointError
-        If a coordinate, an error or a determinant is not finite, or the decoder sends all cells to one place.
-    """
-    if not all(np.isfinite(values).all() for values in (cells.z, cells.error, cells.log_det)):
-        raise FloatingPointError(BLEW_UP)
-    unit = unit_of(cells.log_det, cells.z.shape[1])
-    size = unit * np.ptp(cells.z.astype(np.float64), axis=0).max()  # of the map, in units of the data
-    limits = np.finfo(np.float32)
-    if not min(unit, size) > limits.smallest_subnormal:
-        raise FloatingPointError(COLLAPSED)
-    if not max(unit, size) < limits.max:
-        raise FloatingPointError(BLEW_UP)
-    return unit
-
-
-def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> MapModel:
-    """Add to the autoencoder where its training cells lie on the map and how well they are explained."""
-    region = occupied_region(cells.z) if network.n_components == 2 else None
-    return MapModel(network, unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
+def framed(cells: Cells, unit: float) -> Frame:
+    """Find where the training cells lie on the map and how well they are explained."""
+    region = occupied_region(cells.z) if cells.z.shape[1] == 2 else None
+    return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
 
 
 def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,40 +158,3 @@ def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def unit_of(log_det: np.ndarray, n_components: int) -> float:
     """Return `exp(mean ln det / d)`: distance in the data per unit of the map, on geometric average."""
     return float(np.exp(log_det.mean() / n_components))
-
-
-@torch.no_grad()
-def substitute(network: GeometricAutoencoder, forward: np.ndarray, shift: np.ndarray) -> None:
-    """Replace the map coordinate ``z`` by ``z' = forward (z - shift)``, absorbed exactly into the adjacent layers.
-
-    Parameters
-    ----------
-    network
-        Changed in place; ``f(e(x))`` stays what it was.
-    forward
-        (d, d), invertible.
-    shift
-        (d,).
-    """
-    linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
-    if network.encoder is not None:
-        _compose(network.encoder.last, left=linear, offset=-linear @ origin)
-    first = network.decoder.first
-    weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
-    _assign(first.bias, _exact(first.bias) + weight @ origin)
-    _assign(first.weight, torch.linalg.solve(linear, weight, left=False))
-
-
-def _compose(layer: torch.nn.Linear, left: torch.Tensor, offset: torch.Tensor) -> None:
-    _assign(layer.weight, left @ _exact(layer.weight))
-    _assign(layer.bias, left @ _exact(layer.bias) + offset)
-
-
-def _exact(parameter: torch.Tensor) -> torch.Tensor:
-    return parameter.cpu().double()  # in this order: MPS has no float64
-
-
-def _assign(parameter: torch.Tensor, value: torch.Tensor) -> None:
-    parameter.copy_(value.to(parameter.dtype))
-    if not torch.isfinite(parameter).all():
-        raise FloatingPointError(BLEW_UP)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from .calibration import align, evaluate
+from .calibration import align, described
 from .fit import fit
-from .manifold import Manifold
+from .surface import Surface
 from .threads import threads_for
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .map_model import MapModel
+    from .autoencoder import GeometricAutoencoder
+    from .frame import Frame
     from .rows import Rows
     from .spec import Spec
 
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 class Member(NamedTuple):
     """One more training of a map, aligned to it.
 
-    The model, coordinates `z` (n, d) float32, the log determinant `log_det` (n,) and, for maps of two dimensions, the
-    direction in which the decoder stretches most at each cell, angles (n,) in radians.
+    The network and its frame, coordinates `z` (n, d) float32, the log determinant `log_det` (n,) and, for maps of two
+    dimensions, the direction in which the decoder stretches most at each cell, angles (n,) in radians.
     """
 
-    model: MapModel
+    network: GeometricAutoencoder
+    frame: Frame
     z: np.ndarray
     log_det: np.ndarray
     direction: np.ndarray | None
@@ -77,7 +79,7 @@ def train_member(
         The map (n, d).
     bootstrap
         Train on as many cells as there are, drawn with replacement. A cell that is drawn several times counts once:
-        copies of one cell would be each other's nearest neighbors, and be held out and trained on at once.
+        duplicates would be mutual nearest neighbors, and be held out and trained on at once.
 
     Raises
     ------
@@ -92,18 +94,19 @@ def train_member(
             drawn = np.unique(np.random.default_rng(seed).integers(n, size=n))
             landmarks = None if landmarks is None else landmarks[drawn]
             sample = Resampled(rows, torch.from_numpy(drawn))
-            model, _, history, _ = fit(sample, spec, seed, landmarks=landmarks, name=name)
-            cells, _ = evaluate(model.autoencoder, rows)
+            fitted = fit(sample, spec, seed, landmarks=landmarks, name=name)
+            fitted = fitted._replace(cells=described(fitted.network, rows))
         else:
-            model, cells, history, _ = fit(rows, spec, seed, landmarks=landmarks, name=name)
-        if history.interrupted:
+            fitted = fit(rows, spec, seed, landmarks=landmarks, name=name)
+        if fitted.history.interrupted:
             raise KeyboardInterrupt
-        model, cells = align(model, cells, places)
+        network, cells = fitted.network, fitted.cells
+        cells, frame = align(network, cells, fitted.frame, places)
         direction = None
         if places.shape[1] == 2:
-            _, axes = np.linalg.eigh(Manifold(model.autoencoder).metric(cells.z))  # (n, 2, 2), largest last
+            _, axes = np.linalg.eigh(Surface(network).metric(cells.z))  # (n, 2, 2), largest last
             direction = np.arctan2(axes[:, 1, 1], axes[:, 0, 1])
-        return Member(model, cells.z, cells.log_det, direction)
+        return Member(network, frame, cells.z, cells.log_det, direction)
 
 
 def displacement(places: np.ndarray, members: Sequence[Member]) -> np.ndarray:

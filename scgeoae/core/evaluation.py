@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from . import sharding
-from .manifold import Manifold
-from .rows import blocks, row_blocks
+from .rows import blocks
+from .surface import Surface
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
     from .autoencoder import GeometricAutoencoder
-    from .rows import Rows
 
 
 class Cells(NamedTuple):
@@ -34,40 +36,41 @@ class Cells(NamedTuple):
 
 
 @torch.no_grad()
-def describe(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
-    """Evaluate the autoencoder at all rows in one pass over the data, which all processes share.
+def describe(
+    network: GeometricAutoencoder, cells: Iterable[tuple[slice, Tensor]], n: int, z: np.ndarray | None = None
+) -> Cells:
+    """Evaluate the autoencoder at ``n`` cells in one pass over the data.
 
     Parameters
     ----------
     network
         The autoencoder.
-    rows
-        Cells (n, D).
+    cells
+        Blocks of the input (m, D) of the cells in order, as :func:`~scgeoae.core.rows.row_blocks` reads them.
+    n
+        How many there are.
     z
-        Map coordinates (n, d) that were made elsewhere; the encoder makes them by default.
+        Their map coordinates (n, d), if they were made elsewhere; the encoder makes them by default.
     """
-    mine = sharding.owned(rows.shape[0])
-    n = mine.stop - mine.start
     placed, error = np.empty((n, network.n_components), dtype=np.float32), np.empty(n)
     total = torch.zeros(network.n_features + 1, dtype=torch.float64)  # of residuals, and of their squares
-    with threads_for(rows.shape[0] * network.widest, LARGE_PASS):
-        for where, block in row_blocks(rows):
+    start = 0
+    with threads_for(n * network.widest, LARGE_PASS):
+        for _, block in cells:
             for part in blocks(len(block), network.widest):
                 x = network.standardize(block[part])
-                start = where.start + part.start
-                here = slice(start - mine.start, start - mine.start + len(x))
+                here = slice(start, start + len(x))
                 if z is None:
-                    latent = network.encode(block[part])
+                    latent = network.place(x)
                     placed[here] = latent.cpu().numpy()
                 else:
-                    latent = torch.tensor(z[start : start + len(x)], dtype=x.dtype, device=x.device)
-                residual = network.decoder(latent) - x  # of order 1, so that squares are finite for any unit
-                error[here] = (residual.square().mean(1).sqrt() * network.scale).cpu().numpy()
+                    latent = torch.tensor(z[here], dtype=x.dtype, device=x.device)
+                residual = network.residual(x, latent)  # of order 1, so that squares are finite for any unit
+                error[here] = (residual.square().mean(1).sqrt() * network.observation.scale).cpu().numpy()
                 total += torch.cat([residual.sum(0), residual.square().sum().view(1)]).cpu().double()
-        log_det, anisotropy = Manifold(network).distortion(placed if z is None else z[mine])
-    if z is None:
-        z = sharding.gather_array(placed, rows.device)
-    error, log_det, anisotropy = (sharding.gather_array(v, rows.device) for v in (error, log_det, anisotropy))
-    *mean, square = (sharding.sum_on(rows.device, total) / max(rows.shape[0], 1)).tolist()
+                start = here.stop
+        places = placed if z is None else z
+        log_det, anisotropy = Surface(network).distortion(places)
+    *mean, square = (total / max(n, 1)).tolist()
     common = float(np.square(mean).sum() / square) if square > 0 else 0.0
-    return Cells(z, error, log_det, anisotropy, common)
+    return Cells(places, error, log_det, anisotropy, common)

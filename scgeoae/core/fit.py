@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 
-from . import sharding
+from . import processes
 from .autoencoder import GeometricAutoencoder
 from .batches import MAX_VALIDATION_CELLS, n_held_out, split
 from .calibration import calibrate, calibrate_decoder
-from .rows import block_size, check_finite, fit_standardization
-from .sharding import Part
+from .loop import train
+from .rows import block_size, check_finite
+from .start import STARTS
+from .step import Sample
 from .threads import LARGE_STEP, threads_for
-from .training import HeldOut, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,17 +26,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .evaluation import Cells
-    from .map_model import MapModel
+    from .frame import Frame
+    from .loop import History
     from .rows import Rows
     from .spec import Spec
-    from .training import History
 
 STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
-"""By default a training takes `STEPS` optimizer steps over the square of the spacing of cells, which counts the places
-on a surface that can be told apart; at least a tenth of the number of cells, itself kept between the bounds of
-`MIN_STEPS`, and at most `MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py
---replicate``): where neighbors differ by noise, more steps copy the noise; where cells lie dense on a surface, more
-steps find more of their neighbors."""
+"""Default number of optimizer steps: ``STEPS / spacing^2``, at least ``n / 10`` (itself within `MIN_STEPS`), at most
+`MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py --replicate``): where neighbors
+differ by noise, more steps copy the noise; where cells lie dense on a surface, more steps find more of their
+neighbors."""
 NOISE_SHARE = 0.35
 """Default noise on the encoder's input as a share of the spacing of cells."""
 CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
@@ -42,10 +43,11 @@ CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
 
 
 class Fitted(NamedTuple):
-    """A calibrated model, its evaluation at the training cells, the training's history, and the completed spec."""
+    """A calibrated network, its evaluation at the training cells and their frame, the history, the completed spec."""
 
-    model: MapModel
+    network: GeometricAutoencoder
     cells: Cells
+    frame: Frame
     history: History
     spec: Spec
 
@@ -58,7 +60,7 @@ def fit(
     coordinates: np.ndarray | None = None,
     landmarks: np.ndarray | None = None,
     name: str = "The data",
-    run: Callable[[Trainer], History] = Trainer.run,
+    after_validation: Callable[[int, int], object] = lambda *_: None,
 ) -> Fitted:
     """Train a model on rows and calibrate it.
 
@@ -76,81 +78,73 @@ def fit(
         Places (n, d) on an earlier map near which cells should stay, NaN for cells that are free.
     name
         What messages call the rows.
-    run
-        Runs the trainer, with progress and checkpoints for example.
+    after_validation
+        Called with the step and the number of steps.
 
     Raises
     ------
     ValueError
-        If a value is not finite, all cells are equal, or several processes have different cells.
+        If a value is not finite, all cells are equal, or several processes do not train alike.
     FloatingPointError
         If the training diverges.
     """
-    places = landmarks if coordinates is None else coordinates
-    if places is None:
-        trainer = prepare(rows, spec, seed, name=name)
-        history = run(trainer)
-        return Fitted(*calibrate(trainer.model, rows), history, trainer.spec)
-    center = np.nanmean(places, axis=0)
-    scale = float(np.sqrt(np.nanmean(np.square(places - center))))
-    trainer = prepare(
-        rows, spec, seed, standardized=(places - center) / scale, with_encoder=coordinates is None, name=name
-    )
-    history = run(trainer)
-    if coordinates is None:
-        model, cells = calibrate(trainer.model, rows, landmarks)
-    else:
-        model, cells = calibrate_decoder(trainer.model, rows, coordinates, center, scale)
-    return Fitted(model, cells, history, trainer.spec)
-
-
-def prepare(
-    rows: Rows,
-    spec: Spec,
-    seed: int,
-    *,
-    standardized: np.ndarray | None = None,
-    with_encoder: bool = True,
-    name: str = "The data",
-) -> Trainer:
-    """Make the trainer before its first step: fresh weights, scaling, held-out cells, what the data choose.
-
-    Parameters are those of :func:`fit`; ``standardized`` are map coordinates, or landmarks, of mean 0 and overall
-    variance 1.
-    """
-    _check_same_cells(rows, name)
+    _check_alike(rows, spec, seed, name)
     n, n_features = rows.shape
     generator = torch.Generator().manual_seed(seed)
-    model = GeometricAutoencoder(
+    network = GeometricAutoencoder(
         n_features,
         spec.n_components,
         hidden_dims=spec.hidden_dims,
-        with_encoder=with_encoder,
+        with_encoder=coordinates is None,
+        observation=spec.observation,
         generator=generator,
     ).to(rows.device)
     try:
-        fit_standardization(model, rows)
+        network.observation.fit(rows)
     except ValueError:
         check_finite(rows, name)  # says where
         raise
+    STARTS[spec.start](network, rows)
+
+    places = landmarks if coordinates is None else coordinates
+    if places is not None:
+        center = np.nanmean(places, axis=0)
+        scale = float(np.sqrt(np.nanmean(np.square(places - center))))
+        z = torch.tensor((places - center) / scale, dtype=torch.float32, device=rows.device)
+
+    def read(index: Tensor) -> Sample:
+        x = network.standardize(rows.take(index))
+        there = None if places is None else z[index.to(rows.device)]
+        return Sample(x, *((there, None) if coordinates is not None else (None, there)))
+
     limit = block_size(n_features)
-    cells, validating = split(n, n_held_out(rows, spec.validation_fraction, limit), generator)
-    part = Part(validating, n)
-    held_out = HeldOut(part, model.standardize(rows.take(part.index)))
-    spec = choose_by_data(spec, model, rows, cells[:limit], held_out)
-    z = None if standardized is None else torch.tensor(standardized, dtype=torch.float32, device=rows.device)
-    return Trainer(model, rows, spec, cells, held_out, generator, z)
+    index, validating = split(n, n_held_out(rows, spec.validation_fraction, limit), generator)
+    held_out = read(validating)
+    more = index[:limit][: MAX_VALIDATION_CELLS - len(validating)]  # held-out cells are in memory: these first
+    spec = choose_by_data(spec, n, lambda: torch.cat([held_out.x, read(more).x]))
+    mine = processes.owned(n)
+    index = index[(mine.start <= index) & (index < mine.stop)]
+    if rank := processes.rank():
+        generator = torch.Generator().manual_seed((seed + rank) % 2**63)
+    own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
+    history = train(network, own, read, index, held_out, generator, chunk=rows.chunk, after_validation=after_validation)
+    if coordinates is None:
+        cells, frame = calibrate(network, rows, landmarks)
+    else:
+        cells, frame = calibrate_decoder(network, rows, coordinates, center, scale)
+    return Fitted(network, cells, frame, history, spec)
 
 
-def choose_by_data(spec: Spec, model: GeometricAutoencoder, rows: Rows, cells: Tensor, held_out: HeldOut) -> Spec:
-    """Replace `None` in the steps, the noise and the batch size of ``spec`` by what suits the cells."""
-    n, n_steps, noise, batch_size = rows.shape[0], spec.n_steps, spec.noise, spec.batch_size
+def choose_by_data(spec: Spec, n: int, sample: Callable[[], Tensor]) -> Spec:
+    """Replace `None` in the steps, the noise and the batch size of ``spec`` by what suits the ``n`` cells.
+
+    ``sample`` reads standardized cells (m, D), if they are needed.
+    """
+    n_steps, noise, batch_size = spec.n_steps, spec.noise, spec.batch_size
     if batch_size is None:
         batch_size = round(_clip(CELLS_A_BATCH * n, *BATCH))
     if n_steps is None or noise is None:
-        more = Part(cells[: MAX_VALIDATION_CELLS - held_out.part.size], n)  # held-out cells are in memory: these first
-        x = torch.cat([held_out.x, model.standardize(rows.take(more.index))])
-        apart = spacing(sharding.gather(x))
+        apart = spacing(sample())
         if noise is None:
             noise = NOISE_SHARE * apart
         if n_steps is None:
@@ -174,12 +168,17 @@ def _clip(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def _check_same_cells(rows: Rows, name: str) -> None:
-    """Compare a few cells among processes, before these exchange sums of different lengths."""
-    if sharding.world_size() == 1:
+def _check_alike(rows: Rows, spec: Spec, seed: int, name: str) -> None:
+    """Compare the processes' cells, arguments and versions before these exchange anything of different lengths."""
+    if processes.count() == 1:
         return
     n = rows.shape[0]
     few = torch.cat([rows.block(i, i + 1) for i in sorted({0, n // 2, n - 1})])
-    if not sharding.same_everywhere((name, rows.shape, sha256(few.cpu().numpy().tobytes()).hexdigest())):
-        msg = f"The processes do not train alike: {name} is not the same in all of them. Do they read the same file?"
+    cells = sha256(few.cpu().numpy().tobytes()).hexdigest()
+    versions = version("scgeoae"), str(torch.__version__)
+    if not processes.same_everywhere((name, rows.shape, rows.chunk, cells, repr(spec), seed, versions)):
+        msg = (
+            f"The processes do not train alike: {name}, the arguments or the versions of scgeoae and torch differ. Do "
+            "they read the same file?"
+        )
         raise ValueError(msg)

@@ -18,8 +18,8 @@ from scipy.spatial.distance import cdist
 from .rows import blocks
 
 if TYPE_CHECKING:
-    from .manifold import Manifold
     from .region import OccupiedRegion
+    from .surface import Surface
 
 REACH = 3
 """Tiles that a step of the graph spans at most, along either side: each tile has 32 neighbors."""
@@ -70,18 +70,22 @@ class Geodesic(NamedTuple):
     length_off_data: float
 
 
+class Path(NamedTuple):
+    """A path: vertices (v, 2) on the map, distance (v,) from the start to each, how much lies off the region."""
+
+    vertices: np.ndarray
+    along: np.ndarray
+    length_off_data: float
+
+
 def geodesic(
-    manifold: Manifold, occupied: OccupiedRegion, ends: np.ndarray, n_points: int = 50, *, anywhere: bool = False
+    surface: Surface, occupied: OccupiedRegion, ends: np.ndarray, n_points: int = 50, *, anywhere: bool = False
 ) -> Geodesic:
     """Find the shortest path between two places.
 
-    Dijkstra's algorithm finds the shortest sequence of steps between tiles. This path is then shortened: its energy
-    ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty that keeps them inside
-    the region. Its length is the sum of short chords of decoded points.
-
     Parameters
     ----------
-    manifold
+    surface
         The decoder.
     occupied
         The part of the map that cells occupy.
@@ -92,48 +96,65 @@ def geodesic(
     anywhere
         Whether the path may leave the occupied region.
     """
-    allowed = occupied.whole() if anywhere else occupied
-    nodes, graph = _graph(manifold, allowed, ends)
-    distance, before = dijkstra(graph, directed=False, indices=len(nodes) - 2, return_predecessors=True)
-    trace = _trace(before, len(nodes) - 1)
-    path = _shortened(manifold, allowed, nodes[trace], distance[trace])
-
-    fine = _subdivided(path, SUBDIVISION)
-    chords = np.linalg.norm(np.diff(manifold.on_surface(fine), axis=0), axis=1)
-    along = np.concatenate([[0], np.cumsum(chords)])
-    points = _interpolated(np.linspace(0, along[-1], n_points), along, fine)
+    (path,) = paths(surface, occupied, ends, np.array([[0, 1]]), anywhere=anywhere)
+    if path is None:
+        msg = "No path connects the two places."
+        raise ValueError(msg)
+    length = float(path.along[-1])
+    points = _interpolated(np.linspace(0, length, n_points), path.along, path.vertices)
     points[0], points[-1] = ends
-    return Geodesic(points, float(along[-1]), float(chords[_is_off(occupied, fine)].sum()))
+    return Geodesic(points, length, path.length_off_data)
 
 
-def distances(
-    manifold: Manifold, occupied: OccupiedRegion, places: np.ndarray, *, anywhere: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the shortest paths between all places by Dijkstra's algorithm alone, run once from each place.
+def paths(
+    surface: Surface,
+    occupied: OccupiedRegion,
+    places: np.ndarray,
+    pairs: np.ndarray,
+    *,
+    anywhere: bool = False,
+    refine: bool = True,
+) -> list[Path | None]:
+    """Find the shortest paths between pairs of places.
 
-    The steps have 32 directions. ``tests/benchmarks/distances.py`` compares the lengths with those of :func:`geodesic`.
+    Dijkstra's algorithm finds the shortest sequences of steps between tiles, which have 32 directions. A path is then
+    shortened: its energy ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty
+    that keeps them inside the region. Its length is the sum of short chords of decoded points.
 
     Parameters
     ----------
-    manifold, occupied, anywhere
+    surface, occupied, anywhere
         As of :func:`geodesic`.
     places
         (k, 2).
+    pairs
+        Numbers (p, 2) of the places that are connected.
+    refine
+        Whether to shorten the paths; ``tests/benchmarks/distances.py`` measures what this changes.
 
     Returns
     -------
-    Lengths (k, k), and how much of them lies off the occupied region; NaN where no path connects two places.
+    A path for each pair, `None` where none connects the two.
     """
-    nodes, graph = _graph(manifold, occupied.whole() if anywhere else occupied, places)
-    k = len(places)
-    last = np.arange(len(nodes) - k, len(nodes))
-    distance, before = dijkstra(graph, directed=False, indices=last, return_predecessors=True)
-    length, off_data = np.full((2, k, k), np.nan)
-    for start, end in zip(*np.nonzero(np.isfinite(distance[:, last])), strict=True):
-        trace = _trace(before[start], last[end])
-        length[start, end] = distance[start, last[end]]
-        off_data[start, end] = np.diff(distance[start, trace])[_is_off(occupied, nodes[trace])].sum()
-    return length, off_data
+    allowed = occupied.whole() if anywhere else occupied
+    nodes, graph = _graph(surface, allowed, places)
+    starts, row = np.unique(pairs[:, 0], return_inverse=True)
+    first = len(nodes) - len(places)
+    distance, before = dijkstra(graph, directed=False, indices=first + starts, return_predecessors=True)
+    found: list[Path | None] = []
+    for number, end in zip(row, first + pairs[:, 1], strict=True):
+        if not np.isfinite(distance[number, end]):
+            found.append(None)
+            continue
+        trace = _trace(before[number], end)
+        path = nodes[trace]
+        if refine:
+            path = _shortened(surface, allowed, path, distance[number, trace])
+        fine = _subdivided(path, SUBDIVISION)
+        chords = np.linalg.norm(np.diff(surface.on_surface(fine), axis=0), axis=1)
+        along = np.concatenate([[0], np.cumsum(chords)])
+        found.append(Path(fine, along, float(chords[_is_off(occupied, fine)].sum())))
+    return found
 
 
 def medoid(z: np.ndarray) -> int:
@@ -145,7 +166,7 @@ def medoid(z: np.ndarray) -> int:
     return int(chosen[cdist(z[chosen], z[chosen]).sum(1).argmin()])
 
 
-def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> tuple[np.ndarray, csr_array]:
+def _graph(surface: Surface, allowed: OccupiedRegion, places: np.ndarray) -> tuple[np.ndarray, csr_array]:
     """Nodes (m + k, 2), the centers of the tiles and then the places, and the lengths of the steps between them.
 
     A step crosses tiles of the region only. Its length is that by the metric at both ends, by the trapezoidal rule, and
@@ -172,7 +193,7 @@ def _graph(manifold: Manifold, allowed: OccupiedRegion, places: np.ndarray) -> t
     steps.append(around[inside & (around[:, 0] != around[:, 1])])
 
     ends = np.concatenate(steps).astype(np.int32)  # (e, 2); csgraph of SciPy before 1.15 takes no other integers
-    x, tangents = manifold.pushforward(nodes)  # (m + k, w), (2, m + k, w)
+    x, tangents = surface.pushforward(nodes)  # (m + k, w), (2, m + k, w)
     metric = np.einsum("anw,bnw->abn", tangents, tangents, optimize=True)  # (2, 2, m + k)
     length = np.empty(len(ends))
     for where in blocks(len(ends), 2 * x.shape[1]):
@@ -205,7 +226,7 @@ def _is_off(occupied: OccupiedRegion, path: np.ndarray) -> np.ndarray:
     return ~occupied.contains((path[1:] + path[:-1]) / 2)
 
 
-def _shortened(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, distance: np.ndarray) -> np.ndarray:
+def _shortened(surface: Surface, allowed: OccupiedRegion, path: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Shorten a path of vertices (v, 2) at distances (v,) from the start.
 
     A path that leaves the region, however strongly it is pushed back, stays as it is.
@@ -214,13 +235,13 @@ def _shortened(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, di
     n_segments = max(N_SEGMENTS, int(np.ceil(on_map / np.sqrt(allowed.tile_area))))
     shorter = _interpolated(np.linspace(0, distance[-1], n_segments + 1), distance, path)
     for stiffness in STIFFNESS:
-        shorter = _relaxed(manifold, allowed, shorter, stiffness)
+        shorter = _relaxed(surface, allowed, shorter, stiffness)
         if allowed.contains(_subdivided(shorter, N_LOOKS)).all():
             return shorter
     return path
 
 
-def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stiffness: float) -> np.ndarray:
+def _relaxed(surface: Surface, allowed: OccupiedRegion, path: np.ndarray, stiffness: float) -> np.ndarray:
     """Minimize the energy of a path (n + 1, 2), as a share of what it is, and the penalty over its inner points.
 
     The variables are sine coefficients of the displacement, divided by their frequency, in units in which the mean
@@ -230,7 +251,7 @@ def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stif
     n, tiny, tile = len(path) - 1, np.finfo(float).tiny, np.sqrt(allowed.tile_area)
     frequency, depth_at = np.arange(1, n), _depth(allowed)
     modes = np.sin(np.pi * np.outer(frequency, frequency) / n) / frequency  # (n - 1, n - 1)
-    x, tangents = manifold.pushforward(path)  # (n + 1, w), (2, n + 1, w)
+    x, tangents = surface.pushforward(path)  # (n + 1, w), (2, n + 1, w)
     energy = max(np.square(np.diff(x, axis=0)).sum(), tiny)
     metric = np.einsum("anw,bnw->ab", tangents, tangents) / (n + 1)
     metric += (1e-6 * np.trace(metric) + tiny) * np.eye(2)  # it may be singular
@@ -244,7 +265,7 @@ def _relaxed(manifold: Manifold, allowed: OccupiedRegion, path: np.ndarray, stif
 
     def objective(variables: np.ndarray) -> tuple[float, np.ndarray]:
         z = moved(variables)
-        points, tangents = manifold.pushforward(z)
+        points, tangents = surface.pushforward(z)
         chords = np.diff(points, axis=0)  # (n, w)
         x, y = (subdivide @ z).T
         lacking = np.maximum(0, MARGIN - depth_at.ev(x, y))  # (m,)

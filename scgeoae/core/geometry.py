@@ -63,7 +63,10 @@ def log_det(tangents: Tensor) -> Tensor:
 
 
 def distortion(tangents: Tensor) -> tuple[Tensor, Tensor]:
-    """The log determinant, as :func:`log_det`, and the :func:`anisotropy`, each (n,), from one factorisation."""
+    """Compute, from one factorization, the log determinant, as :func:`log_det`, and the anisotropy, each (n,).
+
+    The anisotropy is `sigma_max / sigma_min` of the Jacobian, at least 1; infinite where it is singular.
+    """
     _, triangle = gram_schmidt(tangents)
     sigma = torch.linalg.svdvals(triangle)  # (n, d), largest first
     return 0.5 * _bounded_squares(triangle).log().sum(1), sigma[:, 0] / sigma[:, -1]
@@ -106,18 +109,6 @@ def _bounded_squares(triangle: Tensor) -> Tensor:
     limits = torch.finfo(triangle.dtype)
     floor = triangle.square().sum((1, 2))[:, None] * limits.eps**2 + limits.tiny
     return triangle.diagonal(dim1=1, dim2=2).square() + floor
-
-
-def singular_values(tangents: Tensor) -> Tensor:
-    """Singular values of `J`, (n, d), largest first, of ``tangents`` (d, n, D)."""
-    _, triangle = gram_schmidt(tangents)
-    return torch.linalg.svdvals(triangle)
-
-
-def anisotropy(tangents: Tensor) -> Tensor:
-    """`sigma_max / sigma_min` of the Jacobian, (n,), at least 1; infinite where it is singular."""
-    sigma = singular_values(tangents)
-    return sigma[:, 0] / sigma[:, -1]
 
 
 def indicatrix(metric: Tensor, radius: float = 1.0) -> tuple[Tensor, Tensor]:

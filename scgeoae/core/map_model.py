@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .autoencoder import GeometricAutoencoder
+from .frame import Frame
 from .novelty import Novelty
 from .projection import InputRecipe, Projection, Scaling, ValueRange
 from .region import OccupiedRegion
@@ -67,9 +68,7 @@ class MapModel:
     """
 
     autoencoder: GeometricAutoencoder
-    unit: float = 1.0
-    region: OccupiedRegion | None = None
-    error_quantiles: np.ndarray | None = field(default=None, repr=False)
+    frame: Frame = field(default_factory=Frame)
     input: InputRecipe = field(default_factory=InputRecipe)
     labels: dict[str, TileLabels] = field(default_factory=dict)
 
@@ -86,7 +85,22 @@ class MapModel:
     @property
     def device(self) -> torch.device:
         """Where the autoencoder is."""
-        return self.autoencoder.mean.device
+        return self.autoencoder.device
+
+    @property
+    def unit(self) -> float:
+        """Distance in the data per unit of the map."""
+        return self.frame.unit
+
+    @property
+    def region(self) -> OccupiedRegion | None:
+        """The part of the map that the training cells occupy."""
+        return self.frame.region
+
+    @property
+    def error_quantiles(self) -> np.ndarray | None:
+        """Quantiles of the training cells' reconstruction error."""
+        return self.frame.error_quantiles
 
     def to(self, device: torch.device | str) -> MapModel:
         """Move the autoencoder to a device; return the same object."""
@@ -107,29 +121,7 @@ class MapModel:
 
     def relative_determinant(self, log_det: np.ndarray) -> np.ndarray:
         """`det / unit^d`, (n,), of ``log_det`` (n,): times the geometric average over the training cells."""
-        return np.exp(log_det - self.n_components * np.log(self.unit))
-
-    def outside(self, z: np.ndarray, error: np.ndarray) -> np.ndarray:
-        """Flag cells that the training cells do not explain.
-
-        Parameters
-        ----------
-        z
-            Map coordinates (n, d).
-        error
-            Reconstruction errors (n,), input units.
-
-        Returns
-        -------
-        (n,) bool: whether the error is above the 99th percentile of the training cells' errors, or the cell lies off
-        the occupied region (d = 2).
-        """
-        flag = np.zeros(len(z), dtype=bool)
-        if self.error_quantiles is not None:
-            flag |= error > self.error_quantiles[OUTSIDE_PERCENTILE]
-        if self.region is not None:
-            flag |= ~self.region.contains(z)
-        return flag
+        return self.frame.relative_determinant(log_det, self.n_components)
 
 
 def to_state(model: MapModel) -> dict[str, Any]:
@@ -205,7 +197,7 @@ def _from_state(state: Mapping[str, Any]) -> MapModel:
         raise ValueError(msg)
     for name, shape in shapes.items():
         _finite(weights[name], shape, name, np.float32)
-    _positive(weights["scale"], "scale")
+    _positive(weights["observation.scale"], "observation.scale")
     network = GeometricAutoencoder(**architecture, generator=torch.Generator())  # not the global one
     network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     n_features, quantiles = network.n_features, state.get("error_quantiles")
@@ -220,9 +212,11 @@ def _from_state(state: Mapping[str, Any]) -> MapModel:
     )
     return MapModel(
         network.eval(),
-        unit=_positive(state["unit"], "unit"),
-        region=region,
-        error_quantiles=None if quantiles is None else _finite(quantiles, (101,), "error_quantiles"),
+        Frame(
+            _positive(state["unit"], "unit"),
+            region,
+            None if quantiles is None else _finite(quantiles, (101,), "error_quantiles"),
+        ),
         input=recipe,
         labels=_labels(state.get("labels", {}), region),
     )
@@ -249,7 +243,7 @@ def _expected_shapes(
     *, n_features: int, n_components: int, hidden_dims: tuple[int, ...], with_encoder: bool
 ) -> dict[str, tuple[int, ...]]:
     """Compute the shape of each weight before anything is allocated: a damaged number must not take the memory."""
-    shapes: dict[str, tuple[int, ...]] = {"mean": (n_features,), "scale": ()}
+    shapes: dict[str, tuple[int, ...]] = {"observation.mean": (n_features,), "observation.scale": ()}
     sizes = (n_features, *hidden_dims, n_components)
     networks = {"decoder": sizes[::-1]} | ({"encoder": sizes} if with_encoder else {})
     for network, widths in networks.items():

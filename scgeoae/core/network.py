@@ -63,11 +63,15 @@ class DenseNetwork(nn.Module):
         """All layers but the last: those that an activation follows."""
         return [cast("nn.Linear", layer) for layer in self.layers[:-1]]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map rows ``x`` (n, n_in) to (n, n_out)."""
+    def hidden(self, x: Tensor) -> Tensor:
+        """Map rows ``x`` (n, n_in) to the values (n, width) that the last layer reads."""
         for layer in self.inner:
             x = self.activation.value(layer(x))
-        return self.last(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map rows ``x`` (n, n_in) to (n, n_out)."""
+        return self.last(self.hidden(x))
 
     def pushforward(self, x: Tensor, n_tangents: int | None = None) -> tuple[Tensor, Tensor]:
         """Map rows and carry the coordinate tangents of the first ones along (forward-mode differentiation).

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from . import sharding
+from . import processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,8 +80,7 @@ class HybridOptimizer:
     def __init__(
         self, model: GeometricAutoencoder, learning_rate: float, weight_decay: float, others: Sequence[Tensor] = ()
     ) -> None:
-        networks = [network for network in (model.encoder, model.decoder) if network is not None]
-        hidden: list[Tensor] = [layer.weight for network in networks for layer in network.inner[1:]]
+        hidden: list[Tensor] = [layer.weight for network in model.networks for layer in network.inner[1:]]
         chosen = {id(matrix) for matrix in hidden}
         biases = [*(parameter for parameter in model.parameters() if parameter.ndim < 2), *others]
         outer: list[Tensor] = [matrix for matrix in model.parameters() if matrix.ndim == 2 and id(matrix) not in chosen]
@@ -107,9 +106,9 @@ class HybridOptimizer:
                 group["peak"] = group["lr"]
 
     def step(self, share: float) -> None:
-        """Update with ``share`` of the peak learning rates by the summed gradients of all processes; clear these."""
+        """Update with ``share`` of the peak learning rates by the gradients, averaged over processes; clear these."""
         gradient = torch.cat([cast("Tensor", parameter.grad).flatten() for parameter in self.parameters])
-        parts = sharding.sum_(gradient).split([joined.numel() for joined in self.joined])
+        parts = processes.average(gradient).split([joined.numel() for joined in self.joined])
         for joined, part in zip(self.joined, parts, strict=True):
             joined.grad = part.view_as(joined)
         for parameter in self.parameters:
@@ -118,15 +117,6 @@ class HybridOptimizer:
             for group in optimizer.param_groups:
                 group["lr"] = share * group["peak"]
             optimizer.step()
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        """Return the state of both optimizers."""
-        return [optimizer.state_dict() for optimizer in self.optimizers]
-
-    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
-        """Continue where `state_dict` was taken."""
-        for optimizer, its in zip(self.optimizers, state, strict=True):
-            optimizer.load_state_dict(its)
 
     def forget(self) -> None:
         """Drop the averages of past gradients."""

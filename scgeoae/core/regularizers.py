@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import geometry
-from .sharding import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
 
 
 class Pullback:
-    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularizers.
-
-    With several processes, at the points of all of them.
-    """
+    """Metric and log determinant of ``tangents`` (d, n, D), each computed once for all regularizers."""
 
     def __init__(self, tangents: Tensor) -> None:
         self.tangents = tangents
@@ -29,18 +25,18 @@ class Pullback:
     @cached_property
     def metric(self) -> Tensor:
         """`G`, (n, d, d)."""
-        return gather(geometry.metric(self.tangents))
+        return geometry.metric(self.tangents)
 
     @cached_property
     def trace(self) -> Tensor:
         """`tr G = |J|^2`, (n,), bounded below so that its logarithm is finite."""
-        trace = gather(self.tangents.square().sum((0, 2)))
+        trace = self.tangents.square().sum((0, 2))
         return trace + torch.finfo(trace.dtype).tiny ** 0.5
 
     @cached_property
     def log_det(self) -> Tensor:
         """`ln sqrt(det G)`, (n,)."""
-        return gather(geometry.log_det(self.tangents))
+        return geometry.log_det(self.tangents)
 
 
 def area(pullback: Pullback) -> Tensor:

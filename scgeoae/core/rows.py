@@ -1,4 +1,4 @@
-"""The interface of a data matrix: rows by index, rows in blocks; its mean, scale and finiteness."""
+"""The interface of a data matrix: rows by index, rows in blocks; its moments and finiteness."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from . import sharding
+from . import processes
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
-
-    from .autoencoder import GeometricAutoencoder
 
 
 class Rows(Protocol):
@@ -47,41 +45,35 @@ def blocks(n: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def row_blocks(rows: Rows) -> Iterator[tuple[slice, Tensor]]:
-    """Read the rows of this process in order, in blocks or in the chunks of the storage."""
-    mine = sharding.owned(rows.shape[0])
+def row_blocks(rows: Rows, part: slice | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """Read all rows in order, or a part of them, in blocks or in the chunks of the storage."""
+    start, end, _ = (part or slice(None)).indices(rows.shape[0])
     size = block_size(rows.shape[1]) if rows.chunk == 1 else rows.chunk
-    start = mine.start
-    while start < mine.stop:
-        stop = min((start // size + 1) * size, mine.stop)
+    while start < end:
+        stop = min((start // size + 1) * size, end)
         yield slice(start, stop), rows.block(start, stop)
         start = stop
 
 
-def fit_standardization(network: GeometricAutoencoder, rows: Rows) -> None:
-    """Set the mean of each feature and the one scale ``s = sqrt(mean((x - mean)^2))`` of the autoencoder, in one pass.
+def moments(rows: Rows, place: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Compute the means of each feature of ``place(x)`` and of its square over all cells, each (D,), in one pass.
 
     Raises
     ------
     ValueError
-        If a value is missing or infinite, or all cells are equal.
+        If a value is missing or infinite.
     """
     n, n_features = rows.shape
     sums = torch.zeros(2, n_features, dtype=torch.float64)
     with threads_for(n * n_features, LARGE_PASS):
-        for _, x in row_blocks(rows):
-            wide = x.cpu().double()  # in this order: MPS has no float64
+        for _, x in row_blocks(rows, processes.owned(n)):
+            wide = place(x.cpu().double())  # in this order: MPS has no float64
             sums += torch.stack([wide.sum(0), wide.square().sum(0)])
-    mean, mean_square = sharding.sum_on(rows.device, sums) / n
+    mean, mean_square = processes.total(sums, rows.device) / n
     if not torch.isfinite(mean_square).all():
         msg = "The data hold missing or infinite values."
         raise ValueError(msg)
-    scale = (mean_square - mean.square()).clamp_min(0).mean().sqrt().item()
-    if not scale > 1e-6 * mean.abs().max().item():
-        msg = "All cells are equal: a map needs cells that differ."
-        raise ValueError(msg)
-    network.mean.copy_(mean)
-    network.scale.fill_(scale)
+    return mean, mean_square
 
 
 def check_finite(rows: Rows, name: str) -> None:

@@ -11,10 +11,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spec:
-    """Architecture, objective and schedule; the fields are arguments of :func:`scgeoae.tl.geometric_ae`.
+    """Architecture, objective and schedule, as :func:`scgeoae.tl.geometric_ae` and :func:`scgeoae.tl.fit_decoder` say.
 
-    Where `n_steps`, `noise` or `batch_size` is `None`, :func:`scgeoae.core.fit.fit` derives it from the data. The
-    defaults are those of a decoder that is fitted to a given map: plain reconstruction.
+    Where `n_steps`, `noise` or `batch_size` is `None`, :func:`scgeoae.core.fit.fit` derives it from the data.
+
+    Attributes
+    ----------
+    weights
+        Weight of each term but the reconstruction, by its name in :data:`~scgeoae.core.terms.TERMS`; 0 if left out.
+    regularizer
+        Weight of each regularizer within the term, by its name.
+    regularizer_batch
+        Points per batch at which the regularizer is estimated.
+    interpolation
+        Share of these points that lie at random places on straight lines between two cells, so that determinants and
+        decoding are meaningful between clusters too. The others are cells.
+    start, observation
+        Names in :data:`~scgeoae.core.start.STARTS` and :data:`~scgeoae.core.observation.OBSERVATIONS`.
     """
 
     n_components: int
@@ -22,13 +35,13 @@ class Spec:
     n_steps: int | None
     batch_size: int | None
     learning_rate: float
-    weight_decay: float
     validation_fraction: float
     patience: int | None
-    noise: float | None = 0.0
-    alpha: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
     regularizer: Mapping[str, float] = field(default_factory=lambda: {"area": 1.0})
+    noise: float | None = 0.0
     regularizer_batch: int = 64
-    interpolation: float = 0.0
-    contrast_weight: float = 0.0
-    landmark_weight: float = 0.0
+    interpolation: float = 0.5
+    weight_decay: float = 0.0
+    start: str = "random"
+    observation: str = "gaussian"

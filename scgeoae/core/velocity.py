@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .manifold import Manifold
 from .rows import blocks
+from .surface import Surface
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +40,13 @@ def map_velocity(
     Velocities (n, d) on the map, `J_e v` with the Jacobian of the encoder, and the share of each velocity that is
     normal to the surface of the decoder at the cell, (n,), NaN where the velocity is 0.
     """
-    exact, manifold, n = deepcopy(network).double(), Manifold(network), rows.shape[0]
+    exact, surface, n = deepcopy(network).double(), Surface(network), rows.shape[0]
     on_map, share = np.empty((n, network.n_components)), np.full(n, np.nan)
     for where in blocks(n, max(width, network.widest)):
-        x, v = rows.block(where.start, where.stop).double(), read(where)
-        z, pushed = exact.encode_velocity(x, torch.from_numpy(v))
-        length = np.linalg.norm(v, axis=1)
+        x, v = rows.block(where.start, where.stop).double(), torch.from_numpy(read(where))
+        z, pushed = exact.encode_velocity(x, v)
+        moved = exact.observation.differential(x, v).numpy()
+        length = np.linalg.norm(moved, axis=1)
         on_map[where] = pushed.numpy()
-        np.divide(manifold.normal(z.numpy(), v), length, out=share[where], where=length > 0)
+        np.divide(surface.normal(z.numpy(), moved), length, out=share[where], where=length > 0)
     return on_map, share

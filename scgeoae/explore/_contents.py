@@ -14,8 +14,10 @@ from matplotlib.colors import is_color_like, to_hex
 from scanpy import pl
 from scipy import sparse
 
+from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
-from ..result import column, holds_numbers
+from ..fields import Keys
+from ._colors import log_det_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..core.map_model import MapModel
+    from ..core.observation import Affine
     from ..core.projection import Projection
     from ..result import Result
 
@@ -88,12 +91,10 @@ def contents(
     if model.region is not None and dimensions == (1, 0):
         region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
     determinant, anisotropy = _distortion(result)
-    *inner, (weight, bias) = _layers(model, order)
-    surface = float(model.autoencoder.scale) * weight  # (D, width)
-    if len(surface) > len(surface.T):
-        surface = np.linalg.qr(surface).R  # in a basis of the subspace that it spans
-    readout = _readout(model, weight, bias)
-    hidden = _hidden(inner, drawn[:: -(-len(z) // N_SAMPLE)].astype(np.float64))
+    affine = result.surface.affine()
+    (first, bias), *inner = affine.layers
+    readout = _readout(model, affine)
+    hidden = result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)])
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     return {
@@ -105,8 +106,11 @@ def contents(
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
-            "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in inner],
-            "surface": _float32(surface),
+            "layers": [
+                {"weight": _float32(weight), "bias": _float32(bias)}
+                for weight, bias in [(first[:, order], bias), *inner]
+            ],
+            "surface": _float32(affine.surface),
             "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
             "unit": float(model.unit),
         },
@@ -163,10 +167,8 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
 def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_det, log_anisotropy = (
-            np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
-        )
-    limit = result.log_det_limit()
+        log_det, log_anisotropy = (np.log(result.numbers(field)) for field in (Keys.determinant, Keys.anisotropy))
+    limit = log_det_limit(result)
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
         {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},
@@ -227,30 +229,11 @@ class Readout(NamedTuple):
     spread: np.ndarray
 
 
-def _layers(model: MapModel, order: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return weights and biases of the decoder's layers, float64, for coordinates in this order."""
-    layers = [
-        (layer.weight.double().numpy(force=True), layer.bias.double().numpy(force=True))
-        for layer in [*model.autoencoder.decoder.inner, model.autoencoder.decoder.last]
-    ]
-    weight, bias = layers[0]
-    return [(weight[:, order], bias), *layers[1:]]
-
-
-def _hidden(inner: Sequence[tuple[np.ndarray, np.ndarray]], z: np.ndarray) -> np.ndarray:
-    """Compute the input (n, width) of the last layer at points ``z`` (n, d)."""
-    for weight, bias in inner:
-        v = z @ weight.T + bias
-        z = np.where(v > 0, v, np.expm1(np.minimum(v, 0)))
-    return z
-
-
-def _readout(model: MapModel, weight: np.ndarray, bias: np.ndarray) -> Readout:
+def _readout(model: MapModel, affine: Affine) -> Readout:
     """Continue the last layer of the decoder to genes."""
-    network, projection = model.autoencoder, model.input.projection
-    mean, scale = (each.double().numpy(force=True) for each in (network.mean, network.scale))
-    corners = np.vstack([np.zeros(weight.shape[1]), np.eye(weight.shape[1])])  # an affine map is known by these
-    decoded = mean + scale * (corners @ weight.T + bias)
+    projection, width = model.input.projection, affine.weight.shape[1]
+    corners = np.vstack([np.zeros(width), np.eye(width)])  # an affine map is known by these
+    decoded = affine.bias + corners @ affine.weight.T
     names = np.arange(model.n_features).astype(str) if model.input.features is None else model.input.features
     spread = np.ones(len(names))
     if projection is not None:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._checks import check_points
 from .._model_file import opened
-from ..core.manifold import Manifold
 from ..core.rows import blocks
-from ..result import DEFAULT_KEY, check_points
+from ..core.surface import Surface
+from ..fields import DEFAULT_KEY
 
 if TYPE_CHECKING:
     from ..core.map_model import MapModel
@@ -70,14 +71,14 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     (20, 50)
     """
     _, model = opened(adata, key)
-    manifold = Manifold(model.autoencoder)
+    surface = Surface(model.autoencoder)
     points = check_points(points, model.n_components)
     names, projection = _names(model, space), model.input.projection
     profiles = np.empty((len(points), len(names)), dtype=np.float32)
     for where in blocks(len(points), max(len(names), model.n_features)):
-        x = manifold.decode(points[where])
+        x = surface.decode(points[where])
         profiles[where] = projection.undo(x) if projection is not None and space == "genes" else x
-    log_det, anisotropy = manifold.distortion(points)
+    log_det, anisotropy = surface.distortion(points)
     obs = {f"map{i + 1}": column.astype(np.float64) for i, column in enumerate(points.T)}
     obs |= {"det": model.relative_determinant(log_det), "anisotropy": anisotropy}
     if model.region is not None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, whole_number
+from .._lookup import groups_of
 from .._model_file import opened
-from .._places import groups_of, medoid_of, region_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
-from ..core.manifold import Manifold
-from ..result import DEFAULT_KEY
+from ..core.surface import Surface
+from ..fields import DEFAULT_KEY
+from ..result import region_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    return shortest_path(Manifold(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
+    return shortest_path(Surface(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:
@@ -139,7 +140,7 @@ def _place(place: Any, name: str, result: Result | None, groupby: str | None) ->
         if place not in names:
             msg = f"There is no group {place!r} in obs[{groupby!r}]; the groups are {names.tolist()}."
             raise KeyError(msg)
-        return medoid_of(result, codes == names.get_loc(place))
+        return result.medoid(codes == names.get_loc(place))
     (cells,) = np.nonzero(result.adata.obs_names == place)
     if len(cells) != 1:
         msg = (

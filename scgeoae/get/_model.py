@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..result import DEFAULT_KEY, Result, check_dimensions
+import numpy as np
+
+from .._checks import check_dimensions
+from ..core.map_model import from_state
+from ..core.surface import Surface
+from ..fields import DEFAULT_KEY
+from ..result import Result
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
 
     from ..core.map_model import MapModel
@@ -92,7 +97,19 @@ def metric(
     """
     result = Result(adata, key)
     points = result.decoder_points(points)
-    return result.expected_metric(points) if expected else result.manifold.metric(points)
+    surfaces = [result.surface]
+    if expected:
+        name = result.keys.ensemble
+        models = adata.uns.get(name, {}).get("models")
+        if models is None:
+            result.check_trained()
+            msg = (
+                f"Did not find models in .uns[{name!r}]. Run `scgeoae.tl.ensemble(adata, key={key!r}, "
+                "keep_models=True)` first."
+            )
+            raise KeyError(msg)
+        surfaces += [Surface(from_state(state).autoencoder) for state in models.values()]
+    return np.mean([surface.metric(points) for surface in surfaces], axis=0)
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
@@ -183,4 +200,4 @@ def nonlinearity(
     result = Result(adata, key)
     points = result.decoder_points(points)
     check_dimensions(dimensions, points.shape[1])
-    return result.manifold.nonlinearity(points, radius, dimensions)
+    return result.surface.nonlinearity(points, radius, dimensions)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
-from .._checks import check_adata, in_memory
+from .._checks import check_adata
+from .._lookup import PCA_KEYS, in_memory
 from ..core.novelty import fit_novelty
 from ..core.projection import InputRecipe, Projection, Scaling, ValueRange
 from ..core.rows import check_finite
-from ..result import PCA_KEYS
 from .representation import N_LISTED, choose, genes
 from .rows import ReadRows
 
@@ -273,7 +273,11 @@ def query_rows(adata: AnnData, model: MapModel) -> tuple[Rows, MissingGenes | No
         raise ValueError(msg)
     fill = None
     if missing is not None:
-        mean = model.autoencoder.mean.cpu().double().numpy() if projection.center is None else projection.center
+        mean = (
+            model.autoencoder.observation.mean.cpu().double().numpy()
+            if projection.center is None
+            else projection.center
+        )
         fill = np.where(present, np.nan, mean)
     return ReadRows(x, model.device, projection, scaled=scaled, fill=fill, measure=recipe.novelty), missing
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import names_of_layers
+from .._lookup import names_of_layers
 from .representation import choose, genes
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from matplotlib.transforms import Bbox
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from ..result import DEFAULT_KEY, Result
+from ..fields import DEFAULT_KEY
+from ..result import Result
 from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:
@@ -147,10 +148,10 @@ def indicatrix(
     if cells is None:
         points = points[((points[:, dimensions] >= frame.min) & (points[:, dimensions] <= frame.max)).all(1)]
     points = result.decoder_points(points)
-    lengths, directions = result.manifold.indicatrix(points, dimensions)
+    lengths, directions = result.surface.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
     semi_axes = radius * lengths[:, None] * directions  # (m, 2, 2), one per column
-    believed = result.manifold.nonlinearity(points, radius, dimensions) <= BELIEVED
+    believed = result.surface.nonlinearity(points, radius, dimensions) <= BELIEVED
     centers = points[:, dimensions]
     if cells is None:
         kept = _uncovered(centers, semi_axes, believed)

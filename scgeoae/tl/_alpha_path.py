@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,21 +13,19 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_number, seed_of
-from ..core.fit import fit
-from ..inputs import choose, resolve_device
-from ..result import Result, alpha_path_key, distortion_summary
-from . import _arguments
+from ..core.distortion import distortion_summary
+from ..fields import ALPHA_PATH, Keys
+from ..result import Result
 from ._geometric_ae import geometric_ae
-from ._log import finished, rank_0_logs
-from ._training import run
-from ._warnings import check_map
+from ._log import finish, rank_0_logs
+from .plan import plan
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..core.fit import Fitted
 
-NOT_OF_A_TRAINING = ("adata", "checkpoint", "resume", "key_added", "copy")
+NOT_OF_A_TRAINING = ("adata", "key_added", "copy")
 """Parameters of :func:`geometric_ae` that :func:`alpha_path` does not pass on."""
 
 
@@ -53,7 +50,7 @@ def alpha_path(
     copy
         Return a copy instead of writing to `adata`.
     **arguments
-        Others of :func:`geometric_ae`, such as `use_rep` or `n_steps`; not `checkpoint` and `resume`.
+        Others of :func:`geometric_ae`, such as `use_rep` or `n_steps`.
 
     Returns
     -------
@@ -96,43 +93,31 @@ def alpha_path(
     >>> adata.uns["geoae_alpha_path"].shape
     (4, 7)
     """
-    key = alpha_path_key(key_added)
-    if key in Result.names(adata):
-        msg = f".uns[{key!r}] holds a result; pass another key_added."
+    keys = Keys.named(key_added, ALPHA_PATH)
+    if keys.key in Result.names(adata):
+        msg = f".uns[{keys.key!r}] holds a result; pass another key_added."
         raise ValueError(msg)
     values = _checked(alphas)
-    if own := {"alpha", "checkpoint", "resume"} & arguments.keys():
-        msg = f"alpha_path takes alphas, not {', '.join(sorted(own))}."
+    if "alpha" in arguments:
+        msg = "alpha_path takes alphas, not alpha."
         raise TypeError(msg)
-    call = inspect.signature(geometric_ae).bind(adata, **arguments)
-    call.apply_defaults()
-    others = {name: value for name, value in call.arguments.items() if name not in NOT_OF_A_TRAINING}
-    representation = choose(adata, **{name: others.pop(name) for name in _arguments.OF_THE_INPUT})
-    seed, device = seed_of(others.pop("rng")), others.pop("device")
-    landmarks = others.pop("landmarks")
-    if landmarks is None:
-        others["landmark_weight"] = 0
-    spec = _arguments.spec(representation.shape, **others)
-    places = None if landmarks is None else _arguments.landmark_places(adata, landmarks, spec.n_components)
-    source, rows = representation.source, representation.rows(resolve_device(device))
+    usual = {name: each.default for name, each in signature(geometric_ae).parameters.items()}
+    call = {name: value for name, value in {**usual, **arguments}.items() if name not in NOT_OF_A_TRAINING}
+    seed = seed_of(call.pop("rng"))
+    planned = plan(adata, **call)
 
     start = logg.info(f"training with {len(values)} values of alpha")
     measured = []
     for alpha in values:
         logg.info(f"    alpha = {alpha:g}")
-        train = partial(run, source=source, seed=seed)
-        fitted = fit(rows, replace(spec, alpha=alpha), seed, landmarks=places, name=source, run=train)
+        spec = replace(planned.spec, weights={**planned.spec.weights, "regularizer": alpha})
+        fitted = replace(planned, spec=spec).fit(seed)
         if fitted.history.interrupted:
             raise KeyboardInterrupt
-        check_map(fitted.model.autoencoder, rows, fitted.cells, regularized=alpha > 0)
         measured.append({"alpha": alpha, **_measure(fitted)})
     table = pd.DataFrame(measured, index=pd.RangeIndex(len(values)).astype(str))
-    table["default"] = (table["alpha"] == spec.alpha) & (arguments.get("regularizer") is None)
-
-    adata = adata.copy() if copy else adata
-    adata.uns[key] = table
-    finished(start, f"{key!r}, measures by alpha (adata.uns)")
-    return adata if copy else None
+    table["default"] = (table["alpha"] == usual["alpha"]) & (arguments.get("regularizer") is None)
+    return finish(adata, keys, {Keys.alpha_path: table}, start, copy=copy)
 
 
 def _checked(alphas: Sequence[float]) -> list[float]:
@@ -149,9 +134,9 @@ def _checked(alphas: Sequence[float]) -> list[float]:
 
 def _measure(fitted: Fitted) -> dict[str, float]:
     """Summarize reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
-    model, cells, history, _ = fitted
+    cells, history, scale = fitted.cells, fitted.history, fitted.network.observation.scale.item()
     return {
-        "reconstruction": float(np.square(cells.error).mean() / model.autoencoder.scale.item() ** 2),
-        "validation_reconstruction": history.validation_reconstruction[history.step.index(history.kept_at)],
+        "reconstruction": float(np.square(cells.error).mean() / scale**2),
+        "validation_reconstruction": history.kept.validation_reconstruction if history.kept else np.nan,
         **distortion_summary(cells.log_det, cells.anisotropy),
     }

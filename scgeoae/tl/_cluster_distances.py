@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._places import groups_of, medoid_of, region_of
-from ..core.geodesic import distances
-from ..result import DEFAULT_KEY, Result, distances_key
-from ._log import finished, rank_0_logs
+from .._lookup import groups_of
+from ..core.geodesic import paths
+from ..fields import DEFAULT_KEY, Keys
+from ..result import Result, region_of
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..core.manifold import Manifold
     from ..core.region import OccupiedRegion
+    from ..core.surface import Surface
 
 
 @rank_0_logs()
@@ -90,40 +91,41 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     region = region_of(result.model)
     names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the distances between the groups of obs[{groupby!r}]")
-    places = np.array([medoid_of(result, codes == number) for number in range(len(names))])
+    places = np.array([result.medoid(codes == number) for number in range(len(names))])
     off_map = ~region.whole().contains(places)
     if off_map.any():
         logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
     first, second = np.triu_indices(len(names), 1)  # (p,)
-    columns = {"other": names[second].to_numpy(), **_lengths(result.manifold, region, places, first, second)}
+    columns = {"other": names[second].to_numpy(), **_lengths(result.surface, region, places, first, second)}
     table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
-
-    adata = adata.copy() if copy else adata
-    adata.uns[distances_key(key)] = table
-    finished(start, f"{distances_key(key)!r}, distances between the groups (adata.uns)")
-    return adata if copy else None
+    return finish(adata, result.keys, {Keys.distances: table}, start, copy=copy)
 
 
 def _lengths(
-    manifold: Manifold, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
+    surface: Surface, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Compute lengths and ratios (p,) of pairs of places (k, 2); ``first`` and ``second`` (p,) number the places."""
-    surface, off_data = (values[first, second] for values in distances(manifold, region, places))
-    if (apart := np.isnan(surface)).any():
-        across = distances(manifold, region, places, anywhere=True)
-        surface[apart], off_data[apart] = (values[first, second][apart] for values in across)
+    length, off_data = np.full((2, len(first)), np.nan)
+    for anywhere in (False, True):  # across gaps only where there is no other way
+        (missing,) = np.nonzero(np.isnan(length))
+        pairs = np.column_stack([first, second])[missing]
+        for number, path in zip(
+            missing, paths(surface, region, places, pairs, anywhere=anywhere, refine=False), strict=True
+        ):
+            if path is not None:
+                length[number], off_data[number] = path.along[-1], path.length_off_data
     on_map, straight = (
-        np.linalg.norm(points[first] - points[second], axis=1) for points in (places, manifold.on_surface(places))
+        np.linalg.norm(points[first] - points[second], axis=1) for points in (places, surface.on_surface(places))
     )
     ratio, detour = np.full((2, len(first)), np.nan)
-    known = (on_map > 0) & (surface > 0) & (straight > 0)
+    known = (on_map > 0) & (length > 0) & (straight > 0)
     if known.any():
-        ratio[known] = on_map[known] / surface[known]
+        ratio[known] = on_map[known] / length[known]
         ratio /= np.exp(np.log(ratio[known]).mean())
-        detour[known] = surface[known] / straight[known]
+        detour[known] = length[known] / straight[known]
     return {
         "map_length": on_map,
-        "surface_length": surface,
+        "surface_length": length,
         "straight_length": straight,
         "length_off_data": off_data,
         "ratio": ratio,

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scanpy import logging as logg
 
 from .._checks import real_array, seed_of
-from ..core.fit import fit
-from ..inputs import choose, recipe_of, resolve_device
-from ..result import Result, ResultKeys, embedding_key
-from . import _arguments
-from ._log import finished, rank_0_logs
-from ._training import run
-from ._warnings import warn_of_singular_decoder
+from .._lookup import embedding_key
+from ..core.map_model import MapModel
+from ..fields import Keys
+from ..inputs import recipe_of
+from ..result import result_fields
+from ._log import finish, rank_0_logs
+from .plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +76,9 @@ def fit_decoder(
     Other Parameters
     ----------------
     weight_decay
-        Strength of the smoothness prior: no hidden matrix stretches by much more than its inverse. With 0 the fit is
-        closest, with 1 the determinant is smoothest; the determinants of a dense cluster and of its surroundings then
-        blur.
+        Strength of the smoothness prior: spectral norms of hidden matrices stay near or below ``1 / weight_decay``.
+        With 0 the fit is closest, with 1 the determinant is smoothest; the determinants of a dense cluster and of its
+        surroundings then blur.
     hidden_dims, n_steps, batch_size, learning_rate, validation_fraction
         As in :func:`geometric_ae`.
     patience
@@ -115,17 +114,17 @@ def fit_decoder(
     >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
-    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    keys = Keys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
-    chosen: dict[str, Any] = {"use_rep": use_rep, "n_pcs": n_pcs, "layer": layer, "mask_var": mask_var}
-    representation = choose(adata, **chosen)
-    sizes = z.shape[1], representation.shape[1]
-    if sizes[0] >= sizes[1]:
-        msg = f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {sizes[0]} for {sizes[1]} features."
-        raise ValueError(msg)
-    spec = _arguments.spec(
-        representation.shape,
+    planned = plan(
+        adata,
+        coordinates=z,
+        use_rep=use_rep,
+        n_pcs=n_pcs,
+        layer=layer,
+        mask_var=mask_var,
         n_components=z.shape[1],
+        device=device,
         hidden_dims=hidden_dims,
         n_steps=n_steps,
         batch_size=batch_size,
@@ -135,19 +134,15 @@ def fit_decoder(
         patience=patience,
     )
     seed = seed_of(rng)
-    source, rows = representation.source, representation.rows(resolve_device(device))
 
-    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {source}")
-    train = partial(run, source=source, seed=seed)
-    model, cells, history, spec = fit(rows, spec, seed, coordinates=z, name=source, run=train)
-    warn_of_singular_decoder(cells)
-    model.input = replace(recipe_of(adata, representation), novelty=None)  # only new cells have one
+    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
+    fitted = planned.fit(seed)
+    recipe = replace(recipe_of(adata, planned.representation), novelty=None)  # only new cells have one
+    model = MapModel(fitted.network, fitted.frame, recipe)
 
-    adata = adata.copy() if copy else adata
-    params = {**_arguments.stored_input(chosen), **asdict(spec), "rng": seed}
-    fields = Result.write(adata, keys, model, cells, params=params, history=history, coordinates=False)
-    finished(start, *fields)
-    return adata if copy else None
+    params = planned.params(fitted, seed)
+    values = result_fields(keys, model, fitted.cells, params=params, history=fitted.history)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:

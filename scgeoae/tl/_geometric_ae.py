@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from scanpy import logging as logg
 
 from .._checks import seed_of
-from ..core.fit import fit
-from ..inputs import choose, recipe_of, resolve_device
-from ..result import Result, ResultKeys
-from . import _arguments
-from ._log import finished, rank_0_logs
-from ._training import run
-from ._warnings import check_map, warn_of_counts
+from ..fields import Keys
+from ..reference import MapModel, recipe_of
+from ..result import result_fields
+from ._log import finish, rank_0_logs
+from ._warnings import warn_of_counts
+from .plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     from anndata import AnnData
@@ -42,8 +38,6 @@ def geometric_ae(
     device: str | None = None,
     copy: bool = False,
     regularizer: str | Mapping[str, float] | None = None,
-    regularizer_batch: int = 64,
-    interpolation: float = 0.5,
     contrast_weight: float = 0.05,
     landmarks: str | None = None,
     landmark_weight: float = 1.0,
@@ -52,11 +46,8 @@ def geometric_ae(
     n_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 0.08,
-    weight_decay: float = 0.0,
     validation_fraction: float = 0.1,
     patience: int | None = None,
-    checkpoint: str | Path | None = None,
-    resume: bool = False,
 ) -> AnnData | None:
     """Map cells by an autoencoder whose decoder preserves area :cite:p:`Nazari2023`.
 
@@ -70,8 +61,8 @@ def geometric_ae(
     are kept in a buffer of at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of
     them in random order. Larger chunks of a dask array cause a warning.
 
-    Inside a process group of :mod:`torch.distributed` all processes train one model, each on its share of the cells,
-    and all get the result.
+    Inside a process group of :mod:`torch.distributed` all processes train one model: each draws its batches from its
+    own share of the cells, gradients are averaged, and all get the result.
 
     Parameters
     ----------
@@ -106,11 +97,6 @@ def geometric_ae(
         `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): with area alone the
         decoder often shears the map, which the conformal part prevents.
-    regularizer_batch
-        Number of points per batch at which the regularizer is estimated.
-    interpolation
-        Share of these points that lie at random places on straight lines between two cells, so that determinants and
-        decoding are meaningful between clusters too. The others are cells.
     contrast_weight
         Weight of the contrast, a cross-entropy: for each of 256 anchor cells per batch, identify by closeness on the
         map which cell of the batch is nearest in the data.
@@ -133,22 +119,16 @@ def geometric_ae(
         differ from their neighbors by noise, more steps copy the noise; where they lie dense on a surface, more steps
         find more of their neighbors. The choice is stored in `params`.
     batch_size
-        Cells per step. By default 2 % of the cells, at least 256 and at most 2,048.
+        Cells per step, of all processes together. By default 2 % of the cells, at least 256 and at most 2,048.
     learning_rate
         Peak learning rate of Muon, which trains the matrices between hidden layers; Adam trains the rest at a tenth of
         it. Short linear warm-up, then linear decay.
-    weight_decay
-        Decoupled weight decay of the layers' weights, not of their biases.
     validation_fraction
         Share of cells held out of training, at most 2,000 cells. The latest weights whose loss on them is within 5 % of
         the lowest are kept.
     patience
         Stop after this many validations without a new lowest loss; a full run has 50. By default training never stops
         early.
-    checkpoint
-        File to which the state of the training is written after each validation; replaced atomically.
-    resume
-        Continue from `checkpoint`, if it exists; the result is that of an uninterrupted training.
 
     Returns
     -------
@@ -176,10 +156,8 @@ def geometric_ae(
     FloatingPointError
         If the training diverges, also after one retry from the best weights at a tenth of the learning rate, or the
         map collapses.
-    FileNotFoundError
-        If the folder of `checkpoint` does not exist.
     OSError
-        If a file changes or vanishes while it is read, the checkpoint cannot be written, or another process is lost.
+        If a file changes or vanishes while it is read, or another process is lost.
 
     Examples
     --------
@@ -189,41 +167,37 @@ def geometric_ae(
     >>> adata.obsm["X_geoae"].shape
     (700, 2)
     """
-    keys = ResultKeys.named(key_added)
-    chosen: dict[str, Any] = {"use_rep": use_rep, "n_pcs": n_pcs, "layer": layer, "mask_var": mask_var}
-    representation = choose(adata, **chosen)
-    spec = _arguments.spec(
-        representation.shape,
+    keys = Keys.named(key_added)
+    planned = plan(
+        adata,
+        use_rep=use_rep,
+        n_pcs=n_pcs,
+        layer=layer,
+        mask_var=mask_var,
         n_components=n_components,
-        hidden_dims=hidden_dims,
         alpha=alpha,
+        device=device,
         regularizer=regularizer,
-        regularizer_batch=regularizer_batch,
-        interpolation=interpolation,
         contrast_weight=contrast_weight,
-        landmark_weight=0 if landmarks is None else landmark_weight,
+        landmarks=landmarks,
+        landmark_weight=landmark_weight,
         noise=noise,
+        hidden_dims=hidden_dims,
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        weight_decay=weight_decay,
         validation_fraction=validation_fraction,
         patience=patience,
     )
-    places = None if landmarks is None else _arguments.landmark_places(adata, landmarks, spec.n_components)
     seed = seed_of(rng)
-    _arguments.check_checkpoint(checkpoint, resume=resume)
-    source, rows = representation.source, representation.rows(resolve_device(device))
 
-    start = logg.info(f"training a geometric autoencoder on {source}")
-    train = partial(run, source=source, seed=seed, checkpoint=checkpoint, resume=resume)
-    model, cells, history, spec = fit(rows, spec, seed, landmarks=places, name=source, run=train)
-    check_map(model.autoencoder, rows, cells, regularized=alpha > 0)
-    model.input = recipe_of(adata, representation)
-    warn_of_counts(model.input)
+    start = logg.info(f"training a geometric autoencoder on {planned.source}")
+    fitted = planned.fit(seed)
+    recipe = recipe_of(adata, planned.representation)
+    warn_of_counts(recipe)
+    model = MapModel(fitted.network, fitted.frame, recipe)
 
-    adata = adata.copy() if copy else adata
-    params = {**_arguments.stored_input(chosen), **asdict(spec), "landmarks": landmarks, "rng": seed}
-    fields = Result.write(adata, keys, model, cells, params=params, history=history)
-    finished(start, *fields)
-    return adata if copy else None
+    params, history = planned.params(fitted, seed), fitted.history
+    values = {Keys.coordinates: fitted.cells.z}
+    values |= result_fields(keys, model, fitted.cells, params=params, history=history)
+    return finish(adata, keys, values, start, copy=copy)

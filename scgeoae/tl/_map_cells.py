@@ -10,12 +10,13 @@ from scanpy import logging as logg
 
 from .._labels import check_tile_labels, label_colors, label_columns, look_up, vote
 from .._model_file import read_model
-from ..core import sharding
 from ..core.evaluation import describe
 from ..core.map_model import MapModel
+from ..core.rows import row_blocks
+from ..fields import DEFAULT_KEY, Field, Keys
 from ..inputs import ReadRows, query_rows, reference_rows, resolve_device
-from ..result import DEFAULT_KEY, Result, ResultKeys
-from ._log import finished, rank_0_logs
+from ..result import Result, result_fields
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +144,7 @@ def map_cells(
     if adata is adata_ref and not copy:
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
-    keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
+    keys = Keys.named(None if key == DEFAULT_KEY else key)
     model, reference = _reference(adata_ref, key)
     names = [] if obs is None else [obs] if isinstance(obs, str) else list(obs)
     if reference is None:
@@ -157,31 +158,28 @@ def map_cells(
     rows, missing = query_rows(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
-    cells = describe(model.autoencoder, rows)
+    cells = describe(model.autoencoder, row_blocks(rows), adata.n_obs)
     if cells.common > DISPLACED and adata.n_obs >= MIN_DISPLACED:
         logg.warning(
             f"{cells.common:.0%} of the squared reconstruction error is common to all cells of the query: it is "
             "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
             "the space of the reference first, for example by Symphony or scVI."
         )
-    columns: dict[str, Any] = {keys.outside: model.outside(cells.z, cells.error)}
+    outside = model.frame.outside(cells.z, cells.error)
+    values: dict[Field, Any] = {Keys.coordinates: cells.z, Keys.outside: outside}
     if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:
-        novelty = sharding.gather_array(rows.novelty[sharding.owned(adata.n_obs)], rows.device)
-        columns |= {keys.novelty: novelty, keys.novel: novelty > rows.measure.threshold}
+        values |= {Keys.novelty: rows.novelty, Keys.novel: rows.novelty > rows.measure.threshold}
     if names:
         found = look_up(model, cells.z, names) if voters is None else vote(model, rows, voters, known)
-        for name, (label, confidence) in found.items():
-            columns[name], columns[f"{name}_confidence"] = label, confidence
+        values[Keys.label] = {name: label for name, (label, _) in found.items()}
+        values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
+        values[Keys.palette] = colors
     params: dict[str, Any] = {"mapped": True}
     if missing is not None:
         params |= {"n_missing_genes": len(missing.names), "missing_share": missing.share}
         params["missing_share_by_component"] = missing.by_component
-
-    adata = adata.copy() if copy else adata
-    palettes = {f"{name}_colors": palette for name, palette in colors.items()}
-    fields = Result.write(adata, keys, model, cells, params=params, columns=columns, uns=palettes)
-    finished(start, *fields)
-    return adata if copy else None
+    values |= result_fields(keys, model, cells, params=params)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:

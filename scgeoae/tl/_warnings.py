@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
-from ..core import sharding
+from ..core import processes
 from ..core.rows import block_size
 
 if TYPE_CHECKING:
-    from ..core.autoencoder import GeometricAutoencoder
     from ..core.evaluation import Cells
-    from ..core.projection import InputRecipe
+    from ..core.fit import Fitted
     from ..core.rows import Rows
+    from ..reference import InputRecipe
 
 HIGH_VARIANCE = 0.25
 HIGH_ANISOTROPY = 10.0
@@ -30,11 +30,18 @@ SMALL_COUNTS = 20
 """Whole numbers up to here may be levels, such as the gray of a digit; raw counts have larger ones."""
 
 
-def check_map(network: GeometricAutoencoder, rows: Rows, cells: Cells, *, regularized: bool) -> None:
-    """Log a warning for uneven or singular determinants, elongation, dead axes and poor reconstruction."""
-    if sharding.rank() > 0:
+def check_map(fitted: Fitted, rows: Rows) -> None:
+    """Log a warning for uneven or singular determinants, elongation, dead axes and poor reconstruction.
+
+    Of the decoder of a map that was made elsewhere, only a singular one is of the decoder's making.
+    """
+    network, cells = fitted.network, fitted.cells
+    if network.encoder is None:
+        warn_of_singular_decoder(cells)
+        return
+    if processes.rank() > 0:
         return  # the first process warns, and the sample is of its rows
-    if not warn_of_singular_decoder(cells) and regularized:
+    if not warn_of_singular_decoder(cells) and fitted.spec.weights.get("regularizer"):
         variance, elongation = cells.log_det.var(), np.median(cells.anisotropy)
         if variance > HIGH_VARIANCE:
             logg.warning(f"The variance of ln det is {variance:.2g}: areas are not true. Raise alpha or n_steps.")
@@ -57,7 +64,7 @@ def check_map(network: GeometricAutoencoder, rows: Rows, cells: Cells, *, regula
     elif used < d:
         logg.warning(f"{d - used} of {d} map dimensions are not used. Lower n_components.")
     linear = float(np.square(sigma[d:]).sum() / network.n_features)
-    ours = float(np.square(cells.error[sample] / network.scale.item()).mean())
+    ours = float(np.square(cells.error[sample] / network.observation.scale.item()).mean())
     if ours > WORSE_THAN_LINEAR * linear + NEGLIGIBLE:
         logg.warning(
             f"The map leaves {100 * ours:.3g}% of the variance unexplained, a linear map of the same dimension "

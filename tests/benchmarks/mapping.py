@@ -49,6 +49,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae
 from scgeoae.core.evaluation import describe
+from scgeoae.core.rows import row_blocks
 from scgeoae.inputs import DenseRows, recipe
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def displaced(adata: AnnData, name: str, seed: int) -> None:
     for shift in (0, 0.1, 0.2, 0.5, 1):
         queries[f"shifted by {shift}"] = components + (shift * components.std(0) * signs).astype(np.float32)
     for what, x in queries.items():
-        common = describe(model.autoencoder, DenseRows(x, model.device)).common
+        common = describe(model.autoencoder, row_blocks(DenseRows(x, model.device)), len(x)).common
         print(f"{name}, seed {seed}, {what}: {common:.3f}", flush=True)
 
 

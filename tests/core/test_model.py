@@ -8,17 +8,16 @@ from operator import attrgetter
 import numpy as np
 import pytest
 import torch
+from helpers import on_host
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.calibration import calibrate, calibrate_decoder, principal_frame, substitute
+from scgeoae.core.calibration import calibrate, calibrate_decoder, described, principal_frame
 from scgeoae.core.evaluation import Cells, describe
+from scgeoae.core.frame import Frame
 from scgeoae.core.map_model import MapModel, from_state, to_state
 from scgeoae.core.projection import InputRecipe
 from scgeoae.core.region import OccupiedRegion, occupied_region
-from scgeoae.core.rows import fit_standardization
-from scgeoae.inputs import DenseRows
-
-CPU = torch.device("cpu")
+from scgeoae.core.rows import row_blocks
 
 
 @pytest.fixture
@@ -32,33 +31,32 @@ def x(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_scaling_is_one_scalar(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    fit_standardization(model, DenseRows(x, CPU))
-    np.testing.assert_allclose(model.mean, x.mean(0, dtype=float), rtol=1e-6)
-    np.testing.assert_allclose(model.scale, np.sqrt(((x - x.mean(0, dtype=float)) ** 2).mean()), rtol=1e-6)
+    model.observation.fit(on_host(x))
+    np.testing.assert_allclose(model.observation.mean, x.mean(0, dtype=float), rtol=1e-6)
+    np.testing.assert_allclose(model.observation.scale, np.sqrt(((x - x.mean(0, dtype=float)) ** 2).mean()), rtol=1e-6)
     standard = model.standardize(torch.from_numpy(x))
     assert standard.square().mean().item() == pytest.approx(1, rel=1e-5)
 
 
 def test_scaling_survives_a_large_offset(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    fit_standardization(model, DenseRows(x + 1e4, CPU))
-    assert model.scale.item() == pytest.approx(x.astype(float).std(0).__pow__(2).mean() ** 0.5, rel=1e-3)
+    model.observation.fit(on_host(x + 1e4))
+    assert model.observation.scale.item() == pytest.approx(x.astype(float).std(0).__pow__(2).mean() ** 0.5, rel=1e-3)
 
 
 def test_constant_matrix_is_refused(model: GeometricAutoencoder) -> None:
     with pytest.raises(ValueError, match="All cells are equal"):
-        fit_standardization(model, DenseRows(np.full((5, 6), 3.3, dtype=np.float32), CPU))
+        model.observation.fit(on_host(np.full((5, 6), 3.3, dtype=np.float32)))
 
 
 def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    rows = DenseRows(x, CPU)
-    fit_standardization(model, rows)
+    rows = on_host(x)
+    model.observation.fit(rows)
     before = model(torch.from_numpy(x)).detach()
-    calibrated, cells = calibrate(model, rows)
-    assert calibrated.autoencoder is model
-    assert calibrated.unit == 1
+    cells, frame = calibrate(model, rows)
+    assert frame.unit == 1
     torch.testing.assert_close(model(torch.from_numpy(x)).detach(), before, rtol=1e-5, atol=1e-5)
     # centred, principal axes, skewness, unit 1
-    again = describe(model, rows)
+    again = described(model, rows)
     np.testing.assert_allclose(again.z, cells.z, atol=1e-5 * np.ptp(cells.z))
     np.testing.assert_allclose(again.log_det, cells.log_det, atol=1e-5)
     assert abs(again.log_det.mean()) < 1e-5
@@ -97,32 +95,36 @@ def test_only_a_map_is_calibrated(
     given: bool,
 ) -> None:
     """Else there is one error, without a warning before it."""
-    rows = DenseRows(x, CPU)
-    fit_standardization(model, rows)
-    z = describe(model, rows).z.astype(np.float64)
+    rows = on_host(x)
+    model.observation.fit(rows)
+    z = described(model, rows).z.astype(np.float64)
     spoiled = attrgetter(layer)(model)
     with torch.no_grad():
         spoiled.weight.mul_(factor)
         spoiled.bias.add_(bias)
 
-    def calibrated() -> tuple[MapModel, Cells]:
+    def calibrated() -> tuple[Cells, Frame]:
         return calibrate_decoder(model, rows, z, z.mean(0), 1.0) if given else calibrate(model, rows)
 
     if message is None:
-        assert np.isfinite(calibrated()[1].log_det).all()
+        assert np.isfinite(calibrated()[0].log_det).all()
     else:
         with pytest.raises(FloatingPointError, match=message):
             calibrated()
 
 
 def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    rows = DenseRows(x, CPU)
-    fit_standardization(model, rows)
+    rows = on_host(x)
+    model.observation.fit(rows)
     residual = (model(torch.from_numpy(x)).detach().numpy() - x).astype(float)
     expected = np.square(residual.mean(0)).sum() / np.square(residual).sum(1).mean()
-    assert describe(model, rows).common == pytest.approx(expected, rel=1e-4)
-    assert describe(model, DenseRows(x[:0], CPU)).common == 0
-    assert describe(model, DenseRows(x[:1], CPU)).common == pytest.approx(1)
+
+    def common(n: int) -> float:
+        return describe(model, row_blocks(on_host(x[:n])), n).common
+
+    assert common(300) == pytest.approx(expected, rel=1e-4)
+    assert common(0) == 0
+    assert common(1) == pytest.approx(1)
 
 
 def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -> None:
@@ -130,7 +132,7 @@ def test_substitution_is_exact_for_any_affine_map(model: GeometricAutoencoder) -
     x = torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     before, z = exact(x), exact.encode(x)
     forward, shift = np.array([[2.0, 0.5], [-1.0, 3.0]]), np.array([0.3, -4.0])
-    substitute(exact, forward, shift)
+    exact.change_coordinates(forward, shift)
     torch.testing.assert_close(exact(x), before)
     torch.testing.assert_close(exact.encode(x), (z - torch.from_numpy(shift)) @ torch.from_numpy(forward).T)
 
@@ -176,7 +178,9 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
 def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
     region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
     names = np.array([f"gene {i}" for i in range(6)], dtype=object)
-    back = from_state(copy.deepcopy(to_state(MapModel(model, 1.5, region, np.linspace(0, 1, 101), InputRecipe(names)))))
+    back = from_state(
+        copy.deepcopy(to_state(MapModel(model, Frame(1.5, region, np.linspace(0, 1, 101)), InputRecipe(names))))
+    )
     assert not back.autoencoder.training
     assert back.unit == 1.5
     assert back.autoencoder.hidden_dims == (8, 8)
@@ -209,10 +213,10 @@ def damage(path: str, value: object):
         (damage("architecture/hidden_dims", np.array([10**9, 10**9])), "shape"),
         (damage("architecture/hidden_dims", np.array([0])), "no width"),
         (damage("architecture/activation", "evil"), "activation 'evil' is unknown"),
-        (damage("weights/mean", None), "missing or unexpected"),
+        (damage("weights/observation.mean", None), "missing or unexpected"),
         (damage("weights/extra", np.zeros(3)), "missing or unexpected"),
-        (damage("weights/mean", np.full(6, np.nan, dtype=np.float32)), "finite"),
-        (damage("weights/mean", np.array([object()] * 6)), "finite"),
+        (damage("weights/observation.mean", np.full(6, np.nan, dtype=np.float32)), "finite"),
+        (damage("weights/observation.mean", np.array([object()] * 6)), "finite"),
         (damage("weights", "nothing"), "damaged"),
         (damage("unit", -1.0), "unit"),
         (damage("unit", "one"), "could not convert|damaged"),

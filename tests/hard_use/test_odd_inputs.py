@@ -285,7 +285,6 @@ INPUTS = [
     Case("steps beyond int64", of(), lambda a: train(a, n_steps=2**63), ValueError, "n_steps"),
     Case("batch beyond int64", of(), lambda a: train(a, batch_size=2**63), ValueError, "batch_size"),
     Case("no seed", of(), lambda a: train(a, rng=None)),
-    Case("interpolation above 1", of(), lambda a: train(a, interpolation=2), ValueError, "at most 1"),
     Case("mean and std of genes are text", changed(lambda a: a.var.__setitem__(["mean", "std"], "x")), train),
     Case("alpha diverges", of(), lambda a: train(a, alpha=1e300), FloatingPointError, "Lower learning_rate"),
 ]

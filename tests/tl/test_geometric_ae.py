@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import torch
-from helpers import QUICK
+from helpers import QUICK, SPEC, on_host
 from scipy import sparse
 
 import scgeoae
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.evaluation import Cells
-from scgeoae.inputs import DenseRows
-from scgeoae.tl import _training
+from scgeoae.core.fit import Fitted
+from scgeoae.core.frame import Frame
+from scgeoae.core.loop import History
 from scgeoae.tl._warnings import check_map
 
 if TYPE_CHECKING:
@@ -326,23 +327,13 @@ def test_validation_can_be_switched_off(small: AnnData) -> None:
     assert np.isnan(small.uns["geoae"]["history"]["validation_reconstruction"]).all()
 
 
-def test_interruption_writes_what_was_learned(small: AnnData, monkeypatch, log: StringIO) -> None:
-    class Bar:
-        n = 0
-
-        def __init__(self, **_: object) -> None: ...
-        def __enter__(self) -> Bar:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-        def update(self, n: int) -> None:
-            self.n += n
-            if self.n >= 30:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(_training, "tqdm", Bar)
+@pytest.mark.usefixtures("interrupted")
+def test_interruption_writes_what_was_learned(small: AnnData, log: StringIO) -> None:
     train(small)
-    assert small.uns["geoae"]["params"]["interrupted"] is True
+    stored = small.uns["geoae"]
+    assert stored["params"]["interrupted"] is True
+    assert stored["params"]["n_steps"] == QUICK["n_steps"]
+    assert stored["history"]["step"][-1] == 30
     assert {"X_geoae"} <= set(small.obsm)
     assert set(FIELDS) <= set(small.obs)
     assert "interrupted" in log.getvalue()
@@ -396,8 +387,7 @@ def test_failures_are_told(small: AnnData, log: StringIO) -> None:
 def test_signatures_of_failure(change: dict, message: str, log: StringIO, rng: np.random.Generator) -> None:
     z = rng.normal(size=(50, 2)).astype(np.float32)
     cells = Cells(z, np.zeros(50), np.zeros(50), np.ones(50))._replace(**change)
-    model = GeometricAutoencoder(2)
-    check_map(model, DenseRows(z, torch.device("cpu")), cells, regularized=True)
+    check_map(Fitted(GeometricAutoencoder(2), cells, Frame(), History(), SPEC), on_host(z))
     assert message in log.getvalue()
     assert bool(message) == bool(log.getvalue())
 

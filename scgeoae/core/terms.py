@@ -1,10 +1,12 @@
-"""The objective: a weighted sum of terms, each a function of one decoded batch."""
+"""The objective: a weighted sum of terms, each a function of one decoded batch.
+
+To add a term, write a function below and list it in `TERMS`; `Spec.weights` gives its weight.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .network import DenseNetwork
-    from .sharding import Part
+    from .autoencoder import GeometricAutoencoder
+    from .observation import Observation
     from .spec import Spec
 
 N_ANCHORS = 256
@@ -32,38 +34,35 @@ MEASURED = ("reconstruction", "regularizer")
 class Batch:
     """Cells, their place on the map and what the decoder makes of it: the input of the terms.
 
-    With several processes the rows are those that this process reads.
-
     Attributes
     ----------
+    observation
+        The observation model.
     x
         Standardized cells (m, D).
     z
         Their map coordinates (m, d).
-    decoded
-        The decoder's values there (m, D).
+    outputs
+        The decoder's outputs there (m, D).
     tangents
-        Columns (d, k, D) of the decoder's Jacobian at the regularized points; `None` without a regularizer.
-    part
-        Which cells these are.
+        Columns (d, k, D) of the Jacobian of the surface at the regularized points; `None` without a regularizer.
     landmarks
         Where cells should stay on the map (m, d), NaN for cells that are free; `None` if all are.
     """
 
+    observation: Observation
     x: Tensor
     z: Tensor
-    decoded: Tensor
-    tangents: Tensor | None
-    part: Part
+    outputs: Tensor
+    tangents: Tensor | None = None
     landmarks: Tensor | None = None
 
     @classmethod
-    def with_tangents(
+    def decoded(
         cls,
-        decoder: DenseNetwork,
+        model: GeometricAutoencoder,
         x: Tensor,
         z: Tensor,
-        part: Part,
         n_cells: int,
         between: Tensor | None = None,
         landmarks: Tensor | None = None,
@@ -71,108 +70,89 @@ class Batch:
         """Decode cells, with tangents at the first ``n_cells`` of them and at further map points ``between`` (k, d)."""
         points = z if between is None else torch.cat([between, z])
         k = len(points) - len(z)
-        decoded, tangents = decoder.pushforward(points, k + part.n_among_first(n_cells))
-        return cls(x, z, decoded[k:], tangents, part, landmarks)
+        if not k + n_cells:
+            return cls(model.observation, x, z, model.decoder(z), None, landmarks)
+        outputs, tangents = model.decoder.pushforward(points, k + n_cells)
+        tangents = model.observation.carry(outputs[: k + n_cells], tangents)
+        return cls(model.observation, x, z, outputs[k:], tangents, landmarks)
+
+
+class Term(NamedTuple):
+    """One term: its value, a scalar without unit, of a batch, the spec and its learned parameter, if it has one."""
+
+    value: Callable[[Batch, Spec, Tensor | None], Tensor]
+    initial: float | None = None
+    """Initial value of a learned scalar."""
 
 
 class Objective:
-    """``reconstruction + alpha * regularizer + contrast_weight * contrast + landmark_weight * landmarks``.
-
-    A term is a function of a :class:`Batch` that returns a scalar without unit. With several processes it returns the
-    summand of this process, and the trainer adds up values and gradients. To add a term, write the function below and
-    list it with its weight here.
+    """The sum of all terms with a weight; see `TERMS`.
 
     Attributes
     ----------
-    terms
-        Functions by name.
     weights
-        Their weights; a term of weight 0 is not computed in training.
-    log_scale
-        Logarithm of the scale of the contrast's kernel, learned.
+        Weights of the terms; a term of weight 0 is not computed in training.
+    learned
+        Learned parameters of the terms by name.
     """
 
     def __init__(self, spec: Spec, device: torch.device) -> None:
         self.spec = spec
-        self.log_scale = torch.full((), LOG_SCALE, device=device, requires_grad=True)
-        self.terms: dict[str, Callable[[Batch], Tensor]] = {
-            "reconstruction": reconstruction,
-            "regularizer": partial(regularizer, weights=spec.regularizer),
-            "contrast": partial(contrast, log_scale=self.log_scale),
-            "landmarks": landmarks,
-        }
-        self.weights = {
-            "reconstruction": 1.0,
-            "regularizer": spec.alpha,
-            "contrast": spec.contrast_weight,
-            "landmarks": spec.landmark_weight,
+        self.weights: Mapping[str, float] = {"reconstruction": 1.0, **spec.weights}
+        self.learned: dict[str, Tensor] = {
+            name: torch.full((), term.initial, device=device, requires_grad=True)
+            for name, term in TERMS.items()
+            if term.initial is not None and self.weights.get(name)
         }
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        """Learned parameters apart from the autoencoder's."""
-        return [self.log_scale] if self.weights["contrast"] else []
+    def value(self, name: str, batch: Batch) -> Tensor:
+        """Value of one term."""
+        return TERMS[name].value(batch, self.spec, self.learned.get(name))
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss of a training batch, and its `MEASURED` terms, (2,), detached."""
-        values = {name: term(batch) for name, term in self.terms.items() if self.weights[name]}
+        values = {name: self.value(name, batch) for name in TERMS if self.weights.get(name)}
         loss = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         nothing = loss.new_zeros(())
         return loss, torch.stack([values.get(name, nothing) for name in MEASURED]).detach()
 
     def measure(self, batch: Batch) -> Tensor:
         """The `MEASURED` terms, (2,), of held-out cells."""
-        return torch.stack([self.terms[name](batch) for name in MEASURED])
-
-    def batch(
-        self,
-        decoder: DenseNetwork,
-        x: Tensor,
-        z: Tensor,
-        part: Part,
-        generator: torch.Generator,
-        landmarks: Tensor | None = None,
-    ) -> Batch:
-        """Decode a training batch, with tangents at its first cells and between cells if these are regularized."""
-        if not self.weights["regularizer"]:
-            return Batch(x, z, decoder(z), None, part, landmarks)
-        n_points = min(self.spec.regularizer_batch, part.size)
-        n_between = int(self.spec.interpolation * n_points)
-        between = part.deal(interpolates(part.gathered(z), n_between, generator)) if n_between else None
-        return Batch.with_tangents(decoder, x, z, part, n_points - n_between, between, landmarks)
+        return torch.stack([self.value(name, batch) for name in MEASURED])
 
 
-def interpolates(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """``n`` points (n, d) on straight lines between unrelated cells of ``z`` (m, d)."""
-    share = torch.rand(n, 1, generator=generator).to(z)
-    return torch.lerp(z[:n], z.flip(0)[:n], share)
+def reconstruction(batch: Batch, *_: Any) -> Tensor:
+    """Loss of the observation model: how far the decoder is from the cells."""
+    return batch.observation.loss(batch.outputs, batch.x)
 
 
-def reconstruction(batch: Batch) -> Tensor:
-    """Mean squared residual over cells and features."""
-    return (batch.decoded - batch.x).square().sum() / (batch.part.size * batch.x.shape[1])
-
-
-def regularizer(batch: Batch, weights: Mapping[str, float]) -> Tensor:
+def regularizer(batch: Batch, spec: Spec, *_: Any) -> Tensor:
     """Weighted sum of the named regularizers: how unevenly the decoder stretches the map."""
     if batch.tangents is None:
         msg = "The batch was decoded without tangents."
         raise ValueError(msg)
-    return batch.part.share(weighted_sum(weights, batch.tangents))
+    return weighted_sum(spec.regularizer, batch.tangents)
 
 
-def contrast(batch: Batch, log_scale: Tensor) -> Tensor:
+def contrast(batch: Batch, _: Spec, log_scale: Tensor | None) -> Tensor:
     """Cross-entropy of identifying each anchor's nearest cell of the batch by closeness on the map."""
-    z, x = batch.part.gathered(batch.z), batch.part.gathered(batch.x)
-    return batch.part.share(cross_entropy(z, nearest(x), log_scale))
+    return cross_entropy(batch.z, nearest(batch.x), batch.z.new_tensor(LOG_SCALE) if log_scale is None else log_scale)
 
 
-def landmarks(batch: Batch) -> Tensor:
+def landmark(batch: Batch, *_: Any) -> Tensor:
     """Mean squared distance of cells from their landmarks, 0 for cells without one, per map dimension."""
     if batch.landmarks is None:
         return batch.z.new_zeros(())
     away = torch.where(batch.landmarks.isnan(), 0, batch.z - batch.landmarks)
-    return away.square().sum() / (batch.part.size * batch.z.shape[1])
+    return away.square().sum() / batch.z.numel()
+
+
+TERMS: dict[str, Term] = {
+    "reconstruction": Term(reconstruction),
+    "regularizer": Term(regularizer),
+    "contrast": Term(contrast, LOG_SCALE),
+    "landmark": Term(landmark),
+}
 
 
 def nearest(x: Tensor, n_anchors: int = N_ANCHORS) -> Tensor:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from . import geometry
 from .rows import blocks
@@ -18,20 +16,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
+    from .observation import Affine
 
 N_DIRECTIONS = 16
 """Points of an indicatrix at which the decoder is compared with its linear approximation."""
 
 
-class Manifold:
-    """The surface `f(z)` that the decoder of an autoencoder spans, and its geometry.
+class Surface:
+    """The surface that the decoder of an autoencoder spans, and its geometry.
 
     The weights are copied once, so later changes to the autoencoder have no effect. Computation is on its device (on
     the host if the device has no float64), in blocks of bounded memory. Points ``z`` (n, d) are in units of the map,
     lengths in the data in input units; results are float64 on the host.
-
-    If the last layer has more outputs than inputs, for example genes, the surface lies in a subspace of as many
-    dimensions as there are inputs. Lengths and angles are then computed in an orthonormal basis of that subspace.
 
     Parameters
     ----------
@@ -41,41 +37,29 @@ class Manifold:
 
     def __init__(self, network: GeometricAutoencoder) -> None:
         self.n_features, self.n_components = network.n_features, network.n_components
-        self._device = torch.device("cpu") if network.mean.device.type == "mps" else network.mean.device
-        self._decoder = deepcopy(network.decoder).to(self._device).double().requires_grad_(requires_grad=False)
-        last = self._decoder.last
-        mean, scale = (statistic.to(self._device).double() for statistic in (network.mean, network.scale))
-        self._origin, self._basis = mean + scale * last.bias, None  # (D,); orthonormal columns (D, width)
-        weight = scale * last.weight  # (D, width)
-        if last.out_features > last.in_features:
-            self._basis, weight = torch.linalg.qr(weight)
-        last.weight = nn.Parameter(weight, requires_grad=False)
-        last.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
-        self._widest = max(len(weight), *network.hidden_dims, 1)
+        self._immersion = network.observation.immersion(network.decoder)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Decode points: data (n, D) at ``z`` (n, d)."""
         x = np.empty((len(z), self.n_features))
         for where, points in self._points(z, self.n_features):
-            on_surface = self._decoder(points)
-            if self._basis is not None:
-                on_surface = on_surface @ self._basis.t()
-            x[where] = (on_surface + self._origin).cpu().numpy()
+            x[where] = self._immersion.values(points).cpu().numpy()
         return x
 
     def on_surface(self, z: np.ndarray) -> np.ndarray:
-        """Points (n, w) of the surface at ``z`` (n, d), up to a shift, in an orthonormal basis of its subspace.
+        """Points (n, w) of the surface at ``z`` (n, d), up to a shift.
 
-        Distances between them are those between decoded points; ``w`` is at most the width of the last hidden layer.
+        Distances between them are those in the data; ``w`` is the dimension of the subspace in which the surface lies,
+        at most D.
         """
-        x = np.empty((len(z), len(self._decoder.last.weight)))
+        x = np.empty((len(z), self._immersion.width))
         for where, points in self._points(z, x.shape[1]):
-            x[where] = self._decoder(points).cpu().numpy()
+            x[where] = self._immersion(points).cpu().numpy()
         return x
 
     def pushforward(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same points (n, w) and the tangents (d, n, w) there: the columns of `J` in that basis."""
-        x = np.empty((len(z), len(self._decoder.last.weight)))
+        """The same points (n, w) and the tangents (d, n, w) there: the columns of `J` in that subspace."""
+        x = np.empty((len(z), self._immersion.width))
         tangents = np.empty((self.n_components, *x.shape))
         for where, _, points, columns in self._pushforward(z):
             x[where], tangents[:, where] = points.cpu().numpy(), columns.numpy()
@@ -144,7 +128,7 @@ class Manifold:
                 v = (axes @ on_circle[:, :, None])[:, :, 0]  # (n, 2)
                 moved = points.clone()
                 moved[:, list(dimensions)] += v.to(points.device)
-                rest = self._decoder(moved).cpu() - center - (v.t()[:, :, None] * pair).sum(0)
+                rest = self._immersion(moved).cpu() - center - (v.t()[:, :, None] * pair).sum(0)
                 squares += rest.square().sum(1)
             result[where] = (squares / N_DIRECTIONS).sqrt().numpy() / radius
         return result
@@ -153,26 +137,31 @@ class Manifold:
         """Lengths (n,) of the parts of vectors ``v`` (n, D) that are normal to the surface at ``z`` (n, d)."""
         length = np.empty(len(z))
         for where, _, _, tangents in self._pushforward(z):
-            rest = torch.tensor(v[where], dtype=torch.float64)
-            beside = torch.zeros(len(rest), dtype=torch.float64)
-            if self._basis is not None:
-                basis = self._basis.cpu()
-                rest, whole = rest @ basis, rest  # (n, width), (n, D)
-                beside = (whole - rest @ basis.t()).square().sum(1)  # normal to the subspace
+            vectors = torch.tensor(v[where], dtype=torch.float64, device=self._immersion.device)
+            rest, beside = (part.cpu() for part in self._immersion.resolve(vectors))
             for direction in geometry.gram_schmidt(tangents)[0]:  # (n, width)
                 rest = rest - (direction * rest).sum(1, keepdim=True) * direction
             length[where] = (rest.square().sum(1) + beside).sqrt().numpy()
         return length
 
+    def hidden(self, z: np.ndarray) -> np.ndarray:
+        """Values (n, width) before the last layer of the decoder at ``z`` (n, d)."""
+        decoder = self._immersion.decoder
+        return np.concatenate([decoder.hidden(points).cpu().numpy() for _, points in self._points(z, 0)])
+
+    def affine(self) -> Affine:
+        """Return the decoder's parts for readers in another language; raise a `TypeError` if they are not affine."""
+        return self._immersion.affine()
+
     def _points(self, z: np.ndarray, width: int) -> Iterator[tuple[slice, Tensor]]:
         """Blocks of points on the device, small enough for arrays of this width."""
-        for where in blocks(len(z), max(width, self._widest)):
-            yield where, torch.tensor(z[where], dtype=torch.float64, device=self._device)
+        for where in blocks(len(z), max(width, self._immersion.widest)):
+            yield where, torch.tensor(z[where], dtype=torch.float64, device=self._immersion.device)
 
     def _pushforward(self, z: np.ndarray) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Blocks of points on the device, decoded in the basis (n, width), with tangents (d, n, width) on the host."""
-        for where, points in self._points(z, (1 + self.n_components) * self._widest):
-            x, tangents = self._decoder.pushforward(points)
+        """Blocks of points on the device, their places on the surface (n, w), with tangents (d, n, w) on the host."""
+        for where, points in self._points(z, (1 + self.n_components) * self._immersion.widest):
+            x, tangents = self._immersion.pushforward(points)
             if not torch.isfinite(tangents).all():
                 msg = (
                     "The decoder has no finite derivative at some points: its weights or the points are far too large."

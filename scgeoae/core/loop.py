@@ -1,0 +1,200 @@
+"""Train: draw batches, step, validate, keep the best weights, stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+
+from . import processes
+from .batches import batches
+from .step import Sample, State, draw, place, step
+from .terms import Batch
+from .threads import LARGE_STEP, threads_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from .autoencoder import GeometricAutoencoder
+    from .spec import Spec
+
+N_VALIDATIONS = 50
+WARM_UP = 0.02
+TOLERANCE = 0.05
+"""Relative margin above the lowest validation loss: differences within it are noise of the held-out cells. The latest
+weights within it are kept, because they were trained at the lowest rate: they explain other held-out cells equally well
+and training cells better."""
+RETRY_SHARE = 0.1
+"""Share of the learning rate at which training continues after a loss that was not finite."""
+
+
+class Record(NamedTuple):
+    """One validation: mean training losses since the last one, and the losses of held-out cells, NaN without any."""
+
+    step: int
+    reconstruction: float
+    regularizer: float
+    learning_rate: float
+    validation_reconstruction: float
+    validation_regularizer: float
+
+
+@dataclass
+class History:
+    """The course of a training.
+
+    Attributes
+    ----------
+    records
+        One a validation.
+    interrupted
+        Whether a Ctrl-C ended it.
+    kept_at
+        Step of the weights that were kept.
+    retried_at
+        Step at which the loss was not finite, if ever.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    interrupted: bool = False
+    kept_at: int = 0
+    retried_at: int | None = None
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Values of all records by name."""
+        return {name: [record[i] for record in self.records] for i, name in enumerate(Record._fields)}
+
+    @property
+    def kept(self) -> Record | None:
+        """Record of the weights that were kept; `None` if these are the first ones."""
+        return next((record for record in self.records if record.step == self.kept_at), None)
+
+
+class Best:
+    """The weights to keep: the latest ones whose validation loss is within `TOLERANCE` of the lowest."""
+
+    def __init__(self, model: GeometricAutoencoder) -> None:
+        self.kept = weights_of(model), 0
+        """These weights and their step, which an interruption must not part."""
+        self.lowest, self.n_since_lowest = math.inf, 0
+
+    def offer(self, model: GeometricAutoencoder, step: int, loss: float) -> None:
+        """Take the weights of ``model`` if their validation ``loss`` is low enough."""
+        self.n_since_lowest += 1
+        if loss < self.lowest:
+            self.lowest, self.n_since_lowest = loss, 0
+        if loss <= (1 + TOLERANCE) * self.lowest:
+            self.kept = weights_of(model), step
+
+
+def weights_of(model: GeometricAutoencoder) -> dict[str, Tensor]:
+    """Copy the weights and buffers."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def train(
+    model: GeometricAutoencoder,
+    spec: Spec,
+    read: Callable[[Tensor], Sample],
+    index: Tensor,
+    held_out: Sample,
+    generator: torch.Generator,
+    *,
+    chunk: int = 1,
+    after_validation: Callable[[int, int], object] = lambda *_: None,
+) -> History:
+    """Train a model and leave its best weights in it.
+
+    A Ctrl-C keeps the best weights so far, but ends all of several processes.
+
+    Parameters
+    ----------
+    model
+        Its scaling is set.
+    spec
+        What to train; nothing is left to the data.
+    read
+        Reads cells by their positions.
+    index
+        Positions of the training cells.
+    held_out
+        The cells that validate, on the device.
+    generator
+        Host generator, the only source of randomness.
+    chunk
+        Rows that are read together, see :attr:`Rows.chunk`.
+    after_validation
+        Called with the step and the number of steps.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite, also after one retry from the best weights at a lower rate.
+    """
+    n_steps, alpha = cast("int", spec.n_steps), spec.weights.get("regularizer", 0.0)
+    state, history, best, rate = State(model, spec), History(), Best(model), 1.0
+    size, every = cast("int", spec.batch_size), max(1, n_steps // N_VALIDATIONS)
+    drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
+    try:
+        with threads_for(min(size, len(index)) * max(model.n_features, *model.hidden_dims, 1), LARGE_STEP):
+            for number in range(1, n_steps + 1):
+                share = schedule(number, n_steps) * rate
+                cells = read(next(drawn_from))
+                sums += step(state, cells, draw(spec, len(cells.x), model, generator), share)
+                if number % every and number < n_steps:
+                    continue
+                reconstruction, regularizer = (processes.average(sums) / (number - before)).tolist()
+                sums.zero_()
+                if not math.isfinite(reconstruction + regularizer):
+                    _check_first(history, spec, number)
+                    history.retried_at, rate = number, RETRY_SHARE
+                    model.load_state_dict(best.kept[0])
+                    state.optimizer.forget()
+                losses = _validate(state, held_out)
+                history.records.append(Record(number, reconstruction, regularizer, share * spec.learning_rate, *losses))
+                best.offer(model, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
+                before = number
+                after_validation(number, n_steps)
+                if len(held_out.x) and best.n_since_lowest >= (spec.patience or math.inf):
+                    break
+    except KeyboardInterrupt:
+        if processes.count() > 1:  # the others would wait
+            raise
+        history.interrupted = True
+    weights, history.kept_at = best.kept
+    model.load_state_dict(weights)
+    return history
+
+
+@torch.no_grad()
+def _validate(state: State, cells: Sample) -> tuple[float, float]:
+    """Reconstruction and regularizer of the held-out cells; NaN without any."""
+    if not len(cells.x):
+        return math.nan, math.nan
+    batch = Batch.decoded(state.model, cells.x, place(state.model, cells), len(cells.x))
+    reconstruction, regularizer = processes.average(state.objective.measure(batch)).tolist()
+    return reconstruction, regularizer
+
+
+def _check_first(history: History, spec: Spec, number: int) -> None:
+    """Raise a `FloatingPointError` if the loss was not finite before."""
+    if history.retried_at is None:
+        return
+    msg = (
+        f"The loss is not finite at step {number} of {spec.n_steps}, also not at {RETRY_SHARE:g} of the learning rate. "
+        f"Lower learning_rate ({spec.learning_rate}) or alpha ({spec.weights.get('regularizer', 0)})."
+    )
+    raise FloatingPointError(msg)
+
+
+def schedule(step: int, n_steps: int) -> float:
+    """Share of the peak learning rate: a linear warm-up over 2 % of the steps, then linearly down towards 0."""
+    warm = max(1, round(WARM_UP * n_steps))
+    if step <= warm:
+        return step / warm
+    return 1 - (step - warm) / (n_steps - warm + 1)

@@ -1,0 +1,287 @@
+"""Plan a training: choose and check its data, its arguments and its landmarks before any work is done; run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scanpy import logging as logg
+from scanpy import settings
+from tqdm import tqdm
+
+from .._checks import real_array, real_number, whole_number
+from ..core.fit import fit
+from ..core.loop import RETRY_SHARE
+from ..core.regularizers import REGULARIZERS
+from ..core.spec import Spec
+from ..core.terms import TERMS
+from ..inputs import choose, resolve_device
+from ._log import PROGRESS
+from ._warnings import check_map
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..core.fit import Fitted
+    from ..core.rows import Rows
+    from ..inputs import Representation
+    from ..result import Result
+
+MIN_CELLS = 3
+OF_THE_INPUT = ("use_rep", "n_pcs", "layer", "mask_var")
+"""Arguments of a training that choose the data matrix."""
+WEIGHTS = {"alpha" if term == "regularizer" else f"{term}_weight": term for term in TERMS if term != "reconstruction"}
+"""Arguments of a training that are weights, and the terms of the objective that these belong to."""
+WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
+"""Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
+OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
+"""Arguments of a training that may be `None`."""
+TEXTS = ("start", "observation")
+"""Fields of the spec that are names."""
+SAME = 1e-4
+"""Largest difference of the mean and the scale of the data from those of the training, as a share of the scale."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training on the data of an AnnData, checked, that can be run with any seed.
+
+    Attributes
+    ----------
+    representation, rows
+        The data matrix that was chosen, and its rows on the device.
+    spec
+        What to train; `None` in it is left to the data.
+    chosen
+        The arguments that chose the data and the landmarks.
+    coordinates
+        Map coordinates (n, d) made elsewhere, to which only a decoder is fitted.
+    landmarks
+        Places (n, d) near which cells should stay, NaN for cells that are free.
+    """
+
+    representation: Representation
+    rows: Rows
+    spec: Spec
+    chosen: Mapping[str, Any]
+    coordinates: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+
+    @property
+    def source(self) -> str:
+        """What messages call the data."""
+        return self.representation.source
+
+    def fit(self, seed: int) -> Fitted:
+        """Train with a progress bar; log a warning if the training was interrupted or the map should not be trusted.
+
+        Raises
+        ------
+        ValueError
+            If the data are not finite or all cells are equal.
+        FloatingPointError
+            If the training diverges or there is no map.
+        """
+        with tqdm(total=self.spec.n_steps, unit="step", disable=settings.verbosity < PROGRESS, leave=False) as bar:
+
+            def show(step: int, n_steps: int) -> None:
+                bar.total = n_steps
+                bar.update(step - bar.n)
+
+            fitted = fit(
+                self.rows,
+                self.spec,
+                seed,
+                coordinates=self.coordinates,
+                landmarks=self.landmarks,
+                name=self.source,
+                after_validation=show,
+            )
+        history = fitted.history
+        if history.retried_at is not None:
+            logg.warning(
+                f"The loss was not finite at step {history.retried_at}: training continued from the last good weights "
+                f"at {RETRY_SHARE:g} of the learning rate. Lower learning_rate or alpha."
+            )
+        if history.interrupted:
+            logg.warning("Training was interrupted: the best weights so far are kept, params['interrupted'] is True.")
+        check_map(fitted, self.rows)
+        return fitted
+
+    def params(self, fitted: Fitted, seed: int) -> dict[str, Any]:
+        """Return the arguments that shaped a map, as they are stored; :func:`stored_plan` reads them."""
+        params = asdict(fitted.spec)
+        weights = params.pop("weights")
+        return {
+            **self.chosen,
+            **params,
+            **{name: weights[term] for name, term in WEIGHTS.items() if term in weights},
+            "rng": seed,
+        }
+
+
+def plan(
+    adata: AnnData,
+    *,
+    device: str | None = None,
+    coordinates: np.ndarray | None = None,
+    landmarks: str | None = None,
+    n_components: Any,
+    hidden_dims: Any,
+    **arguments: Any,
+) -> Plan:
+    """Plan a training with the arguments of :func:`geometric_ae` or, given ``coordinates``, :func:`fit_decoder`.
+
+    Raises
+    ------
+    KeyError
+        If the chosen data or landmarks do not exist.
+    ValueError, TypeError
+        If an argument is invalid; names it, what was passed and what is allowed.
+    """
+    chosen = {name: arguments.pop(name) for name in OF_THE_INPUT}
+    representation = choose(adata, **chosen)
+    if coordinates is not None and coordinates.shape[1] >= (n_features := representation.shape[1]):
+        msg = (
+            f"A map has fewer dimensions than its data; this one has {coordinates.shape[1]} for {n_features} features."
+        )
+        raise ValueError(msg)
+    architecture = _architecture(n_components, hidden_dims, representation.shape)
+    if landmarks is None and "landmark_weight" in arguments:
+        arguments["landmark_weight"] = 0
+    spec = _spec(architecture, **arguments)
+    places = None if landmarks is None else _landmark_places(adata, landmarks, spec.n_components)
+    mask = chosen["mask_var"]
+    if not isinstance(mask, str | None):
+        chosen["mask_var"] = np.asarray(mask).tolist()
+    rows = representation.rows(resolve_device(device))
+    return Plan(representation, rows, spec, {**chosen, "landmarks": landmarks}, coordinates, places)
+
+
+def stored_plan(result: Result) -> Plan:
+    """Plan the training of a stored map again, after checking that its data are still in the AnnData.
+
+    Raises
+    ------
+    KeyError
+        If the data are not there.
+    ValueError
+        If the map was made elsewhere, its cells were mapped, or the data are not those of the training.
+    """
+    result.check_trained()
+    params = dict(result.params)
+    mask = params.get("mask_var")
+    params["mask_var"] = mask if isinstance(mask, str | None) else np.asarray(mask)
+    fields = Spec.__dataclass_fields__.keys() - {"weights"}
+    missing = dict.fromkeys([*OF_THE_INPUT, *OPTIONAL])  # `None` is not stored
+    known = {name: params[name] for name in {*OF_THE_INPUT, *WEIGHTS, *fields, "landmarks"} if name in params}
+    planned = plan(result.adata, **{**missing, **known})
+    _check_same_data(planned, result)
+    return planned
+
+
+def _check_same_data(planned: Plan, result: Result) -> None:
+    """Raise a `ValueError` unless the data have the number of features, the mean and the scale of the training."""
+    trained, found = result.model.autoencoder, planned.representation.shape[1]
+    why = f"they have {found} features instead of {trained.n_features}"
+    if found == trained.n_features:
+        present = deepcopy(trained.observation).to(planned.rows.device)
+        present.fit(planned.rows)
+        before, now = (np.append(o.mean.cpu().double().numpy(), o.scale.item()) for o in (trained.observation, present))
+        if np.abs(now - before).max() <= SAME * before[-1]:
+            return
+        why = "their mean or scale differs"
+    msg = (
+        f"{planned.source} does not hold the cells that the result {result.keys.key!r} was trained on: {why}. Pass the "
+        "AnnData of the training, with all its cells, or train again."
+    )
+    raise ValueError(msg)
+
+
+def _spec(architecture: Mapping[str, Any], **training: Any) -> Spec:
+    """Check the arguments of a training."""
+    weights: dict[str, float] = {}
+    for name, value in training.items():
+        if name in WEIGHTS:
+            weights[WEIGHTS[name]] = real_number(value, name)
+        elif name == "regularizer":
+            training[name] = _regularizer_weights(value, architecture["n_components"])
+        elif name not in TEXTS and (value is not None or name not in OPTIONAL):
+            training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name)
+    checked = Spec(**architecture, weights=weights, **{n: v for n, v in training.items() if n not in WEIGHTS})
+    if checked.learning_rate == 0:
+        msg = "learning_rate must be positive; it is 0."
+        raise ValueError(msg)
+    if checked.validation_fraction >= 1:
+        msg = f"validation_fraction must be below 1; it is {checked.validation_fraction}."
+        raise ValueError(msg)
+    return checked
+
+
+def _regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:
+    """Return the regularizer as a mapping of names to weights, after checking it."""
+    if regularizer is None:
+        return {"area": 1.0, "conformal": 0.3} if n_components > 1 else {"area": 1.0}
+    weights = {regularizer: 1.0} if isinstance(regularizer, str) else regularizer
+    if not isinstance(weights, Mapping):
+        msg = f"regularizer must be a name or a mapping of names to weights, not {type(regularizer).__name__}."
+        raise TypeError(msg)
+    unknown = [name for name in weights if name not in REGULARIZERS]
+    if unknown or not weights:
+        msg = f"Unknown regularizer {unknown}. Choose from {list(REGULARIZERS)}."
+        raise ValueError(msg)
+    if "conformal" in weights and n_components == 1:
+        msg = "The conformal regularizer is undefined for n_components=1: every curve keeps its angles."
+        raise ValueError(msg)
+    return {name: real_number(weight, f"regularizer[{name!r}]") for name, weight in weights.items()}
+
+
+def _architecture(n_components: Any, hidden_dims: Any, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return the arguments of the autoencoder, checked against the shape of the data matrix."""
+    n_cells, n_features = shape
+    if n_cells < MIN_CELLS:
+        msg = f"A map needs at least {MIN_CELLS} cells; there are {n_cells}."
+        raise ValueError(msg)
+    n_components = whole_number(n_components, "n_components", 1)
+    if n_features < n_components:
+        msg = f"The data have {n_features} features, fewer than n_components={n_components}."
+        raise ValueError(msg)
+    if isinstance(hidden_dims, str) or not isinstance(hidden_dims, Sequence | np.ndarray):
+        msg = f"hidden_dims must be a sequence of layer widths, not {hidden_dims!r}."
+        raise TypeError(msg)
+    widths = [whole_number(width, "each of hidden_dims", 1) for width in hidden_dims]
+    return {"n_components": n_components, "hidden_dims": widths}
+
+
+def _landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
+    """Return the landmarks (n, d) float64 of an `obsm`, NaN for cells without one.
+
+    Raises
+    ------
+    KeyError
+        If the `obsm` does not exist.
+    ValueError, TypeError
+        If it does not hold real numbers, has another dimension than the map, holds infinite or partly missing places,
+        or fewer than ``n_components + 1`` different places.
+    """
+    if not isinstance(key, str):
+        msg = f"landmarks must be the name of an obsm, not {type(key).__name__}."
+        raise TypeError(msg)
+    if key not in adata.obsm:
+        msg = f"Did not find .obsm[{key!r}]; .obsm holds {list(adata.obsm) or 'nothing'}."
+        raise KeyError(msg)
+    places = real_array(adata.obsm[key], f"obsm[{key!r}]").astype(np.float64)
+    if places.ndim != 2 or places.shape[1] != n_components:
+        msg = f"obsm[{key!r}] must hold places on a map of {n_components} dimensions; its shape is {places.shape}."
+        raise ValueError(msg)
+    missing = np.isnan(places)
+    if np.isinf(places).any() or (missing.any(1) != missing.all(1)).any():
+        msg = f"obsm[{key!r}] holds infinite places, or places of which only a part is missing."
+        raise ValueError(msg)
+    if (n_places := len(np.unique(places[~missing.any(1)], axis=0))) <= n_components:
+        msg = f"obsm[{key!r}] holds {n_places} different places; landmarks need more than {n_components}."
+        raise ValueError(msg)
+    return places
