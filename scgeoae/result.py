@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from .core.evaluation import Cells
     from .core.loop import History
-    from .core.map_model import MapModel
     from .core.region import OccupiedRegion
     from .core.surface import Surface
+    from .reference import MapModel
 
 TERMS = ("reconstruction", "regularizer")
 """Terms of the loss. The history has a curve for each, and one of the held-out cells, named ``validation_…``."""
@@ -89,16 +89,14 @@ class Result:
     @cached_property
     def model(self) -> MapModel:
         """The model, on the host; raises a `ValueError` if it is damaged."""
-        from .core.map_model import from_state  # torch takes seconds to import, and columns do not need it
+        from .reference import from_state  # torch takes seconds to import, and columns do not need it
 
         return from_state(self.stored["model"])
 
     @cached_property
     def surface(self) -> Surface:
         """The decoder as a surface."""
-        from .core.surface import Surface
-
-        return Surface(self.model.autoencoder)
+        return self.model.surface
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -150,7 +148,7 @@ class Result:
     def check_trained(self) -> None:
         """Raise a `ValueError` if the map was made elsewhere, or the cells were mapped: then nothing was trained."""
         key = self.keys.key
-        if self.model.autoencoder.encoder is None:
+        if not self.model.has_encoder:
             msg = (
                 f"The result {key!r} is a decoder of obsm[{self.keys.obsm!r}], a map that was made elsewhere: training "
                 "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
@@ -179,7 +177,7 @@ class Result:
 
     def reconstruction(self) -> float:
         """Compute the share of the variance of the cells that the map leaves unexplained."""
-        return float(self.column(Keys.error).pow(2).mean() / self.model.autoencoder.observation.scale.item() ** 2)
+        return float(self.column(Keys.error).pow(2).mean() / self.model.scale**2)
 
     def medoid(self, cells: np.ndarray) -> np.ndarray:
         """Find the medoid (2,) of the cells (n,) bool, among those in the occupied region if there are any."""
@@ -217,7 +215,7 @@ def result_fields(
     history
         Curves of the training, if there was one.
     """
-    from .core.map_model import to_state
+    from .reference import to_state
 
     known = {name: value for name, value in params.items() if value is not None}
     stored: dict[str, Any] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}

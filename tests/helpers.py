@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from scgeoae import metrics
-from scgeoae.core.projection import Projection, Scaling
 from scgeoae.core.spec import Spec
 from scgeoae.inputs import DenseRows
+from scgeoae.reference.projection import Projection, Scaling
 
 QUICK = {"n_steps": 150, "hidden_dims": (32, 32), "batch_size": 128}
 """Arguments of a training that takes a second."""

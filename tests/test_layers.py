@@ -27,12 +27,12 @@ LEVELS = (
     ("demo",),
     ("tl", "pl"),
     ("explore", "get", "metrics", "pp"),
-    ("models", "_model_file"),
+    ("models",),
     ("result",),
     ("fields",),
-    ("reference", "_labels"),
+    ("reference",),
     ("inputs",),
-    ("storage", "_files"),
+    ("storage",),
     ("core",),
     ("_lookup",),
     ("_checks", "_signals"),
@@ -46,7 +46,7 @@ NOT_FOR = {
     "core": ("anndata", "scanpy", "matplotlib", "pandas"),
     "storage": ("anndata", "scanpy", "matplotlib", "torch"),
     "inputs": ("matplotlib",),
-    "reference": ("matplotlib",),
+    "reference": ("matplotlib", "scgeoae.core.processes"),
     "fields": ("scanpy", "matplotlib"),
     "result": ("scanpy", "matplotlib"),
     "tl": ("matplotlib",),
@@ -113,7 +113,7 @@ def test_nothing_private_is_imported(path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "further"),
     [
-        ("pl", ("metrics.quality", "explore", "fields", "_files", "storage", "_lookup", "_checks")),
+        ("pl", ("metrics.quality", "explore", "fields", "storage", "_lookup", "_checks")),
         ("metrics", ("inputs", "core.neighbors", "_lookup", "_checks")),
     ],
 )

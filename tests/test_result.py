@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import scgeoae
-from scgeoae.core import map_model
+from scgeoae import reference
 from scgeoae.fields import Keys
 from scgeoae.result import Result
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def n_rebuilt(monkeypatch) -> list[int]:
     """Grows by one entry with each model that is rebuilt."""
-    rebuilt, from_state = [], map_model.from_state
-    monkeypatch.setattr(map_model, "from_state", lambda stored: rebuilt.append(1) or from_state(stored))
+    rebuilt, from_state = [], reference.from_state
+    monkeypatch.setattr(reference, "from_state", lambda stored: rebuilt.append(1) or from_state(stored))
     return rebuilt
 
 

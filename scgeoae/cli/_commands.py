@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from .. import metrics, pl, tl
-from .._files import replacing
 from .._lookup import embedding_key
 from ..core import processes
 from ..demo import run_demo
 from ..fields import DEFAULT_KEY, Keys
 from ..inputs import Files
 from ..result import Result
+from ..storage import replacing
 from ._files import TABLES, check_directory, check_output, join, read, read_or_open, write
 from ._pictures import draw
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
@@ -29,8 +29,14 @@ class OccupiedRegion:
         Left, right, bottom and top of the grid in units of the map.
     """
 
-    mask: np.ndarray
+    mask: np.ndarray = field(metadata={"shape": ("rows", "columns"), "dtype": bool})
     extent: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        left, right, bottom, top = self.extent
+        if not (0 < right - left < np.inf and 0 < top - bottom < np.inf and self.mask.any()):
+            msg = "The occupied region is empty."
+            raise ValueError(msg)
 
     @property
     def tile_area(self) -> float:

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
     from ..core.observation import Affine
-    from ..core.projection import Projection
+    from ..reference import MapModel, Projection
     from ..result import Result
 
 N_GENES = 200

@@ -8,11 +8,10 @@ import numpy as np
 
 from .._checks import real_array, whole_number
 from .._lookup import groups_of
-from .._model_file import opened
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
-from ..core.surface import Surface
 from ..fields import DEFAULT_KEY
+from ..models import opened
 from ..result import region_of
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
     from ..core.region import OccupiedRegion
+    from ..reference import MapModel
     from ..result import Result
 
 REGIONS = ("occupied", "anywhere")
@@ -121,7 +120,7 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    return shortest_path(Surface(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
+    return shortest_path(model.surface, occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_dimensions
-from ..core.map_model import from_state
-from ..core.surface import Surface
 from ..fields import DEFAULT_KEY
+from ..reference import from_state
 from ..result import Result
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
+    from ..reference import MapModel
 
 
 def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
@@ -108,7 +107,7 @@ def metric(
                 "keep_models=True)` first."
             )
             raise KeyError(msg)
-        surfaces += [Surface(from_state(state).autoencoder) for state in models.values()]
+        surfaces += [from_state(state).surface for state in models.values()]
     return np.mean([surface.metric(points) for surface in surfaces], axis=0)
 
 

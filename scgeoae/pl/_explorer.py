@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._checks import check_points
-from .._files import check_writable, replacing
 from ..explore import Explorer, contents, page
 from ..fields import DEFAULT_KEY
 from ..result import Result
+from ..storage import check_writable, replacing
 from ._scatter import coordinates_to_draw
 
 if TYPE_CHECKING:

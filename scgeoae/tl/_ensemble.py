@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from .._checks import seed_of, whole_number
 from ..core.ensemble import axial_deviation, displacement, train_member
-from ..core.map_model import MapModel, to_state
 from ..core.neighbors import kept_neighbors
 from ..fields import DEFAULT_KEY, Field, Keys
+from ..reference import MapModel, to_state
 from ..result import Result
 from ._log import PROGRESS, finish, rank_0_logs
 from .plan import stored_plan

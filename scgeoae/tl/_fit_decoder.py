@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +10,8 @@ from scanpy import logging as logg
 
 from .._checks import real_array, seed_of
 from .._lookup import embedding_key
-from ..core.map_model import MapModel
 from ..fields import Keys
-from ..inputs import recipe_of
+from ..reference import MapModel, recipe_of
 from ..result import result_fields
 from ._log import finish, rank_0_logs
 from .plan import plan
@@ -137,7 +135,7 @@ def fit_decoder(
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
     fitted = planned.fit(seed)
-    recipe = replace(recipe_of(adata, planned.representation), novelty=None)  # only new cells have one
+    recipe = recipe_of(adata, planned.representation, with_novelty=False)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
     params = planned.params(fitted, seed)

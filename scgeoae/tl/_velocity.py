@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scanpy import logging as logg
 
-from ..core.velocity import map_velocity
 from ..fields import DEFAULT_KEY, Field, Keys
-from ..inputs import query_rows, read_velocity, reference_rows
+from ..reference import query_of, reference_rows, velocities_of
 from ..result import Result
 from ._log import finish, rank_0_logs
 
@@ -86,15 +85,14 @@ def velocity(
     """
     result = Result(adata, key)
     model, keys = result.model, result.keys
-    if model.autoencoder.encoder is None:
+    if not model.has_encoder:
         msg = f"The result {key!r} is a decoder of a map that was made elsewhere: it has no encoder to map velocities."
         raise ValueError(msg)
-    read = read_velocity(adata, model, velocity)
+    velocities = velocities_of(adata, model, velocity)
     mapped = result.params.get("mapped", False)
-    rows = query_rows(adata, model)[0] if mapped else reference_rows(adata, model)
+    rows = query_of(adata, model).rows if mapped else reference_rows(adata, model)
     start = logg.info(f"mapping the velocities {velocity!r}")
-    n_genes = 0 if model.input.projection is None else len(model.input.projection.genes)
-    on_map, normal = map_velocity(model.autoencoder, rows, read, n_genes)
+    on_map, normal = velocities.on_map(model, rows)
     if np.isnan(normal).all():
         logg.warning(f"No cell has a velocity: {velocity!r} is 0 or missing in all features of the model.")
     values: dict[Field, Any] = {Keys.velocity: on_map.astype(np.float32), Keys.velocity_normal: normal}

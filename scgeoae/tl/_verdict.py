@@ -21,7 +21,8 @@ from .._lookup import embedding_key
 from ..core.fit import fit
 from ..core.neighbors import kept_neighbors
 from ..fields import DEFAULT_KEY, Field, Keys
-from ..inputs import DenseRows, choose, genes, recipe_of
+from ..inputs import DenseRows, choose, genes
+from ..reference import recipe_of
 from ..result import Result
 from ._log import finish, rank_0_logs
 from .plan import stored_plan
@@ -196,7 +197,7 @@ def verdict(
 
 def _expression(adata: AnnData, representation: Representation) -> Any:
     """Read the expression (n, g), dense or sparse, whose principal components the data are; `None` without it."""
-    projection = recipe_of(adata, representation).projection
+    projection = recipe_of(adata, representation, with_novelty=False).projection
     if representation.obsm_key is None or projection is None:
         return None
     return genes(adata, projection.genes, projection.layer)[0].read()
@@ -226,7 +227,7 @@ def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
 
 def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | None) -> tuple[Representation, Embed]:
     """Find what the map ``obsm[name]`` was made from, or ``use_rep``, and how to make such a map of other data."""
-    trained = [result for result in Result.of_map(adata, name) if result.model.autoencoder.encoder is not None]
+    trained = [result for result in Result.of_map(adata, name) if result.model.has_encoder]
     if trained:
         planned = stored_plan(trained[0])
         spec = replace(planned.spec, weights={**planned.spec.weights, "landmark": 0})

@@ -50,7 +50,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import scgeoae
 from scgeoae.core.evaluation import describe
 from scgeoae.core.rows import row_blocks
-from scgeoae.inputs import DenseRows, recipe
+from scgeoae.inputs import DenseRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -174,7 +174,7 @@ def missing(adata: AnnData, name: str, seed: int, data: Path) -> None:
         if kept.sum() == 0:
             continue
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(recipe, "MAX_MISSING", 1.0)
+            patch.setattr(query, "MAX_MISSING", 1.0)
             mapped = scgeoae.tl.map_cells(query[:, kept].copy(), reference, obs="label", copy=True)
         moved = np.linalg.norm(mapped.obsm["X_geoae"] - whole.obsm["X_geoae"], axis=1) / radius
         right = (mapped.obs["label"].astype(str) == truth).mean(), (whole.obs["label"].astype(str) == truth).mean()

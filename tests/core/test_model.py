@@ -1,8 +1,7 @@
-"""Calibration, the stored state, the occupied region, the scaling of the input."""
+"""Calibration, the occupied region, the scaling of the input."""
 
 from __future__ import annotations
 
-import copy
 from operator import attrgetter
 
 import numpy as np
@@ -14,9 +13,7 @@ from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import calibrate, calibrate_decoder, described, principal_frame
 from scgeoae.core.evaluation import Cells, describe
 from scgeoae.core.frame import Frame
-from scgeoae.core.map_model import MapModel, from_state, to_state
-from scgeoae.core.projection import InputRecipe
-from scgeoae.core.region import OccupiedRegion, occupied_region
+from scgeoae.core.region import occupied_region
 from scgeoae.core.rows import row_blocks
 
 
@@ -173,58 +170,3 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
     region = occupied_region(z)
     assert region.extent[1] < 10
     assert region.contains(z[:-1]).mean() > 0.95
-
-
-def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
-    region = OccupiedRegion(np.eye(4, dtype=bool), (0.0, 1.0, 2.0, 3.0))
-    names = np.array([f"gene {i}" for i in range(6)], dtype=object)
-    back = from_state(
-        copy.deepcopy(to_state(MapModel(model, Frame(1.5, region, np.linspace(0, 1, 101)), InputRecipe(names))))
-    )
-    assert not back.autoencoder.training
-    assert back.unit == 1.5
-    assert back.autoencoder.hidden_dims == (8, 8)
-    np.testing.assert_array_equal(back.input.features, names)
-    np.testing.assert_array_equal(back.region.mask, region.mask)
-    np.testing.assert_array_equal(back.error_quantiles, np.linspace(0, 1, 101))
-    cells = torch.from_numpy(x)
-    torch.testing.assert_close(back.decode(back.encode(cells)), model(cells), rtol=0, atol=0)
-
-
-def damage(path: str, value: object):
-    def apply(state: dict) -> None:
-        *parents, last = path.split("/")
-        for name in parents:
-            state = state[name]
-        if value is None:
-            del state[last]
-        else:
-            state[last] = value
-
-    return apply
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (damage("format", 99), "format 99"),
-        (damage("format", None), "damaged"),
-        (damage("architecture/n_features", 7), "shape"),
-        (damage("architecture/hidden_dims", np.array([10**9, 10**9])), "shape"),
-        (damage("architecture/hidden_dims", np.array([0])), "no width"),
-        (damage("architecture/activation", "evil"), "activation 'evil' is unknown"),
-        (damage("weights/observation.mean", None), "missing or unexpected"),
-        (damage("weights/extra", np.zeros(3)), "missing or unexpected"),
-        (damage("weights/observation.mean", np.full(6, np.nan, dtype=np.float32)), "finite"),
-        (damage("weights/observation.mean", np.array([object()] * 6)), "finite"),
-        (damage("weights", "nothing"), "damaged"),
-        (damage("unit", -1.0), "unit"),
-        (damage("unit", "one"), "could not convert|damaged"),
-        (damage("features", np.array(["a"])), "features"),
-    ],
-)
-def test_damaged_states_are_refused(model: GeometricAutoencoder, change, message: str) -> None:
-    state = to_state(MapModel(model, input=InputRecipe(np.array(list("abcdef"), dtype=object))))
-    change(state)
-    with pytest.raises(ValueError, match=message):
-        from_state(state)

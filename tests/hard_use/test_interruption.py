@@ -22,9 +22,9 @@ from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
 from scgeoae import fields, tl
-from scgeoae._files import replacing
 from scgeoae.core.loop import Best
 from scgeoae.core.terms import Objective
+from scgeoae.storage import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

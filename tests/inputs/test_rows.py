@@ -15,8 +15,9 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
-from scgeoae.inputs import Matrix, choose, query_rows, rows
+from scgeoae.inputs import Matrix, choose, rows
 from scgeoae.inputs.rows import DenseRows, ReadRows, StreamedRows
+from scgeoae.reference import query_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,11 +239,11 @@ def test_query_that_changes_while_it_is_mapped(x: np.ndarray, tmp_path: Path, mo
     query = stored("backed CSR", x, tmp_path)
 
     def changing(*args: Any) -> Any:
-        made = query_rows(*args)
+        made = query_of(*args)
         change(tmp_path / "x.h5ad")
         return made
 
-    monkeypatch.setattr("scgeoae.tl._map_cells.query_rows", changing)
+    monkeypatch.setattr("scgeoae.tl._map_cells.query_of", changing)
     with pytest.raises(OSError, match="changed while it was read"):
         scgeoae.tl.map_cells(query, reference)
     assert not query.obsm

@@ -82,7 +82,7 @@ def islands(mapped: AnnData) -> AnnData:
     state = mapped.uns["geoae"]["model"]
     mask = np.zeros((100, 100), dtype=bool)
     mask[:50, :50] = mask[73, 73] = mask[73, 93] = mask[93, 73] = True
-    state["region"] = {"mask": mask, "extent": np.array([0.0, 100, 0, 100])}
+    state["frame"]["region"] = {"mask": mask, "extent": np.array([0.0, 100, 0, 100])}
     z = np.random.default_rng(0).uniform(0, 50, mapped.obsm["X_geoae"].shape)
     z[:4] = [[73.1, 73.1], [73.6, 73.5], [73.9, 73.9], [73.9, 73.1]]
     z[4:6] = [[93.5, 73.5], [93.5, 73.4]]

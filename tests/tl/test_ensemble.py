@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 import scgeoae
 from scgeoae.core import ensemble as core_ensemble
 from scgeoae.core import fit as core_fit
-from scgeoae.core.map_model import from_state
+from scgeoae.reference import from_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ def test_measures_against_their_definitions(certain: AnnData) -> None:
     common = [len(set.intersection(*map(set, lists))) / 15 for lists in zip(*sets, strict=True)]
     np.testing.assert_allclose(certain.obs["geoae_agreement"], common)
     models = [from_state(state) for state in certain.uns["geoae_ensemble"]["models"].values()]
-    assert list(models[0].input.features) == list(certain.uns["geoae"]["model"]["features"])
+    assert list(models[0].input.features) == list(certain.uns["geoae"]["model"]["input"]["features"])
     x, log_dets, angles = torch.tensor(certain.obsm["X_pca"]), [], []
     for model, aligned in zip(models, maps, strict=True):
         with torch.no_grad():

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ._signals import signals_to
+from .._signals import signals_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
