@@ -72,6 +72,7 @@ def test_poor_maps_are_told(make: Any, arguments: dict[str, Any], message: str, 
     assert re.search(message, log.getvalue())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [1.0, 3.0, 10.0, 30.0])
 @pytest.mark.parametrize("n_hidden", [16, 1])
 def test_no_failure_goes_untold(learning_rate: float, n_hidden: int, log: StringIO) -> None:
