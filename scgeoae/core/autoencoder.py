@@ -85,7 +85,7 @@ class GeometricAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""
-        return self.place(self.standardize(x))
+        return self._known_encoder()(self.standardize(x))
 
     def encode_velocity(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Place cells ``x`` (n, D) with velocities ``v`` (n, D), and map the velocities: `J_e v`, (n, d) like `z`."""
