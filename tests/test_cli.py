@@ -406,7 +406,9 @@ def test_version_and_help_are_quick() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_interrupted_training_leaves_nothing(number: signal.Signals, status: int, cells: Path) -> None:
     words = [sys.executable, "-m", "scgeoae", "train", str(cells), str(cells.with_name("out.h5ad")), "--threads", "1"]
     process = subprocess.Popen([*words, "--n_steps", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy.linalg import orthogonal_procrustes
 
 from . import processes
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
     from .rows import Rows
 
+REMEDY = "Lower learning_rate or alpha, or raise hidden_dims."
+COLLAPSED = f"The map collapsed: its decoder sends all cells to one place. {REMEDY}"
+BLEW_UP = f"The map blew up: what it says of its cells is not finite. {REMEDY}"
+
 
 def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
     """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
@@ -25,6 +30,11 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
     The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
     (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
     then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
     """
     cells = described(network, rows)
     unit = unit_of(cells.log_det, network.n_components)
@@ -44,6 +54,11 @@ def calibrate_decoder(
 
     The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
     on average.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
     """
     network.change_coordinates(scale * np.eye(len(center)), -center / scale)
     cells = described(network, rows, z)
@@ -51,11 +66,41 @@ def calibrate_decoder(
 
 
 def described(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
-    """Evaluate the autoencoder at all cells; of several processes, each evaluates its own and gets those of all."""
+    """Evaluate the autoencoder at all cells; of several processes, each evaluates its own and gets those of all.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
+    """
     mine = processes.owned(rows.shape[0])
-    cells = describe(network, row_blocks(rows, mine), mine.stop - mine.start, None if z is None else z[mine])
+    try:
+        cells = describe(network, row_blocks(rows, mine), mine.stop - mine.start, None if z is None else z[mine])
+    except ValueError as reason:  # no finite derivative: the training has read the rows before
+        raise FloatingPointError(BLEW_UP) from reason
     z, error, log_det, anisotropy = (processes.joined(values, rows.device) for values in cells[:4])
-    return Cells(z, error, log_det, anisotropy)
+    cells = Cells(z, error, log_det, anisotropy)
+    check_cells(cells)
+    return cells
+
+
+def check_cells(cells: Cells) -> None:
+    """Raise an error if there is no map that float32 can hold.
+
+    Raises
+    ------
+    FloatingPointError
+        If a coordinate, an error or a determinant is not finite, or the decoder sends all cells to one place.
+    """
+    if not all(np.isfinite(values).all() for values in (cells.z, cells.error, cells.log_det)):
+        raise FloatingPointError(BLEW_UP)
+    unit = unit_of(cells.log_det, cells.z.shape[1])
+    size = unit * np.ptp(cells.z.astype(np.float64), axis=0).max()  # of the map, in units of the data
+    limits = np.finfo(np.float32)
+    if not min(unit, size) > limits.smallest_subnormal:
+        raise FloatingPointError(COLLAPSED)
+    if not max(unit, size) < limits.max:
+        raise FloatingPointError(BLEW_UP)
 
 
 def align(network: GeometricAutoencoder, cells: Cells, frame: Frame, places: np.ndarray) -> tuple[Cells, Frame]:
@@ -88,6 +133,8 @@ def _moved(
 ) -> Cells:
     """Replace ``z`` by ``(z - center) @ (unit * axes) + home``, in the network and in its evaluation at cells."""
     network.change_coordinates(unit * axes.T, center - home @ axes.T / unit)
+    if not all(torch.isfinite(weights).all() for weights in network.parameters()):
+        raise FloatingPointError(BLEW_UP)
     z = ((cells.z - center) @ (unit * axes) + home).astype(np.float32)
     return cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
 

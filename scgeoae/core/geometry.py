@@ -33,7 +33,7 @@ def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    Orthonormal directions (d, n, D), zero where the Jacobian is singular, and the upper triangular factor (n, d, d).
+    Orthonormal directions (d, n, D), shorter where the Jacobian is singular, and the upper triangular factor (n, d, d).
     """
     directions: list[Tensor] = []
     columns = []
@@ -47,7 +47,8 @@ def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
                 shares = shares + F.pad(projected, (0, 0, 0, len(tangents) - i))
         length = torch.linalg.vector_norm(rest, dim=1)  # (n,)
         columns.append(torch.cat([shares[:i], length[None], shares[i + 1 :]]))
-        directions.append(rest / length.clamp_min(torch.finfo(rest.dtype).tiny)[:, None])
+        # below the root of the smallest number squares underflow and the length is not that of the rest
+        directions.append(rest / length.clamp_min(torch.finfo(rest.dtype).tiny ** 0.5)[:, None])
     return torch.stack(directions), torch.stack(columns).permute(2, 1, 0)
 
 

@@ -83,7 +83,7 @@ def alpha_path(
     ValueError, TypeError
         If `alphas`, another argument or the data are invalid. Nothing is trained.
     FloatingPointError
-        If a training diverges. Nothing is written, as after a Ctrl-C.
+        If a training diverges or its map collapses. Nothing is written, as after a Ctrl-C.
 
     Examples
     --------

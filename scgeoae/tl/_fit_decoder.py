@@ -103,7 +103,7 @@ def fit_decoder(
     ValueError, TypeError
         If an argument, the map or the data are invalid. Nothing is written.
     FloatingPointError
-        If the training diverges.
+        If the training diverges, or the decoder is constant.
 
     Examples
     --------

@@ -154,7 +154,8 @@ def geometric_ae(
     ValueError, TypeError
         If an argument or the data are invalid. Nothing is written.
     FloatingPointError
-        If the training diverges, also after one retry from the best weights at a tenth of the learning rate.
+        If the training diverges, also after one retry from the best weights at a tenth of the learning rate, or the
+        map collapses.
     OSError
         If a file changes or vanishes while it is read, or another process is lost.
 

@@ -60,9 +60,12 @@ def test_kept_neighbors_one_by_one(rng: np.random.Generator) -> None:
     assert kept_neighbors(maps[0], maps[1:2], 30).mean() == knn_recall(maps[0], maps[1], k=30)
 
 
-def test_kept_neighbors_of_cells_at_one_place_and_of_few_cells() -> None:
-    z = np.zeros((40, 2))
-    assert kept_neighbors(z, [z], 15).shape == (40,)
+def test_kept_neighbors_of_cells_at_one_place_and_of_few_cells(rng: np.random.Generator) -> None:
+    """Of cells that all lie at one place any are the nearest: they keep neighbors by chance."""
+    one_place = np.zeros((40, 2))
+    np.testing.assert_array_equal(kept_neighbors(one_place, [one_place], 15), 1)  # the same ones
+    by_chance = [kept_neighbors(rng.normal(size=(40, 2)), [one_place], 15).mean() for _ in range(50)]
+    assert np.mean(by_chance) == pytest.approx(15 / 39, abs=0.03)
     few = np.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(kept_neighbors(few, [few[:, ::-1]], 15), 1)  # all others are neighbors
 

@@ -91,6 +91,20 @@ def test_log_det_in_float32_at_high_condition(condition: float, n_features: int)
         assert (naive - exact).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [0.3, 0.55, 0.8, 0.99])
+def test_tangents_whose_squares_underflow(dtype: torch.dtype, exponent: float) -> None:
+    """The Jacobian counts as singular: its log determinant is near the lower bound, and not infinite."""
+    limits = torch.finfo(dtype)
+    tangents = limits.tiny**exponent * random_tangents(0, d=2).to(dtype)
+    directions, _ = geometry.gram_schmidt(tangents)
+    assert (torch.linalg.vector_norm(directions, dim=2) < 1 + 8 * limits.eps).all()
+    got = geometry.log_det(tangents).double()
+    lowest = np.log(limits.tiny)  # each of the two diagonal entries counts as the root of the smallest number or more
+    assert got.min() > lowest - 1e-3
+    assert got.max() < max(lowest, 2 * exponent * lowest) + 8
+
+
 @pytest.mark.parametrize("name", REGULARIZERS)
 @pytest.mark.parametrize("kind", ["zero", "parallel", "one zero column", "repeated"])
 def test_gradients_are_finite_at_singular_jacobians(name: str, kind: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 import torch
 from helpers import on_host
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.calibration import calibrate, described, principal_frame
-from scgeoae.core.evaluation import describe
+from scgeoae.core.calibration import calibrate, calibrate_decoder, described, principal_frame
+from scgeoae.core.evaluation import Cells, describe
 from scgeoae.core.region import occupied_region
 from scgeoae.core.rows import row_blocks
 
@@ -60,6 +62,53 @@ def test_calibration_leaves_the_reconstruction(model: GeometricAutoencoder, x: n
     assert (np.sum(cells.z.astype(float) ** 3, 0) > 0).all()
 
 
+SPOILED = [
+    ("decoder.first", 0, 0, "collapsed"),
+    ("decoder.first", 1e-30, 0, None),  # a decoder that hardly varies, but a map
+    ("decoder.last", 0, 0, "collapsed"),
+    ("decoder.last", 1, 1e20, "blew up"),  # the square of the residual is not finite
+    ("decoder.first", 1, np.inf, "blew up"),
+    ("decoder.last", 1, np.nan, "blew up"),
+    ("encoder.last", 0, 0, "collapsed"),
+    ("encoder.last", np.inf, 0, "blew up"),
+    ("encoder.last", 1, np.nan, "blew up"),
+]
+"""A layer, what its weights are multiplied by, what is added to its bias, and the error, if any."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "factor", "bias", "message", "given"),
+    [(*case, given) for given in (False, True) for case in SPOILED if not (given and case[0] == "encoder.last")],
+)
+def test_only_a_map_is_calibrated(
+    model: GeometricAutoencoder,
+    x: np.ndarray,
+    layer: str,
+    factor: float,
+    bias: float,
+    message: str | None,
+    *,
+    given: bool,
+) -> None:
+    """Else there is one error, without a warning before it."""
+    rows = on_host(x)
+    model.observation.fit(rows)
+    z = described(model, rows).z.astype(np.float64)
+    spoiled = attrgetter(layer)(model)
+    with torch.no_grad():
+        spoiled.weight.mul_(factor)
+        spoiled.bias.add_(bias)
+
+    def calibrated() -> Cells:
+        return (calibrate_decoder(model, rows, z, z.mean(0), 1.0) if given else calibrate(model, rows))[0]
+
+    if message is None:
+        assert np.isfinite(calibrated().log_det).all()
+    else:
+        with pytest.raises(FloatingPointError, match=message):
+            calibrated()
+
+
 def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -> None:
     rows = on_host(x)
     model.observation.fit(rows)
@@ -99,6 +148,15 @@ def test_region_holds_the_cells_and_not_the_hole(rng: np.random.Generator) -> No
     assert not region.contains(np.array([[0.0, 0.0], [3.0, 3.0], [1.0, 1.0]])).any()
     assert region.mask.sum() * region.tile_area == pytest.approx(np.pi * (1.2**2 - 0.8**2), rel=0.15)
     assert region.contains(region.points()).all()
+
+
+def test_region_of_equal_cells_and_one_far_away() -> None:
+    """The spread of the cells is a million times that of the box: smoothing stays within the grid."""
+    z = np.zeros((2_001, 2))
+    z[0] = 1e30
+    region = occupied_region(z)
+    assert region.mask.size < 200**2
+    assert region.contains(z[1:]).all()
 
 
 @pytest.mark.parametrize("z", [np.zeros((3, 2)), np.eye(2), np.array([[0, 0], [1, 0], [2, 0], [9, 0.0]])])

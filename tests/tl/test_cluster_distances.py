@@ -38,7 +38,7 @@ def _sphere_once() -> AnnData:
         groups[np.linalg.norm(z - center, axis=1) < 0.15] = name
     obs = pd.DataFrame({"group": groups}, index=np.arange(4000).astype(str))
     sphere = ad.AnnData(obs=obs, obsm={"X_pca": on_sphere(z).astype(np.float32), "X_chart": z})
-    scgeoae.tl.fit_decoder(sphere, "chart", n_steps=400, weight_decay=0.05)
+    scgeoae.tl.fit_decoder(sphere, "chart", n_steps=400, hidden_dims=(50, 50), weight_decay=0.05)
     return sphere
 
 

@@ -113,17 +113,6 @@ def test_the_seed_decides(mapped: AnnData) -> None:
     assert np.abs(maps_of(one) - maps_of(other)).max() > 0.1
 
 
-def test_a_collapsed_map_is_an_error(mapped: AnnData, monkeypatch) -> None:
-    def fit(*arguments: object, **options: object) -> Fitted:
-        fitted = core_fit.fit(*arguments, **options)
-        return fitted._replace(cells=fitted.cells._replace(z=np.zeros_like(fitted.cells.z)))
-
-    monkeypatch.setattr(core_ensemble, "fit", fit)
-    mapped.uns["geoae"]["params"]["n_steps"] = 1
-    with pytest.raises(FloatingPointError, match="collapsed"):
-        scgeoae.tl.ensemble(mapped, n_models=2)
-
-
 def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:
     sizes = []
 

@@ -85,17 +85,18 @@ def test_stored_numbers_are_those_of_the_model(mapped: AnnData) -> None:
 
 
 def test_regularizer_evens_the_determinant(pbmc: AnnData) -> None:
-    """Ten times lower variance of ln det than of a plain autoencoder, for at most 10 % more reconstruction error."""
-    numbers = []
-    for arguments in ({"alpha": 0, "contrast_weight": 0}, {}):
-        runs = []
-        for seed in range(3):  # the 70 held-out cells, and with them the weights that are kept, differ much
-            scgeoae.tl.geometric_ae(pbmc, **arguments, rng=seed)
-            runs.append((np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()))
-        numbers.append(np.mean(runs, axis=0))
-    plain, default = numbers
-    assert default[0] < plain[0] / 10
-    assert default[1] < 1.1 * plain[1]
+    """Ten times lower variance of ln det than of a plain autoencoder, for at most 10 % more reconstruction error.
+
+    For as many steps as keep the held-out cells from deciding: after more, each seed stops elsewhere.
+    """
+    for seed in range(3):
+        numbers = []
+        for arguments in ({"alpha": 0, "contrast_weight": 0}, {}):
+            train(pbmc, **arguments, rng=seed)
+            numbers.append((np.log(pbmc.obs[FIELDS[0]]).var(), np.square(pbmc.obs[FIELDS[2]]).mean()))
+        plain, default = numbers
+        assert default[0] < plain[0] / 10
+        assert default[1] < 1.1 * plain[1]
 
 
 def test_map_lengths_are_data_distances(small: AnnData) -> None:
@@ -103,7 +104,7 @@ def test_map_lengths_are_data_distances(small: AnnData) -> None:
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(10, 10)))[0][:2]
     sheet = np.random.default_rng(2).uniform(0, 7, (400, 2))
     adata = ad.AnnData(obsm={"X_pca": (sheet @ turn).astype(np.float32)}, shape=(400, 0))
-    scgeoae.tl.geometric_ae(adata, n_steps=600, regularizer="isometry", noise=0)
+    train(adata, n_steps=600, regularizer="isometry", noise=0)
     z = adata.obsm["X_geoae"]
     i, j = np.random.default_rng(3).integers(400, size=(2, 300))
     true, seen = np.linalg.norm(sheet[i] - sheet[j], axis=1), np.linalg.norm(z[i] - z[j], axis=1)
@@ -143,7 +144,7 @@ def test_two_threads_train_the_same_map(small: AnnData) -> None:
 
 def test_the_result_depends_on_the_input_alone(small: AnnData) -> None:
     first = embedding(small)
-    sc.pp.neighbors(small, use_rep="X_pca")
+    sc.pp.neighbors(small, use_rep="X_pca", method="gauss")  # UMAP's are the same entries, but numba compiles for long
     assert np.array_equal(first, embedding(small))
 
 
@@ -292,12 +293,18 @@ def test_map_does_not_depend_on_the_number_of_threads(small: AnnData) -> None:
 
 
 @pytest.mark.parametrize("d", [1, 3, 5])
-@pytest.mark.parametrize("regularizer", ["area", "isometry", {"area": 1, "isometry": 0.2}])
-def test_dimensions_and_regularizers(small: AnnData, d: int, regularizer: object) -> None:
-    train(small, n_components=d, regularizer=regularizer, n_steps=50)
-    assert small.obsm["X_geoae"].shape == (100, d)
-    assert scgeoae.get.metric(small).shape == (100, d, d)
-    assert np.isfinite(small.obs["geoae_det"]).all()
+def test_dimensions_and_regularizers(small: AnnData, d: int) -> None:
+    """In any dimension each makes the decoder what it is named after: it keeps areas, or lengths."""
+    numbers = []
+    for alpha, regularizer in ((0, "area"), (1, "area"), (1, "isometry"), (1, {"area": 1, "isometry": 0.2})):
+        train(small, n_components=d, regularizer=regularizer, alpha=alpha, contrast_weight=0)
+        assert small.obsm["X_geoae"].shape == (100, d)
+        g = scgeoae.get.metric(small)  # (n, d, d)
+        np.testing.assert_allclose(np.sqrt(np.linalg.det(g)), small.obs["geoae_det"], rtol=1e-4)
+        numbers.append((np.log(small.obs["geoae_det"]).var(), np.square(g - np.eye(d)).mean()))
+    plain, area, isometry, both = numbers
+    assert max(area[0], isometry[0], both[0]) < plain[0] / 10
+    assert max(isometry[1], both[1]) < plain[1] / 10
 
 
 @pytest.mark.parametrize("hidden_dims", [(), (16,), np.array([8, 16, 8])])
