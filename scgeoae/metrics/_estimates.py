@@ -18,8 +18,9 @@ Random = int | np.random.Generator | None
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of the table: whether higher or lower is better, and whether it is part of `mean_rank`."""
+    """A column of the table: what plots call it, which direction is better, and whether it is part of `mean_rank`."""
 
+    label: str
     better: Literal["higher", "lower"]
     ranked: bool = False
 

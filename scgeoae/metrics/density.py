@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SIGMAS = {"kl_density_0.1": 0.1, "kl_density_100": 100.0}
 """Kernel widths of the columns of the table, as in the paper."""
 
-MEASURES = {"kl_density_0.1": Measure("lower", ranked=True), "kl_density_100": Measure("lower")}
+MEASURES = {
+    "kl_density_0.1": Measure("KL density, sigma 0.1", "lower", ranked=True),
+    "kl_density_100": Measure("KL density, sigma 100", "lower"),
+}
 
 
 def kl_density(X: PointsLike, Z: PointsLike, *, sigma: float = 0.1, max_cells: int = 10_000, rng: Random = 0) -> float:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 MEASURES = {
-    "spearman": Measure("higher", ranked=True),
-    "stress": Measure("lower", ranked=True),
-    "rmse": Measure("lower"),
+    "spearman": Measure("Spearman", "higher", ranked=True),
+    "stress": Measure("stress", "lower", ranked=True),
+    "rmse": Measure("RMSE (depends on scale)", "lower"),
 }
 
 MAX_PAIRS = 3_000 * 2_999 // 2

@@ -20,7 +20,11 @@ from ._points import PointsLike, as_points, check_neighbors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEASURES = {"knn_accuracy": Measure("higher"), "ari": Measure("higher"), "nmi": Measure("higher")}
+MEASURES = {
+    "knn_accuracy": Measure("kNN accuracy", "higher"),
+    "ari": Measure("ARI", "higher"),
+    "nmi": Measure("NMI", "higher"),
+}
 
 
 class ClusterAgreement(NamedTuple):

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 MEASURES = {
-    "knn_recall": Measure("higher", ranked=True),
-    "trustworthiness": Measure("higher", ranked=True),
-    "continuity": Measure("higher"),
-    "lcmc": Measure("higher"),
-    "mrre_data": Measure("lower"),
-    "mrre_map": Measure("lower"),
-    "rnx_local": Measure("higher"),
-    "rnx_global": Measure("higher"),
+    "knn_recall": Measure("kNN recall", "higher", ranked=True),
+    "trustworthiness": Measure("trustworthiness", "higher", ranked=True),
+    "continuity": Measure("continuity", "higher"),
+    "lcmc": Measure("LCMC", "higher"),
+    "mrre_data": Measure("MRRE, data side", "lower"),
+    "mrre_map": Measure("MRRE, map side", "lower"),
+    "rnx_local": Measure("RNX, local", "higher"),
+    "rnx_global": Measure("RNX, global", "higher"),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import seed_of, whole_number
+from .._checks import seed_of
 from .._lookup import PCA_KEYS, column, embedding_key
 from ..result import Result
 from . import density, distances, neighborhoods
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-MEASURES = (
-    density.MEASURES
-    | neighborhoods.MEASURES
-    | distances.MEASURES
-    | label_measures.MEASURES
-    | {name: Measure("lower") for name in ("log_det_variance", "det_p95_p5", "anisotropy", "mean_rank")}
+GROUPS = (
+    density.MEASURES,
+    neighborhoods.MEASURES,
+    distances.MEASURES,
+    label_measures.MEASURES,
+    {
+        "log_det_variance": Measure("variance of ln det", "lower"),
+        "det_p95_p5": Measure("det, p95 / p5", "lower"),
+        "anisotropy": Measure("anisotropy, median", "lower"),
+    },
+    {"mean_rank": Measure("mean rank", "lower")},
 )
+MEASURES = {name: measure for group in GROUPS for name, measure in group.items()}
 """All columns that a table can have, in order."""
 
 VARYING_FOR = "The quality of a map"
@@ -138,7 +144,6 @@ def embedding_quality(
     X = _data(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     maps = [_map(adata, name) for name in names]
     k = check_neighbors(k, adata.n_obs, below_half=True)
-    max_cells = whole_number(max_cells, "max_cells", 3)
     sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed_of(rng)}
     classes = None if labels is None else column(adata, labels)
     if classes is not None:
