@@ -37,12 +37,8 @@ def quality(
         As :func:`scgeoae.metrics.embedding_quality` returns it; columns may be left out, rows in any order.
     cmap
         A sequential color map that begins with a light color.
-    ax
-        Draw here.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw here. Show the plot instead of returning it. Return the figure.
 
     Returns
     -------
@@ -76,8 +72,7 @@ def quality(
     if not rows or not len(table):
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
         raise ValueError(msg)
-    if ax is None:
-        (ax,) = new_axes(2.6 + 1.15 * len(table), 0.6 + 0.29 * end)
+    ax = ax or new_axes(2.6 + 1.15 * len(table), 0.6 + 0.29 * end)[0]
     for name, row in rows.items():
         _draw_line(ax, table, name, row, cmap)
     ax.set(xlim=(0, len(table)), ylim=(end, -0.1), xticks=np.arange(len(table)) + 0.5)
