@@ -82,11 +82,8 @@ def options_of(function: str, /, **helps: str) -> list[click.Option]:
         node.args for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name
     )
     without = [None] * (len(signature.args) - len(signature.defaults))
-    pairs = zip(
-        [*signature.args, *signature.kwonlyargs],
-        [*without, *signature.defaults, *signature.kw_defaults],
-        strict=True,
-    )
+    defaults = [*without, *signature.defaults, *signature.kw_defaults]
+    pairs = zip([*signature.args, *signature.kwonlyargs], defaults, strict=True)
     arguments = {argument.arg: (argument, default) for argument, default in pairs}
     return [_option_of(*arguments[name], help) for name, help in helps.items()]
 

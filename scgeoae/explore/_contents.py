@@ -245,10 +245,10 @@ def _readout(model: MapModel, affine: Affine) -> Readout:
     corners = np.vstack([np.zeros(width), np.eye(width)])  # an affine map is known by these
     decoded = affine.bias + corners @ affine.weight.T
     names = np.arange(model.n_features).astype(str) if model.input.features is None else model.input.features
-    spread = np.ones(len(names))
+    scaling = None
     if projection is not None:
-        decoded, names = projection.undo(decoded), projection.genes
-        spread = np.ones(len(names)) if projection.scaling is None else projection.scaling.std
+        decoded, names, scaling = projection.undo(decoded), projection.genes, projection.scaling
+    spread = np.ones(len(names)) if scaling is None else scaling.std
     return Readout(pd.Index(names), (decoded[1:] - decoded[0]).T, decoded[0], spread)
 
 

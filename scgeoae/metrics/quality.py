@@ -186,16 +186,16 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     """Return the data with which the maps are compared, with the cells of `adata` as rows."""
     from ..inputs import choose  # imports torch, which takes seconds and which the other measures do not need
 
-    if other is None:
-        representation = choose(adata, **choice)
-        return as_points(representation.read(), representation.source, varying_for=VARYING_FOR)
-    matched = _matched(adata, other)
+    cells = adata if other is None else _matched(adata, other)
     try:
-        representation = choose(matched, **choice)
+        representation = choose(cells, **choice)
     except (KeyError, TypeError, ValueError) as error:
+        if other is None:
+            raise
         msg = f"In other: {error.args[0]}"
         raise type(error)(msg) from error
-    return as_points(representation.read(), f"other.{representation.source}", varying_for=VARYING_FOR)
+    source = representation.source if other is None else f"other.{representation.source}"
+    return as_points(representation.read(), source, varying_for=VARYING_FOR)
 
 
 def _matched(adata: AnnData, other: AnnData) -> AnnData:
