@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
+import pandas as pd
 from anndata import AnnData
+from matplotlib import pyplot as plt
 
 from .. import metrics, pl, tl
 from .._lookup import embedding_key
@@ -16,11 +22,9 @@ from ..inputs import Files
 from ..result import Result
 from ..storage import replacing
 from ._files import TABLES, check_directory, check_output, join, read, read_or_open, write
-from ._pictures import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
 PAGES = (".html", ".htm")
 MODEL_SUFFIX = ".safetensors"
@@ -33,21 +37,20 @@ def train(inputs: list[Path], output: Path, *, overwrite: bool = False, **argume
     if len(inputs) == 1:
         adata = read_or_open(inputs[0], output)
         tl.geometric_ae(adata, **arguments)
-        return _write(adata, inputs[0], output, keys, _fit(adata, keys))
-
-    use_rep, layer = arguments.get("use_rep"), arguments.get("layer")
-    if use_rep is None and layer is None:
-        msg = (
-            "several files have no principal components in common: pass --use_rep X or --layer, or --use_rep with an "
-            "obsm that was computed for all of them together"
-        )
-        raise ValueError(msg)
-    files = Files(inputs)
-    adata = join(inputs, obsm=None if use_rep == "X" else use_rep, layer=layer)
-    tl.geometric_ae(adata, **arguments)
-    files.check()
-    cells = AnnData(obs=adata.obs, var=adata.var, obsm=dict(adata.obsm), uns=adata.uns)
-    return _write(cells, inputs[0], output, keys, _fit(cells, keys))
+    else:
+        use_rep, layer = arguments.get("use_rep"), arguments.get("layer")
+        if use_rep is None and layer is None:
+            msg = (
+                "several files have no principal components in common: pass --use_rep X or --layer, or --use_rep with "
+                "an obsm that was computed for all of them together"
+            )
+            raise ValueError(msg)
+        files = Files(inputs)
+        joined = join(inputs, obsm=None if use_rep == "X" else use_rep, layer=layer)
+        tl.geometric_ae(joined, **arguments)
+        files.check()
+        adata = AnnData(obs=joined.obs, var=joined.var, obsm=dict(joined.obsm), uns=joined.uns)
+    return _write(adata, inputs[0], output, keys, _fit(adata, keys))
 
 
 def map_cells(
@@ -115,10 +118,45 @@ def quality(
     return {"output": str(output)} | results
 
 
-def plot(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:
-    """Plot the results in a file."""
+def plot(
+    inputs: list[Path],
+    output: Path,
+    *,
+    key: str | None = None,
+    color: str | None = None,
+    dpi: int = 150,
+    format: str = "png",
+) -> dict[str, Any]:
+    """Draw one result in a file, or all: all pictures or none."""
     check_directory(output)
-    return {"output": [str(path) for path in draw(read(inputs[0]), output, **arguments)]}
+    mpl.use("agg")
+    pictures = dict(_pictures(read(inputs[0]), key, color))
+    if not pictures:
+        msg = "the file holds no result to draw; run scgeoae train or scgeoae fit-decoder first"
+        raise KeyError(msg)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
+        for name, picture in pictures.items():
+            figure = picture(show=False, return_fig=True)
+            figure.savefig(Path(temporary) / f"{name}.{format}", dpi=dpi, format=format, bbox_inches="tight")
+            plt.close(figure)
+        output.mkdir(exist_ok=True)
+        return {"output": sorted(str(path.replace(output / path.name)) for path in Path(temporary).iterdir())}
+
+
+def _pictures(adata: AnnData, key: str | None, color: str | None) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield names and plotting functions."""
+    for name in Result.names(adata) if key is None else [key]:
+        result = Result(adata, name)
+        yield f"{name}_det_heatmap", partial(pl.det_heatmap, adata, key=name)
+        if result.model.n_components > 1:
+            yield f"{name}_indicatrix", partial(pl.indicatrix, adata, key=name, color=color)
+        if "history" in result.stored:
+            yield f"{name}_history", partial(pl.history, adata, key=name)
+        if result.keys.areas in adata.uns:
+            yield f"{name}_cluster_areas", partial(pl.cluster_areas, adata, key=name)
+    for name, value in adata.uns.items() if key is None else ():
+        if isinstance(value, pd.DataFrame) and {"alpha", "log_det_variance", "default"} <= set(value.columns):
+            yield name, partial(pl.alpha_path, adata, key=name)
 
 
 def explore(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:

@@ -50,20 +50,16 @@ def _weights(value: Any) -> Any:
     return read if isinstance(read, str) else {name: float(weight) for name, weight in read.items()}
 
 
-NAME = kind("NAME", "a name", "".__add__)  # a TypeError for lists
-INTEGER = kind("N", "an integer", int)
-NUMBER = kind("X", "a number", float)
 NAMES = kind("A,B,...", "a list of names such as a,b", lambda value: tuple(_words(value)))
 INTEGERS = kind("N,N,...", "a list of integers such as 64,64", lambda value: tuple(int(word) for word in _words(value)))
-WEIGHTS = kind("NAME", "a name or weights such as '{area: 1, isometry: 0.5}'", _weights)
 KINDS = {
-    "Mapping[str, float]": WEIGHTS,
+    "Mapping[str, float]": kind("NAME", "a name or weights such as '{area: 1, isometry: 0.5}'", _weights),
     "Sequence[str]": NAMES,
     "Sequence[int]": INTEGERS,
     "tuple[int, int]": INTEGERS,
-    "float": NUMBER,
-    "int": INTEGER,
-    "str": NAME,
+    "float": kind("X", "a number", float),
+    "int": kind("N", "an integer", int),
+    "str": kind("NAME", "a name", "".__add__),  # a TypeError for lists
 }
 """Types of arguments and of the options for them; of several types of one argument, the first counts."""
 
@@ -86,11 +82,8 @@ def options_of(function: str, /, **helps: str) -> list[click.Option]:
         node.args for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name
     )
     without = [None] * (len(signature.args) - len(signature.defaults))
-    pairs = zip(
-        [*signature.args, *signature.kwonlyargs],
-        [*without, *signature.defaults, *signature.kw_defaults],
-        strict=True,
-    )
+    defaults = [*without, *signature.defaults, *signature.kw_defaults]
+    pairs = zip([*signature.args, *signature.kwonlyargs], defaults, strict=True)
     arguments = {argument.arg: (argument, default) for argument, default in pairs}
     return [_option_of(*arguments[name], help) for name, help in helps.items()]
 
@@ -141,8 +134,8 @@ def read_config(ctx: click.Context, _: click.Parameter, file: TextIO | None) -> 
     ctx.default_map = given
 
 
-OUTPUT = option("-o --output", FILE, "The output, instead of naming it last.")
-OVERWRITE = flag("--overwrite", "Allow the output to replace an input.")
+OUTPUT = [option("-o --output", FILE, "The output, instead of naming it last.")]
+REPLACING = [*OUTPUT, flag("--overwrite", "Allow the output to replace an input.")]
 PROGRAM = [
     option(
         "--config",

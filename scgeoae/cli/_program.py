@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._options import FILE, NAMES, OUTPUT, OVERWRITE, PROGRAM, option, options_of
+from ._options import FILE, NAMES, OUTPUT, PROGRAM, REPLACING, option, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,19 +114,16 @@ TRAIN = Command(
     "train",
     ["INPUT"],
     "OUTPUT",
-    [
-        *options_of(
-            "tl._geometric_ae.geometric_ae",
-            **DATA,
-            n_components="Number of dimensions of the map.",
-            alpha="Weight of the regularizer: how much equal areas count.",
-            key_added="Store the result under this name instead of 'geoae'.",
-            rng=RNG,
-            device=DEVICE,
-        ),
-        OUTPUT,
-        OVERWRITE,
-    ],
+    options_of(
+        "tl._geometric_ae.geometric_ae",
+        **DATA,
+        n_components="Number of dimensions of the map.",
+        alpha="Weight of the regularizer: how much equal areas count.",
+        key_added="Store the result under this name instead of 'geoae'.",
+        rng=RNG,
+        device=DEVICE,
+    )
+    + REPLACING,
     options_of(
         "tl._geometric_ae.geometric_ae",
         regularizer="area, isometry, conformal, or weights. Default: '{area: 1, conformal: 0.3}'.",
@@ -159,15 +156,12 @@ MAP = Command(
     "map",
     ["QUERY", "REFERENCE"],
     "OUTPUT",
-    [
-        *options_of(
-            "tl._map_cells.map_cells",
-            key="Name of the result in the reference and in the output. Default: geoae.",
-            obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors.",
-        ),
-        OUTPUT,
-        OVERWRITE,
-    ],
+    options_of(
+        "tl._map_cells.map_cells",
+        key="Name of the result in the reference and in the output. Default: geoae.",
+        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors.",
+    )
+    + REPLACING,
     help="""Put new cells on the map of a reference.
 
     The reference is an output of scgeoae train, or a model file (.safetensors). Cells that the reference does not
@@ -184,19 +178,16 @@ FIT_DECODER = Command(
     "fit-decoder",
     ["INPUT"],
     "OUTPUT",
-    [
-        *options_of(
-            "tl._fit_decoder.fit_decoder",
-            basis="The map: a key of obsm, with or without X_.",
-            **DATA,
-            weight_decay="Smoothness: 0 for the closest fit, 1 for the smoothest.",
-            key_added="Store the result under this name instead of 'geoae_' and the basis.",
-            rng=RNG,
-            device=DEVICE,
-        ),
-        OUTPUT,
-        OVERWRITE,
-    ],
+    options_of(
+        "tl._fit_decoder.fit_decoder",
+        basis="The map: a key of obsm, with or without X_.",
+        **DATA,
+        weight_decay="Smoothness: 0 for the closest fit, 1 for the smoothest.",
+        key_added="Store the result under this name instead of 'geoae_' and the basis.",
+        rng=RNG,
+        device=DEVICE,
+    )
+    + REPLACING,
     options_of(
         "tl._fit_decoder.fit_decoder",
         hidden_dims=HIDDEN_DIMS,
@@ -240,16 +231,14 @@ PLOT = Command(
     "plot",
     ["INPUT"],
     "DIRECTORY",
-    [
-        *options_of(
-            "cli._pictures.draw",
-            key="Name of the result to plot. By default all.",
-            color="Column of obs, or gene, that colors the cells below the indicatrices.",
-            dpi="Dots per inch.",
-            format="'png', 'pdf', 'svg' or another format of matplotlib.",
-        ),
-        OUTPUT,
-    ],
+    options_of(
+        "cli._commands.plot",
+        key="Name of the result to plot. By default all.",
+        color="Column of obs, or gene, that colors the cells below the indicatrices.",
+        dpi="Dots per inch.",
+        format="'png', 'pdf', 'svg' or another format of matplotlib.",
+    )
+    + OUTPUT,
     help="""Plot the results in a file.
 
     Determinants, indicatrices, training history, areas of groups and measures by alpha, one picture each.""",
@@ -260,17 +249,15 @@ EXPLORE = Command(
     "explore",
     ["INPUT"],
     "PAGE",
-    [
-        *options_of(
-            "pl._explorer.explorer",
-            key="Name of the result. Default: geoae.",
-            color="Columns of obs to color the cells by. Others are not written.",
-            genes="Genes to include. By default the 200 that vary most over the map.",
-            dimensions="The two dimensions to draw, of a map of more.",
-            cell_names="Include the names of the cells, for files of selections.",
-        ),
-        OUTPUT,
-    ],
+    options_of(
+        "pl._explorer.explorer",
+        key="Name of the result. Default: geoae.",
+        color="Columns of obs to color the cells by. Others are not written.",
+        genes="Genes to include. By default the 200 that vary most over the map.",
+        dimensions="The two dimensions to draw, of a map of more.",
+        cell_names="Include the names of the cells, for files of selections.",
+    )
+    + OUTPUT,
     help="""Write an interactive page of a map.
 
     The page decodes the map where one points. It is one file (.html), without a network. It holds the coordinates of

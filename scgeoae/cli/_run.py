@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WARNINGS, STEPS, FIELDS = 1, 2, 3
-"""scanpy's verbosity: warnings only; steps and progress bars; the added fields too."""
-
 
 def run(
     name: str,
@@ -41,8 +38,8 @@ def run(
     if name == "demo":
         arguments["json"] = json
     with signals_to(_leave):
-        verbosity = WARNINGS if quiet else FIELDS if verbose else STEPS
-        with _threads(threads), _group(arguments.get("device")), _log(verbosity if processes.rank() == 0 else 0):
+        verbosity = "warning" if quiet else "hint" if verbose else "info"  # hints name the added fields
+        with _threads(threads), _group(arguments.get("device")), _log(verbosity if processes.rank() == 0 else "error"):
             results = _commands.COMMANDS[name](inputs, output, **arguments)
         if json and results:
             sys.stdout.write(json_format.dumps(_jsonable(results)) + "\n")
@@ -112,7 +109,7 @@ def _group(device: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _log(verbosity: int) -> Iterator[None]:
+def _log(verbosity: str) -> Iterator[None]:
     """Send scanpy's log to stderr; stdout is for results."""
     before = settings.verbosity, settings.logfile
     settings.verbosity, settings.logfile = verbosity, sys.stderr

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ._colors import log_det_limit
-from ._contents import contents
+from ._contents import contents, log_det_limit
 from ._page import Explorer, page
 
 __all__ = ["Explorer", "contents", "log_det_limit", "page"]

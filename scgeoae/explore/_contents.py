@@ -17,7 +17,6 @@ from scipy import sparse
 from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
-from ._colors import log_det_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +45,10 @@ MISSING, LEVELS = 255, 254
 
 CLIPPED = (0.001, 0.999)
 """Quantiles between which numbers have levels; those beyond have the outermost ones."""
+
+COVERED, SMALLEST = 99, 2.0
+"""Percentage of the cells that the limits of the colors of the determinant cover, and the smallest limit, so that an
+even map looks even."""
 
 GRAY = "#808080"
 BATCH = 16
@@ -94,11 +97,12 @@ def contents(
     readout = _readout(model, affine)
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
+    names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
     return {
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
-        "names": packed_texts(adata.obs_names.astype(str).tolist()) if cell_names else None,
+        "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
         "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
@@ -127,11 +131,6 @@ def _float32(array: np.ndarray) -> dict[str, str]:
     return packed(array.astype(np.float32))
 
 
-def packed_texts(texts: list[str]) -> dict[str, str]:
-    """Compress a list of texts, as the bytes of their JSON."""
-    return packed(np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8))
-
-
 def short(name: Any) -> str:
     """Cut a long name, and replace what cannot be printed, such as marks that turn the direction of text."""
     text = str(name)
@@ -156,6 +155,14 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
     share = (np.clip(values[finite], low, high) - low) / ((high - low) or 1)
     levels[finite] = np.rint(LEVELS * share)
     return {"levels": packed(levels), "low": low, "high": high}
+
+
+def log_det_limit(result: Result) -> float:
+    """Return the limit of ``|ln det|`` for colors: the 99th percentile of the finite values, but at least ln 2."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sizes = np.abs(np.log(result.numbers(Keys.determinant)))
+    finite = sizes[np.isfinite(sizes)]
+    return float(max(np.percentile(finite, COVERED) if len(finite) else 0, np.log(SMALLEST)))
 
 
 def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -238,10 +245,10 @@ def _readout(model: MapModel, affine: Affine) -> Readout:
     corners = np.vstack([np.zeros(width), np.eye(width)])  # an affine map is known by these
     decoded = affine.bias + corners @ affine.weight.T
     names = np.arange(model.n_features).astype(str) if model.input.features is None else model.input.features
-    spread = np.ones(len(names))
+    scaling = None
     if projection is not None:
-        decoded, names = projection.undo(decoded), projection.genes
-        spread = np.ones(len(names)) if projection.scaling is None else projection.scaling.std
+        decoded, names, scaling = projection.undo(decoded), projection.genes, projection.scaling
+    spread = np.ones(len(names)) if scaling is None else scaling.std
     return Readout(pd.Index(names), (decoded[1:] - decoded[0]).T, decoded[0], spread)
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..core.region import OccupiedRegion
     from ..reference import MapModel
     from ..result import Result
 
@@ -118,8 +117,15 @@ def geodesic(
         if not (on_data or anywhere):
             msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to leave it."
             raise ValueError(msg)
-    if not anywhere:
-        _check_pieces(occupied, places)
+    first, second = occupied.pieces(places)
+    if first != second and not anywhere:
+        sizes = np.bincount(occupied.pieces(occupied.points())) / occupied.mask.sum()
+        msg = (
+            f"The region that cells occupy has {np.count_nonzero(sizes)} pieces: start lies in one with "
+            f"{sizes[first]:.1%} of its area, end in one with {sizes[second]:.1%}. Pass region='anywhere' to cross the "
+            "gap between them."
+        )
+        raise ValueError(msg)
     return shortest_path(model.surface, occupied, places, n_points, anywhere=anywhere)
 
 
@@ -147,16 +153,3 @@ def _place(place: Any, name: str, result: Result | None, groupby: str | None) ->
         )
         raise KeyError(msg)
     return result.decoder_points()[cells[0]]
-
-
-def _check_pieces(occupied: OccupiedRegion, places: np.ndarray) -> None:
-    """Raise a `ValueError` if two places (2, 2) lie in different pieces of the region."""
-    first, second = occupied.pieces(places)
-    if first != second:
-        sizes = np.bincount(occupied.pieces(occupied.points())) / occupied.mask.sum()
-        msg = (
-            f"The region that cells occupy has {np.count_nonzero(sizes)} pieces: start lies in one with "
-            f"{sizes[first]:.1%} of its area, end in one with {sizes[second]:.1%}. Pass region='anywhere' to cross the "
-            "gap between them."
-        )
-        raise ValueError(msg)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .._checks import whole_number
 
@@ -18,8 +17,9 @@ Random = int | np.random.Generator | None
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of the table: whether higher or lower is better, and whether it is part of `mean_rank`."""
+    """A column of the table: what plots call it, which direction is better, and whether it is part of `mean_rank`."""
 
+    label: str
     better: Literal["higher", "lower"]
     ranked: bool = False
 
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     standard_error: float | None = None
 
 
-def sample_cells(n_cells: int, max_cells: int, rng: Random) -> npt.NDArray[np.intp]:
+def sample_cells(n_cells: int, max_cells: int, rng: Random) -> np.ndarray:
     """Choose the cells for which a measure is computed, among all cells.
 
     Up to `max_cells` cells, all of them. Of more, a random sample of `max_cells**2 / n_cells`, so that the number of
@@ -49,9 +49,7 @@ def sample_cells(n_cells: int, max_cells: int, rng: Random) -> npt.NDArray[np.in
     return np.sort(generator.choice(n_cells, size, replace=False))
 
 
-def mean_estimate(
-    values: npt.NDArray[np.floating], n_cells: int, influence: npt.NDArray[np.floating] | None = None
-) -> Estimate:
+def mean_estimate(values: np.ndarray, n_cells: int, influence: np.ndarray | None = None) -> Estimate:
     """Estimate the mean over `n_cells` cells from the values of the sampled cells, drawn without replacement.
 
     Parameters

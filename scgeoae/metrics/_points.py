@@ -106,27 +106,20 @@ class Points:
     def __init__(self, values: Any) -> None:
         self.values = values if sparse.issparse(values) else values - np.median(values, axis=0)
         self.n_cells = int(values.shape[0])
-        self._squared_norms = np.asarray(row_norms(self.values, squared=True))  # (cells,)
+        self._squared_norms = row_norms(self.values, squared=True)  # (cells,)
 
-    def squared_distances(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    def squared_distances(self, rows: np.ndarray) -> np.ndarray:
         """Compute the squared distances of the cells `rows` to all cells, shape (rows, cells)."""
         n_features = self.values.shape[1]
         if not sparse.issparse(self.values) and n_features <= MAX_FEATURES_FOR_DIFFERENCES:
-            return np.asarray(cdist(self.values[rows], self.values, "sqeuclidean"))
+            return cdist(self.values[rows], self.values, "sqeuclidean")
         norms = self._squared_norms[rows, None]
-        squared = euclidean_distances(
-            self.values[rows],
-            self.values,
-            X_norm_squared=norms,
-            Y_norm_squared=self._squared_norms[None],
-            squared=True,
-        )
+        both = {"X_norm_squared": norms, "Y_norm_squared": self._squared_norms[None]}
+        squared = euclidean_distances(self.values[rows], self.values, squared=True, **both)
         squared[squared <= np.finfo(np.float64).eps * (8 + np.sqrt(n_features)) * norms] = 0
-        return np.asarray(squared)
+        return squared
 
-    def squared_distances_of_pairs(
-        self, left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]
-    ) -> npt.NDArray[np.float64]:
+    def squared_distances_of_pairs(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Compute the squared distances between the cells `left[i]` and `right[i]`, shape (pairs,)."""
         size = max(1, BLOCK_BYTES // (8 * self.values.shape[1]))
         blocks = (slice(start, start + size) for start in range(0, len(left), size))
@@ -134,7 +127,7 @@ class Points:
         return np.concatenate([row_norms(difference, squared=True) for difference in differences])
 
 
-def row_blocks(rows: npt.NDArray[np.intp], n_cells: int) -> Iterator[npt.NDArray[np.intp]]:
+def row_blocks(rows: np.ndarray, n_cells: int) -> Iterator[np.ndarray]:
     """Cut the rows into blocks whose distances to all cells take at most `BLOCK_BYTES` (but at least one row)."""
     size = max(1, BLOCK_BYTES // (8 * n_cells))
     for start in range(0, len(rows), size):

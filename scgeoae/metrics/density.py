@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from ._estimates import Estimate, Measure, Random, mean_estimate, sample_cells
 from ._points import Points, PointsLike, as_pair, row_blocks
@@ -19,7 +18,10 @@ if TYPE_CHECKING:
 SIGMAS = {"kl_density_0.1": 0.1, "kl_density_100": 100.0}
 """Kernel widths of the columns of the table, as in the paper."""
 
-MEASURES = {"kl_density_0.1": Measure("lower", ranked=True), "kl_density_100": Measure("lower")}
+MEASURES = {
+    "kl_density_0.1": Measure("KL density, sigma 0.1", "lower", ranked=True),
+    "kl_density_100": Measure("KL density, sigma 100", "lower"),
+}
 
 
 def kl_density(X: PointsLike, Z: PointsLike, *, sigma: float = 0.1, max_cells: int = 10_000, rng: Random = 0) -> float:
@@ -88,7 +90,7 @@ def estimates(data: Points, maps: Sequence[Points], *, max_cells: int, rng: Rand
     ]
 
 
-def _kernel_sums(points: Points, cells: npt.NDArray[np.intp], sigmas: Sequence[float]) -> npt.NDArray[np.float64]:
+def _kernel_sums(points: Points, cells: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:
     """Compute the density of the sampled cells before it is normalized, shape (sigmas, sampled cells)."""
     largest = _largest_squared_distance(points, cells)
     blocks = []
@@ -98,7 +100,7 @@ def _kernel_sums(points: Points, cells: npt.NDArray[np.intp], sigmas: Sequence[f
     return np.concatenate(blocks, axis=1)
 
 
-def _largest_squared_distance(points: Points, cells: npt.NDArray[np.intp]) -> float:
+def _largest_squared_distance(points: Points, cells: np.ndarray) -> float:
     """Find the largest squared distance between two cells: always if all cells are sampled, else nearly always.
 
     The cell that is farthest from a sampled cell is found first, then the cell that is farthest from that one, and so
@@ -114,7 +116,7 @@ def _largest_squared_distance(points: Points, cells: npt.NDArray[np.intp]) -> fl
     return largest
 
 
-def _divergence(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64], n_cells: int) -> Estimate:
+def _divergence(in_data: np.ndarray, on_map: np.ndarray, n_cells: int) -> Estimate:
     """Compute the divergence of two densities, each of shape (sampled cells,), which need not be normalized.
 
     It is a function of three means over the cells; the standard error is that of its linearization.

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from .._checks import whole_number
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 MEASURES = {
-    "spearman": Measure("higher", ranked=True),
-    "stress": Measure("lower", ranked=True),
-    "rmse": Measure("lower"),
+    "spearman": Measure("Spearman", "higher", ranked=True),
+    "stress": Measure("stress", "lower", ranked=True),
+    "rmse": Measure("RMSE (depends on scale)", "lower"),
 }
 
 MAX_PAIRS = 3_000 * 2_999 // 2
@@ -170,13 +169,13 @@ def estimates(data: Points, maps: Sequence[Points], *, max_cells: int, rng: Rand
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _spearman(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64]) -> float:
+def _spearman(in_data: np.ndarray, on_map: np.ndarray) -> float:
     if np.ptp(in_data) == 0 or np.ptp(on_map) == 0:
         return float("nan")
     return float(spearmanr(in_data, on_map).statistic)
 
 
-def _stress(moments: npt.NDArray[np.float64]) -> float:
+def _stress(moments: np.ndarray) -> float:
     """Compute the stress at the best scale: `sqrt(1 - c^2)` with c the cosine between the two vectors of distances."""
     data_squared, map_squared, product, _ = moments
     if data_squared == 0 or map_squared == 0:
@@ -184,11 +183,11 @@ def _stress(moments: npt.NDArray[np.float64]) -> float:
     return float(np.sqrt(max(0.0, 1 - (product / data_squared) * (product / map_squared))))
 
 
-def _rmse(moments: npt.NDArray[np.float64]) -> float:
+def _rmse(moments: np.ndarray) -> float:
     return float(np.sqrt(moments[3]))
 
 
-def _sums(in_data: npt.NDArray[np.float64], on_map: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _sums(in_data: np.ndarray, on_map: np.ndarray) -> np.ndarray:
     """Sum `d_X^2`, `d_Z^2`, `d_X d_Z` and `(d_X - d_Z)^2` over pairs; the distances have the shape (pairs,)."""
     difference = in_data - on_map
     return np.array([in_data @ in_data, on_map @ on_map, in_data @ on_map, difference @ difference])
@@ -214,14 +213,14 @@ class Distances:
         self.all_in_memory = self.n_cells <= max_cells and self.n_cells * (self.n_cells - 1) // 2 <= MAX_PAIRS
         self.generator = np.random.default_rng(rng)
 
-    def _blocks(self) -> Iterator[list[npt.NDArray[np.float64]]]:
+    def _blocks(self) -> Iterator[list[np.ndarray]]:
         """Yield the distances of all pairs i < j in the data and on each map, a block of rows at a time."""
         cells = np.arange(self.n_cells)
         for rows in row_blocks(cells, self.n_cells):
             yield [np.sqrt(points.squared_distances(rows)[cells > rows[:, None]]) for points in self.points]
 
     @cached_property
-    def pairs(self) -> list[npt.NDArray[np.float64]]:
+    def pairs(self) -> list[np.ndarray]:
         """Distances of the same pairs in the data and on each map, each of shape (pairs,): of all pairs or a sample."""
         if self.all_in_memory:
             return [np.concatenate(parts) for parts in zip(*self._blocks(), strict=True)]
@@ -232,7 +231,7 @@ class Distances:
         return [np.sqrt(points.squared_distances_of_pairs(left, right)) for points in self.points]
 
     @cached_property
-    def moments(self) -> list[npt.NDArray[np.float64]]:
+    def moments(self) -> list[np.ndarray]:
         """The `_sums` of each map as means over all n^2 pairs, in both orders and of a cell with itself."""
         totals = np.zeros((len(self.points) - 1, 4))
         for in_data, *on_maps in self._blocks():

@@ -20,7 +20,11 @@ from ._points import PointsLike, as_points, check_neighbors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEASURES = {"knn_accuracy": Measure("higher"), "ari": Measure("higher"), "nmi": Measure("higher")}
+MEASURES = {
+    "knn_accuracy": Measure("kNN accuracy", "higher"),
+    "ari": Measure("ARI", "higher"),
+    "nmi": Measure("NMI", "higher"),
+}
 
 
 class ClusterAgreement(NamedTuple):
@@ -158,7 +162,7 @@ def estimates(Z: Any, labels: pd.Series, k: int, *, max_cells: int, rng: Random)
     }
 
 
-def as_labeled(Z: PointsLike, labels: Sequence[Any] | npt.ArrayLike) -> tuple[Any, npt.NDArray[np.int64]]:
+def as_labeled(Z: PointsLike, labels: Sequence[Any] | npt.ArrayLike) -> tuple[Any, np.ndarray]:
     """Return the cells that have a label, and their labels as codes.
 
     Returns
@@ -189,9 +193,7 @@ def as_labeled(Z: PointsLike, labels: Sequence[Any] | npt.ArrayLike) -> tuple[An
     return as_points(points[kept], "Z, without the cells that have no label,"), codes[kept].astype(np.int64)
 
 
-def _is_correct(
-    points: Any, codes: npt.NDArray[np.int64], k: int, *, max_cells: int, rng: Random
-) -> npt.NDArray[np.float64]:
+def _is_correct(points: Any, codes: np.ndarray, k: int, *, max_cells: int, rng: Random) -> np.ndarray:
     """Compute whether the k nearest neighbors of each sampled cell vote for its label, 0 or 1, shape (sampled cells,).
 
     Points and labels are as `as_labeled` returns them, the sample is that of `sample_cells`.

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.neighbors import shared_neighbors
 from ._estimates import Estimate, Measure, Random, mean_estimate, sample_cells
@@ -22,17 +21,16 @@ from ._points import Points, PointsLike, as_pair, check_neighbors, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
 MEASURES = {
-    "knn_recall": Measure("higher", ranked=True),
-    "trustworthiness": Measure("higher", ranked=True),
-    "continuity": Measure("higher"),
-    "lcmc": Measure("higher"),
-    "mrre_data": Measure("lower"),
-    "mrre_map": Measure("lower"),
-    "rnx_local": Measure("higher"),
-    "rnx_global": Measure("higher"),
+    "knn_recall": Measure("kNN recall", "higher", ranked=True),
+    "trustworthiness": Measure("trustworthiness", "higher", ranked=True),
+    "continuity": Measure("continuity", "higher"),
+    "lcmc": Measure("LCMC", "higher"),
+    "mrre_data": Measure("MRRE, data side", "lower"),
+    "mrre_map": Measure("MRRE, map side", "lower"),
+    "rnx_local": Measure("RNX, local", "higher"),
+    "rnx_global": Measure("RNX, global", "higher"),
 }
 
 
@@ -326,23 +324,23 @@ def estimates(
     return rows
 
 
-def _recall(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
+def _recall(ranks: Ranks, k: int) -> np.ndarray:
     """Compute the kNN recall of each sampled cell, shape (sampled cells,)."""
     return shared_neighbors([ranks.data_neighbors[:, :k], ranks.map_neighbors[:, :k]])
 
 
-def _without_intruders(ranks: npt.NDArray[np.int32], n_cells: int) -> npt.NDArray[np.float64]:
+def _without_intruders(ranks: np.ndarray, n_cells: int) -> np.ndarray:
     """Compute the trustworthiness of each cell from `data_ranks`, its continuity from `map_ranks`."""
     k = ranks.shape[1]
     excess = np.maximum(ranks - k, 0).sum(axis=1)
-    return np.asarray(1 - excess * (2 / (k * (2 * n_cells - 3 * k - 1))))
+    return 1 - excess * (2 / (k * (2 * n_cells - 3 * k - 1)))
 
 
-def _relative_error(ranks: npt.NDArray[np.int32], n_cells: int) -> npt.NDArray[np.float64]:
+def _relative_error(ranks: np.ndarray, n_cells: int) -> np.ndarray:
     """Compute the relative rank error of each cell on the data side from `map_ranks`, else from `data_ranks`."""
     own_ranks = np.arange(1, ranks.shape[1] + 1)
     worst = (np.abs(n_cells - 2 * own_ranks + 1) / own_ranks).sum()
-    return np.asarray((np.abs(ranks - own_ranks) / own_ranks).sum(axis=1) / worst)
+    return (np.abs(ranks - own_ranks) / own_ranks).sum(axis=1) / worst
 
 
 @dataclass(frozen=True)
@@ -364,12 +362,12 @@ class Ranks:
     """
 
     n_cells: int
-    data_neighbors: npt.NDArray[np.int64]
-    map_neighbors: npt.NDArray[np.int64]
-    map_ranks: npt.NDArray[np.int32]
-    data_ranks: npt.NDArray[np.int32]
-    local_auc: npt.NDArray[np.float64]
-    global_auc: npt.NDArray[np.float64]
+    data_neighbors: np.ndarray
+    map_neighbors: np.ndarray
+    map_ranks: np.ndarray
+    data_ranks: np.ndarray
+    local_auc: np.ndarray
+    global_auc: np.ndarray
 
 
 def _ranks(X: PointsLike, Z: PointsLike, *numbers: int, below_half: bool = False, max_cells: int, rng: Random) -> Ranks:
@@ -386,7 +384,7 @@ def compare_ranks(data: Points, maps: Sequence[Points], k: int, *, max_cells: in
     """
     n_cells = data.n_cells
     curves = _rnx_shares(n_cells)
-    blocks: list[list[tuple[npt.NDArray[Any], ...]]] = [[] for _ in maps]
+    blocks: list[list[tuple[np.ndarray, ...]]] = [[] for _ in maps]
     for rows in row_blocks(sample_cells(n_cells, max_cells, rng), n_cells):
         data_order, data_ranks = _order_and_ranks(data, rows, k)
         for done, points in zip(blocks, maps, strict=True):
@@ -402,9 +400,7 @@ def compare_ranks(data: Points, maps: Sequence[Points], k: int, *, max_cells: in
     return [Ranks(n_cells, *(np.concatenate(parts) for parts in zip(*done, strict=True))) for done in blocks]
 
 
-def _order_and_ranks(
-    points: Points, rows: npt.NDArray[np.intp], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def _order_and_ranks(points: Points, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the k nearest cells in order, shape (rows, k), and the rank of every cell, shape (rows, cells).
 
     Cells are sorted by distance, and equally distant ones by row number. Both are put into one integer, which numpy
@@ -426,7 +422,7 @@ def _order_and_ranks(
     return order[:, 1 : k + 1].copy(), ranks
 
 
-def _rnx_shares(n_cells: int) -> list[tuple[npt.NDArray[np.float64], float]]:
+def _rnx_shares(n_cells: int) -> list[tuple[np.ndarray, float]]:
     """Write the local and the global area under R_NX(K) as a sum over neighbors.
 
     With c(K) the number of cells among the K nearest both in the data and on the map, `Q_NX(K) = c(K) / K` and

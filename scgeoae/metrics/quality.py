@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import seed_of, whole_number
+from .._checks import seed_of
 from .._lookup import PCA_KEYS, column, embedding_key
 from ..result import Result
 from . import density, distances, neighborhoods
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-MEASURES = (
-    density.MEASURES
-    | neighborhoods.MEASURES
-    | distances.MEASURES
-    | label_measures.MEASURES
-    | {name: Measure("lower") for name in ("log_det_variance", "det_p95_p5", "anisotropy", "mean_rank")}
+GROUPS = (
+    density.MEASURES,
+    neighborhoods.MEASURES,
+    distances.MEASURES,
+    label_measures.MEASURES,
+    {
+        "log_det_variance": Measure("variance of ln det", "lower"),
+        "det_p95_p5": Measure("det, p95 / p5", "lower"),
+        "anisotropy": Measure("anisotropy, median", "lower"),
+    },
+    {"mean_rank": Measure("mean rank", "lower")},
 )
+MEASURES = {name: measure for group in GROUPS for name, measure in group.items()}
 """All columns that a table can have, in order."""
 
 VARYING_FOR = "The quality of a map"
@@ -138,7 +144,6 @@ def embedding_quality(
     X = _data(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     maps = [_map(adata, name) for name in names]
     k = check_neighbors(k, adata.n_obs, below_half=True)
-    max_cells = whole_number(max_cells, "max_cells", 3)
     sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed_of(rng)}
     classes = None if labels is None else column(adata, labels)
     if classes is not None:
@@ -181,16 +186,16 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     """Return the data with which the maps are compared, with the cells of `adata` as rows."""
     from ..inputs import choose  # imports torch, which takes seconds and which the other measures do not need
 
-    if other is None:
-        representation = choose(adata, **choice)
-        return as_points(representation.read(), representation.source, varying_for=VARYING_FOR)
-    matched = _matched(adata, other)
+    cells = adata if other is None else _matched(adata, other)
     try:
-        representation = choose(matched, **choice)
+        representation = choose(cells, **choice)
     except (KeyError, TypeError, ValueError) as error:
+        if other is None:
+            raise
         msg = f"In other: {error.args[0]}"
         raise type(error)(msg) from error
-    return as_points(representation.read(), f"other.{representation.source}", varying_for=VARYING_FOR)
+    source = representation.source if other is None else f"other.{representation.source}"
+    return as_points(representation.read(), source, varying_for=VARYING_FOR)
 
 
 def _matched(adata: AnnData, other: AnnData) -> AnnData:

@@ -39,12 +39,8 @@ def alpha_path(
         Annotated data matrix after :func:`scgeoae.tl.alpha_path`.
     key
         Name of the table in `uns`; by default `'geoae_alpha_path'`.
-    ax
-        Draw here.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw here. Show the plot instead of returning it. Return the figure.
 
     Returns
     -------
@@ -64,8 +60,7 @@ def alpha_path(
     """
     columns = {"alpha", "log_det_variance", "default", *CURVES}
     table = read_table(adata, Keys.alpha_path, ALPHA_PATH if key is None else key, columns)
-    if ax is None:
-        (ax,) = new_axes(5, 3.8)
+    ax = ax or new_axes(5, 3.8)[0]
     for column, (label, color, marker) in CURVES.items():
         if table[column].notna().any():
             (line,) = ax.plot(table["log_det_variance"], table[column], color=color, linewidth=1.2, label=label)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import LogLocator
 
 from ..fields import DEFAULT_KEY, Keys, read_table
-from ._dumbbells import colors_of, draw_dumbbells, write_ratios
+from ._dumbbells import PLAIN, draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes, write_factors
 
 if TYPE_CHECKING:
@@ -43,12 +43,8 @@ def cluster_areas(
         Name of the result.
     other
         Name of a second result whose areas of the same groups have been measured.
-    ax
-        Draw here.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw here. Show the plot instead of returning it. Return the figure.
 
     Returns
     -------
@@ -70,13 +66,12 @@ def cluster_areas(
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
     table = _table(adata, key)
-    if ax is None:
-        (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))
+    ax = ax or new_axes(6.5, 1.2 + 0.3 * len(table))[0]
     if other is not None:
         _compare(ax, adata, {name: _table(adata, name)["ratio"] for name in (key, other)})
         return finish([ax], show=show, return_fig=return_fig)
     names, label = ("true (in the data)", "apparent (on the map)"), "share of the area of all groups"
-    colors = colors_of(adata, table.index)
+    colors = _colors_of(adata, table.index)
     draw_dumbbells(ax, table["data_share"], table["map_share"], names, colors=colors, label=label)
     write_ratios(ax, table["ratio"], "large", "small")
     ax.xaxis.set(
@@ -92,6 +87,15 @@ def _table(adata: AnnData, key: str) -> pd.DataFrame:
     return table.dropna(subset="ratio").sort_values("ratio")
 
 
+def _colors_of(adata: AnnData, groups: pd.Index) -> list[str]:
+    """Return the colors that scanpy stores for groups of the column that the index is named after, or `PLAIN`."""
+    palette = adata.uns.get(f"{groups.name}_colors")
+    if palette is None or groups.name not in adata.obs or adata.obs[groups.name].dtype != "category":
+        return [PLAIN] * len(groups)
+    known = dict(zip(adata.obs[groups.name].cat.categories.astype(str), palette, strict=False))
+    return [known.get(name, PLAIN) for name in groups]
+
+
 def _compare(ax: Axes, adata: AnnData, ratios: dict[str, pd.Series]) -> None:
     """Draw the ratios (groups,) of two maps, in the order of the first."""
     filled, rings = ratios.values()
@@ -99,7 +103,7 @@ def _compare(ax: Axes, adata: AnnData, ratios: dict[str, pd.Series]) -> None:
         first, second = (f"{name!r}: {series.index.name} {list(series.index)}" for name, series in ratios.items())
         msg = f"The areas are of different groups ({first}; {second}). Run `scgeoae.tl.cluster_areas` for both."
         raise ValueError(msg)
-    colors, label = colors_of(adata, filled.index), "size on the map / size in the data"
+    colors, label = _colors_of(adata, filled.index), "size on the map / size in the data"
     draw_dumbbells(ax, filled, rings[filled.index], list(ratios), colors=colors, label=label)
     ax.axvline(1, color="0.6", linewidth=1, zorder=0)
     write_factors(ax.xaxis, [2, 3, 5, 10, 20, 50, 100])

@@ -55,12 +55,8 @@ def cluster_distances(
         How many pairs to draw.
     cmap
         Color map of the distances.
-    ax
-        Draw the pairs here, and nothing else.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw the pairs here, and nothing else. Show the plot instead of returning it. Return the figure.
 
     Returns
     -------
@@ -91,13 +87,11 @@ def cluster_distances(
         raise ValueError(msg)
     order = np.abs(np.log(apart["ratio"].to_numpy())).argsort(kind="stable")[::-1]
     shown = apart.iloc[order[:n_pairs]].sort_values("ratio", ascending=False)
-    if ax is not None:
-        _draw_pairs(ax, shown)
-        return finish([ax], show=show, return_fig=return_fig)
     n_groups = len({*table.index, *table["other"]})
-    panels = new_axes(14, max(1.2 + 0.45 * len(shown), 2 + 0.22 * n_groups), 2)
+    panels = [ax] if ax else new_axes(14, max(1.2 + 0.45 * len(shown), 2 + 0.22 * n_groups), 2)
     _draw_pairs(panels[0], shown)
-    _draw_tree(panels[1], table, cmap)
+    if ax is None:
+        _draw_tree(panels[1], table, cmap)
     return finish(panels, show=show, return_fig=return_fig)
 
 

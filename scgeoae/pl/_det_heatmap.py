@@ -70,12 +70,8 @@ def det_heatmap(
         a map that is even looks even. If only one is given, the other is its inverse.
     cmap
         A diverging color map.
-    ax
-        Draw here; one panel only.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw here; one panel only. Show the plot instead of returning it. Return the figure.
     **kwargs
         Passed on to :func:`scanpy.pl.embedding`.
 
@@ -107,8 +103,7 @@ def det_heatmap(
     largest = vmax or (1 / vmin if vmin else float(np.exp(log_det_limit(result))))
     norm = LogNorm(vmin or 1 / largest, largest, clip=True)
     if z.shape[1] == 1:
-        if ax is None:
-            (ax,) = new_axes(6.4, 4.8)
+        ax = ax or new_axes(6.4, 4.8)[0]
         ax.scatter(z, determinant, s=4, color=rcParams["text.color"], rasterized=True)
         ax.axhline(1, color="0.6", linewidth=1)
         ax.set(yscale="log", ylim=(norm.vmin, norm.vmax), xlabel="map coordinate", ylabel="relative determinant")

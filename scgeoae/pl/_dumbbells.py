@@ -12,21 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
 
 PLAIN = "0.5"
 """Color of the legend, and of groups without a color."""
-
-
-def colors_of(adata: AnnData, groups: pd.Index) -> list[str]:
-    """Return the colors that scanpy stores for groups of the column that the index is named after, or `PLAIN`."""
-    palette = adata.uns.get(f"{groups.name}_colors")
-    if palette is None or groups.name not in adata.obs or adata.obs[groups.name].dtype != "category":
-        return [PLAIN] * len(groups)
-    known = dict(zip(adata.obs[groups.name].cat.categories.astype(str), palette, strict=False))
-    return [known.get(name, PLAIN) for name in groups]
 
 
 def draw_dumbbells(

@@ -56,12 +56,8 @@ def ensemble(
         Column of `obs` that colors the small panels; by default the displacement.
     dimensions
         The two dimensions to draw.
-    ax
-        Draw the displacement here, and nothing else.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw the displacement here, and nothing else. Show the plot instead of returning it. Return the figure.
     **kwargs
         Passed on to :func:`scanpy.pl.embedding` for all panels.
 

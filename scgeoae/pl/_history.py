@@ -37,10 +37,8 @@ def history(
         Name of the result.
     ax
         Two Axes to draw in, for the reconstruction and the regularizer.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    show, return_fig
+        Show the plot instead of returning it. Return the figure.
 
     Returns
     -------

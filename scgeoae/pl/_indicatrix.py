@@ -102,12 +102,8 @@ def indicatrix(
     outliers
         Frame all cells, and draw ellipses wherever there are some. By default the frame leaves out cells far from the
         central 99 %, and triangles on its rim stand for them.
-    ax
-        Draw here; one color only.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw here; one color only. Show the plot instead of returning it. Return the figure.
     **kwargs
         Passed on to :func:`scanpy.pl.embedding`.
 

@@ -9,31 +9,12 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
-from ..metrics.quality import MEASURES
+from ..metrics.quality import GROUPS, MEASURES
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-GROUPS: list[dict[str, str]] = [
-    {"kl_density_0.1": "KL density, sigma 0.1", "kl_density_100": "KL density, sigma 100"},
-    {
-        "knn_recall": "kNN recall",
-        "trustworthiness": "trustworthiness",
-        "continuity": "continuity",
-        "lcmc": "LCMC",
-        "mrre_data": "MRRE, data side",
-        "mrre_map": "MRRE, map side",
-        "rnx_local": "RNX, local",
-        "rnx_global": "RNX, global",
-    },
-    {"spearman": "Spearman", "stress": "stress", "rmse": "RMSE (depends on scale)"},
-    {"knn_accuracy": "kNN accuracy", "ari": "ARI", "nmi": "NMI"},
-    {"log_det_variance": "variance of ln det", "det_p95_p5": "det, p95 / p5", "anisotropy": "anisotropy, median"},
-    {"mean_rank": "mean rank"},
-]
-"""Labels of the measures of densities, of neighbors, of distances, of labels, of the decoder and of all together."""
 
 
 def quality(
@@ -56,12 +37,8 @@ def quality(
         As :func:`scgeoae.metrics.embedding_quality` returns it; columns may be left out, rows in any order.
     cmap
         A sequential color map that begins with a light color.
-    ax
-        Draw here.
-    show
-        Show the plot instead of returning it.
-    return_fig
-        Return the figure.
+    ax, show, return_fig
+        Draw here. Show the plot instead of returning it. Return the figure.
 
     Returns
     -------
@@ -90,13 +67,12 @@ def quality(
     for group in GROUPS:
         shown = [name for name in group if name in table]
         rows |= {name: end + 1 / 3 + i for i, name in enumerate(shown)}
-        labels += [f"{group[name]} {'↑' if MEASURES[name].better == 'higher' else '↓'}" for name in shown]
+        labels += [f"{group[name].label} {'↑' if group[name].better == 'higher' else '↓'}" for name in shown]
         end += len(shown) + 1 / 3 if shown else 0
     if not rows or not len(table):
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
         raise ValueError(msg)
-    if ax is None:
-        (ax,) = new_axes(2.6 + 1.15 * len(table), 0.6 + 0.29 * end)
+    ax = ax or new_axes(2.6 + 1.15 * len(table), 0.6 + 0.29 * end)[0]
     for name, row in rows.items():
         _draw_line(ax, table, name, row, cmap)
     ax.set(xlim=(0, len(table)), ylim=(end, -0.1), xticks=np.arange(len(table)) + 0.5)

@@ -10,7 +10,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import check_adata, refuse_masked
+from .._checks import LARGEST, check_adata, refuse_masked
 from .._lookup import names_of_layers
 
 if TYPE_CHECKING:
@@ -80,17 +80,23 @@ def split_counts(
     if not 0 < float(share) < 1:
         msg = f"share must be between 0 and 1; it is {share!r}."
         raise ValueError(msg)
-    generator = np.random.default_rng(rng)
+    values = counts.data if sparse.issparse(counts) else counts
+    first = np.random.default_rng(rng).binomial(values.astype(np.int64), share).astype(counts.dtype)
+    second = (values - first).astype(counts.dtype, copy=False)
     if sparse.issparse(counts):
-        first, second = counts.copy(), counts.copy()
-        first.data = _thinned(counts.data, share, generator)
-        second.data = (counts.data - first.data).astype(counts.dtype, copy=False)
+        first, second = (
+            type(counts)((half, counts.indices, counts.indptr), counts.shape, copy=True) for half in (first, second)
+        )
         for half in (first, second):
             half.eliminate_zeros()
-    else:
-        first = _thinned(counts, share, generator)
-        second = (counts - first).astype(counts.dtype, copy=False)
-    _warn_of_empty_cells(counts, first, second)
+    had = np.asarray(counts.sum(1)).ravel() > 0
+    for name, half in (("first", first), ("second", second)):
+        n_empty = np.count_nonzero(had & (np.asarray(half.sum(1)).ravel() == 0))
+        if n_empty:
+            logg.warning(
+                f"{n_empty} of {len(had)} cells have no count left in the {name} half. Filter cells with few counts "
+                "before, or these out of both halves."
+            )
     first, second = (ad.AnnData(half, obs=adata.obs.copy(), var=adata.var.copy()) for half in (first, second))
     return first, second
 
@@ -117,7 +123,8 @@ def _counts(adata: AnnData, layer: str | None) -> Any:
     else:
         counts = np.asarray(counts)
     values = counts.data if is_sparse else counts
-    largest = _largest(counts.dtype)
+    largest = 2 ** (np.finfo(counts.dtype).nmant + 1) if counts.dtype.kind == "f" else int(np.iinfo(counts.dtype).max)
+    largest = min(largest, LARGEST)  # the generator takes no more
     for wrong, bad in {
         "missing or infinite": lambda: ~np.isfinite(values),
         "negative": lambda: values < 0,
@@ -128,24 +135,3 @@ def _counts(adata: AnnData, layer: str | None) -> Any:
             msg = f"{source} must hold raw counts; {n_bad} of its values are {wrong}. Pass the layer that holds counts."
             raise ValueError(msg)
     return counts
-
-
-def _largest(dtype: np.dtype[Any]) -> int:
-    """Up to here the type holds every count and the generator takes it."""
-    largest = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else int(np.iinfo(dtype).max)
-    return min(largest, 2**63 - 1)
-
-
-def _thinned(counts: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    return generator.binomial(counts.astype(np.int64), share).astype(counts.dtype)
-
-
-def _warn_of_empty_cells(counts: Any, first: Any, second: Any) -> None:
-    had = np.asarray(counts.sum(1)).ravel() > 0
-    for name, half in (("first", first), ("second", second)):
-        n_empty = np.count_nonzero(had & (np.asarray(half.sum(1)).ravel() == 0))
-        if n_empty:
-            logg.warning(
-                f"{n_empty} of {len(had)} cells have no count left in the {name} half. Filter cells with few counts "
-                "before, or these out of both halves."
-            )
