@@ -1,13 +1,12 @@
-"""Velocities of cells, in genes or components: read them in the space of a model's input, and map them."""
+"""Velocities of cells, in genes or components: read them in the space of a model's input."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._lookup import names_of_layers
-from ..core.velocity import map_velocity
 from ..inputs import choose, genes
 
 if TYPE_CHECKING:
@@ -15,28 +14,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from ..core.rows import Rows
     from ..inputs import Matrix
     from .model import MapModel
 
-
-class Velocities(NamedTuple):
-    """Velocities of cells in the space of the input.
-
-    Attributes
-    ----------
-    read
-        Reads those of a slice of the cells, (n, D) float64; missing values and genes are 0.
-    width
-        How many numbers are read for a cell.
-    """
-
-    read: Callable[[slice], np.ndarray]
-    width: int
-
-    def on_map(self, model: MapModel, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Map the velocities of cells with input ``rows`` (n, D); see :func:`~scgeoae.core.velocity.map_velocity`."""
-        return map_velocity(model.autoencoder, rows, self.read, self.width)
+    Velocities = tuple[Callable[[slice], np.ndarray], int]
 
 
 def velocities_of(adata: AnnData, model: MapModel, velocity: str) -> Velocities:
@@ -51,6 +32,11 @@ def velocities_of(adata: AnnData, model: MapModel, velocity: str) -> Velocities:
     velocity
         A layer, whose genes are matched by name with those of the model, or a key of `obsm` with a column for each
         input feature; as with the input, further columns are left out.
+
+    Returns
+    -------
+    A function that reads those of a slice of the cells in the space of the input, (n, D) float64, missing values and
+    genes as 0; and how many numbers it reads for a cell.
 
     Raises
     ------
@@ -77,7 +63,7 @@ def _of_obsm(adata: AnnData, model: MapModel, name: str) -> Velocities:
         msg = f"obsm[{name!r}] has {found} columns; the input of the model has {model.n_features}."
         raise ValueError(msg)
     matrix = choose(adata, use_rep=name, n_pcs=model.n_features)
-    return Velocities(lambda rows: _read(matrix, rows), found)
+    return lambda rows: _read(matrix, rows), found
 
 
 def _of_layer(adata: AnnData, model: MapModel, name: str) -> Velocities:
@@ -99,7 +85,7 @@ def _of_layer(adata: AnnData, model: MapModel, name: str) -> Velocities:
         v[:, present] = known
         return projection.apply_to_velocity(v)
 
-    return Velocities(read, len(present))
+    return read, len(present)
 
 
 def _read(matrix: Matrix, rows: slice) -> np.ndarray:

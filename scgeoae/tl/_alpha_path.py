@@ -13,9 +13,8 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_number, seed_of
-from ..core.distortion import distortion_summary
 from ..fields import ALPHA_PATH, Keys
-from ..result import Result
+from ..result import Result, distortion_summary
 from ._geometric_ae import geometric_ae
 from ._log import finish, rank_0_logs
 from .plan import plan

@@ -163,11 +163,7 @@ def map_cells(
         values[Keys.label] = {name: label for name, (label, _) in found.items()}
         values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
         values[Keys.palette] = labels.colors
-    params: dict[str, Any] = {"mapped": True}
-    if (missing := query.missing) is not None:
-        params |= {"n_missing_genes": len(missing.names), "missing_share": missing.share}
-        params["missing_share_by_component"] = missing.by_component
-    values |= result_fields(keys, model, cells, params=params)
+    values |= result_fields(keys, model, cells, params={"mapped": True, **query.missing})
     return finish(adata, keys, values, start, copy=copy)
 
 
