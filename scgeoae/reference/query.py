@@ -59,10 +59,10 @@ class GeneRows(ReadRows):
         Device of the model.
     projection
         How the input is computed.
-    scaled
-        Whether the genes are scaled already.
+    scaling
+        That of the genes that are there; `None` if they are scaled already, or not at all.
     fill
-        Scaled fill values (g,) for genes missing from the matrix, NaN where present; by default all are present.
+        Scaled fill values (g,) for genes missing from the matrix, NaN where present; `None` if all are present.
     """
 
     def __init__(
@@ -70,16 +70,13 @@ class GeneRows(ReadRows):
         matrix: Matrix,
         device: torch.device,
         projection: Projection,
-        *,
-        scaled: bool = False,
-        fill: np.ndarray | None = None,
+        scaling: Scaling | None,
+        fill: np.ndarray | None,
     ) -> None:
         super().__init__(matrix, device)
-        self.projection, self.fill = projection, fill
+        self.projection, self.scaling, self.fill = projection, scaling, fill
         self.shape = (matrix.shape[0], projection.n_features)
         self._present = None if fill is None else np.isnan(fill)
-        scaling = None if scaled else projection.scaling
-        self._scaling = scaling if scaling is None or self._present is None else scaling.subset(self._present)
 
     def measured(self, novelty: Novelty, values: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         """Read all rows in blocks, and write the novelty of their cells into ``values`` (n,)."""
@@ -95,7 +92,7 @@ class GeneRows(ReadRows):
     def _scaled_genes(self, rows: slice | np.ndarray) -> np.ndarray:
         """All genes (b, g) of the projection, float64."""
         genes = self.matrix.dense(rows)
-        genes = genes if self._scaling is None else self._scaling.apply(genes)
+        genes = genes if self.scaling is None else self.scaling.apply(genes)
         if self.fill is None:
             return genes
         x = np.tile(self.fill, (len(genes), 1))
@@ -151,10 +148,11 @@ def query_of(adata: AnnData, model: MapModel) -> Query:
     missing = {} if present.all() else _missing_genes(adata, projection, present)
     scaling = None if projection.scaling is None else projection.scaling.subset(present)
     values = x.value_range()
-    scaled = scaling is not None and values.low < 0  # scaled values are negative in part
-    if not scaled:
+    if scaling is None or values.low >= 0:  # scaled values are negative in part
         _warn_of_range(values, model.input.value_range, x.source, signed=True)
-    elif scaling is not None and not _is_scaled_as(scaling, adata.var, projection.genes[present], x):
+    elif _is_scaled_as(scaling, adata.var, projection.genes[present], x):
+        scaling = None
+    else:
         msg = (
             f"{x.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
             "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
@@ -163,7 +161,7 @@ def query_of(adata: AnnData, model: MapModel) -> Query:
     fill = None
     if missing:
         fill = np.where(present, np.nan, model.mean if projection.center is None else projection.center)
-    return Query(GeneRows(x, model.device, projection, scaled=scaled, fill=fill), missing)
+    return Query(GeneRows(x, model.device, projection, scaling, fill), missing)
 
 
 def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from ..inputs import Matrix
     from .model import MapModel
 
-    Velocities = tuple[Callable[[slice], np.ndarray], int]
 
-
-def velocities_of(adata: AnnData, model: MapModel, velocity: str) -> Velocities:
+def velocities_of(adata: AnnData, model: MapModel, velocity: str) -> tuple[Callable[[slice], np.ndarray], int]:
     """Find velocities by name.
 
     Parameters
@@ -49,24 +48,17 @@ def velocities_of(adata: AnnData, model: MapModel, velocity: str) -> Velocities:
         msg = f"Both .layers and .obsm hold {velocity!r}. Rename one of them."
         raise ValueError(msg)
     if velocity in adata.obsm:
-        return _of_obsm(adata, model, velocity)
-    if velocity in adata.layers:
-        return _of_layer(adata, model, velocity)
-    there = f".layers holds {names_of_layers(adata) or 'nothing'}, .obsm holds {list(adata.obsm) or 'nothing'}"
-    msg = f"Did not find {velocity!r} in .layers or .obsm: {there}. Run `scvelo.tl.velocity` first, or choose another."
-    raise KeyError(msg)
-
-
-def _of_obsm(adata: AnnData, model: MapModel, name: str) -> Velocities:
-    found = adata.obsm[name].shape[1]
-    if found < model.n_features:
-        msg = f"obsm[{name!r}] has {found} columns; the input of the model has {model.n_features}."
-        raise ValueError(msg)
-    matrix = choose(adata, use_rep=name, n_pcs=model.n_features)
-    return lambda rows: _read(matrix, rows), found
-
-
-def _of_layer(adata: AnnData, model: MapModel, name: str) -> Velocities:
+        if (found := adata.obsm[velocity].shape[1]) < model.n_features:
+            msg = f"obsm[{velocity!r}] has {found} columns; the input of the model has {model.n_features}."
+            raise ValueError(msg)
+        columns = choose(adata, use_rep=velocity, n_pcs=model.n_features)
+        return partial(_read, columns), found
+    if velocity not in adata.layers:
+        msg = (
+            f"Did not find {velocity!r} in .layers or .obsm: .layers holds {names_of_layers(adata) or 'nothing'}, "
+            f".obsm holds {list(adata.obsm) or 'nothing'}. Run `scvelo.tl.velocity` first, or choose another."
+        )
+        raise KeyError(msg)
     projection = model.input.projection
     if projection is None:
         msg = (
@@ -74,9 +66,9 @@ def _of_layer(adata: AnnData, model: MapModel, name: str) -> Velocities:
             f"not reproduce. Pass the key of an obsm that holds the velocity in the space of {model.input.obsm_key!r}."
         )
         raise ValueError(msg)
-    matrix, present = genes(adata, projection.genes, name)
+    matrix, present = genes(adata, projection.genes, velocity)
     if not present.any():
-        msg = f"layers[{name!r}] holds none of the {len(present)} genes of the model."
+        msg = f"layers[{velocity!r}] holds none of the {len(present)} genes of the model."
         raise ValueError(msg)
 
     def read(rows: slice) -> np.ndarray:

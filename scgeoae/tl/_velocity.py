@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scanpy import logging as logg
 
-from ..core.velocity import map_velocity
+from ..core.evaluation import map_velocity
 from ..fields import DEFAULT_KEY, Field, Keys
 from ..reference import query_of, reference_rows, velocities_of
 from ..result import Result
