@@ -11,7 +11,6 @@ import pandas as pd
 
 from ._checks import check_adata, check_points
 from ._lookup import column, holds_numbers
-from .core.distortion import distortion_summary
 from .fields import DEFAULT_KEY, Field, Keys
 
 if TYPE_CHECKING:
@@ -187,6 +186,25 @@ class Result:
         inside = region_of(self.model).contains(z)
         chosen = z[inside] if inside.any() else z
         return chosen[medoid(chosen)]
+
+
+def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str, float]:
+    """Summarize log determinant, up to a constant, and anisotropy of the cells, each (n,); leave out missing values.
+
+    Returns
+    -------
+    `'log_det_variance'` : the variance of ln det over cells, 0 where all areas are true.
+    `'det_p95_p5'` : 95th over 5th percentile of det.
+    `'anisotropy'` : its median, at least 1.
+    """
+    low, high = np.percentile(log_det, [5, 95])
+    with np.errstate(invalid="ignore"):  # of infinite values, the variance is NaN
+        variance = np.nanvar(log_det, ddof=1)
+    return {
+        "log_det_variance": float(variance),
+        "det_p95_p5": float(np.exp(high - low)),
+        "anisotropy": float(np.nanmedian(anisotropy)),
+    }
 
 
 def region_of(model: MapModel) -> OccupiedRegion:

@@ -15,7 +15,7 @@ import pytest
 import scgeoae
 from scgeoae import reference
 from scgeoae.fields import Keys
-from scgeoae.result import Result
+from scgeoae.result import Result, distortion_summary
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,6 +63,14 @@ def test_fields(mapped: AnnData) -> None:
     variance = np.square(mapped.obsm["X_pca"] - mapped.obsm["X_pca"].mean(0)).mean()
     expected = np.square(mapped.obs["geoae_reconstruction_error"]).mean() / variance
     assert result.reconstruction() == pytest.approx(expected, rel=1e-4)
+
+
+def test_distortion_summary() -> None:
+    det = np.exp(np.linspace(-1, 1, 101))
+    summary = distortion_summary(np.log(det), np.arange(1, 102))
+    assert summary["log_det_variance"] == pytest.approx(np.log(det).var(ddof=1))
+    assert summary["det_p95_p5"] == pytest.approx(np.exp(1.8))
+    assert summary["anisotropy"] == 51
 
 
 def test_missing_fields(mapped: AnnData) -> None:

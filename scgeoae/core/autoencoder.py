@@ -133,15 +133,20 @@ class GeometricAutoencoder(nn.Module):
             If something is missing, of another shape or not finite.
         """
         weights = {name: np.asarray(value) for name, value in stored["weights"].items()}
-        network = cls(
-            **_architecture(stored["architecture"], weights), generator=torch.Generator()
-        )  # not the global one
+        architecture = _architecture(stored["architecture"], weights)
+        network = cls(**architecture, generator=torch.Generator())  # not the global one
         expected = network.state_dict()
         if weights.keys() != expected.keys():
             msg = f"missing or unexpected weights {sorted(weights.keys() ^ expected.keys())[:5]}"
             raise ValueError(msg)
         for name, tensor in expected.items():
-            _load(tensor, weights[name], name)
+            value = weights[name]
+            if value.shape != tensor.shape:
+                msg = f"{name} has shape {value.shape}, not {tuple(tensor.shape)}"
+                raise ValueError(msg)
+            if value.dtype.kind != "f" or not tensor.copy_(torch.tensor(value)).isfinite().all():
+                msg = f"{name} is not made of finite numbers"
+                raise ValueError(msg)
         if not network.observation.scale > 0:
             msg = f"observation.scale is {network.observation.scale}"
             raise ValueError(msg)
@@ -191,16 +196,6 @@ def _architecture(stored: Mapping[str, Any], weights: Mapping[str, np.ndarray]) 
         raise ValueError(msg)
     further = {"with_encoder": bool(stored["with_encoder"]), "observation": str(stored["observation"])}
     return {**sizes, "hidden_dims": hidden_dims, **further}
-
-
-def _load(tensor: Tensor, value: np.ndarray, name: str) -> None:
-    """Copy a stored ``value``, if it has the shape of the ``tensor`` and is made of finite numbers."""
-    if value.shape != tensor.shape:
-        msg = f"{name} has shape {value.shape}, not {tuple(tensor.shape)}"
-        raise ValueError(msg)
-    if value.dtype.kind != "f" or not tensor.copy_(torch.tensor(value)).isfinite().all():
-        msg = f"{name} is not made of finite numbers"
-        raise ValueError(msg)
 
 
 def _exact(parameter: Tensor) -> Tensor:

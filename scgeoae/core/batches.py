@@ -11,15 +11,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .rows import Rows
-
 MAX_VALIDATION_CELLS = 2_000
 OPEN_CHUNKS = 16
 """Number of chunks of a file among which cells are shuffled at any moment."""
 
 
-def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split at random into training and held-out cells, the latter sorted; fewer than two are not held out."""
+def split(n: int, fraction: float, limit: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Split at random into training and held-out cells, the latter sorted.
+
+    Held out is a share of all cells, at most ``limit`` and `MAX_VALIDATION_CELLS` of them; one alone is not.
+    """
+    n_held_out = min(int(n * fraction), MAX_VALIDATION_CELLS, limit)
     if n_held_out < 2:
         n_held_out = 0
     order = torch.randperm(n, generator=generator)
@@ -62,8 +64,3 @@ def batches(index: Tensor, size: int, chunk: int, generator: torch.Generator) ->
             order = torch.cat([order, shuffled(index, chunk, generator)])
         yield order[:size]
         order = order[size:]
-
-
-def n_held_out(rows: Rows, fraction: float, limit: int) -> int:
-    """Return how many cells to hold out: a share of all, at most ``limit`` and `MAX_VALIDATION_CELLS`."""
-    return min(int(rows.shape[0] * fraction), MAX_VALIDATION_CELLS, limit)

@@ -37,13 +37,8 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
         If there is no map: see :func:`check_cells`.
     """
     cells = described(network, rows)
-    unit = unit_of(cells.log_det, network.n_components)
-    if landmarks is None:
-        center, axes = principal_frame(cells.z)
-        home = np.zeros(len(center))
-    else:
-        center, axes, home = nearest_frame(cells.z, landmarks)
-    cells = _moved(network, cells, center, axes, home, unit)
+    placement = principal_frame(cells.z) if landmarks is None else nearest_frame(cells.z, landmarks)
+    cells = _moved(network, cells, *placement, unit_of(cells.log_det, network.n_components))
     return cells, framed(cells, unit=1.0)
 
 
@@ -124,12 +119,7 @@ def nearest_frame(z: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _moved(
-    network: GeometricAutoencoder,
-    cells: Cells,
-    center: np.ndarray,
-    axes: np.ndarray,
-    home: np.ndarray,
-    unit: float = 1.0,
+    network: GeometricAutoencoder, cells: Cells, center: np.ndarray, axes: np.ndarray, home: np.ndarray, unit: float = 1
 ) -> Cells:
     """Replace ``z`` by ``(z - center) @ (unit * axes) + home``, in the network and in its evaluation at cells."""
     network.change_coordinates(unit * axes.T, center - home @ axes.T / unit)
@@ -145,14 +135,17 @@ def framed(cells: Cells, unit: float) -> Frame:
     return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
 
 
-def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the center (d,) and the principal axes (d, d) of ``z``: columns, largest variance first, skewness >= 0."""
+def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the center (d,), the principal axes (d, d) of ``z``, and the origin as home (d,).
+
+    Axes are columns, the one of the largest variance first, with skewness >= 0.
+    """
     center = z.mean(0, dtype=np.float64)
     centered = z - center
     _, axes = np.linalg.eigh(centered.T @ centered)
     axes = axes[:, ::-1]
     skewness = ((centered @ axes) ** 3).sum(0)
-    return center, axes * np.where(skewness < 0, -1.0, 1.0)
+    return center, axes * np.where(skewness < 0, -1.0, 1.0), np.zeros(len(center))
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:

@@ -89,18 +89,17 @@ def train_member(
         If the training was interrupted.
     """
     with threads_for(0, 1):
+        sample = rows
         if bootstrap:
             n = rows.shape[0]
             drawn = np.unique(np.random.default_rng(seed).integers(n, size=n))
             landmarks = None if landmarks is None else landmarks[drawn]
             sample = Resampled(rows, torch.from_numpy(drawn))
-            fitted = fit(sample, spec, seed, landmarks=landmarks, name=name)
-            fitted = fitted._replace(cells=described(fitted.network, rows))
-        else:
-            fitted = fit(rows, spec, seed, landmarks=landmarks, name=name)
+        fitted = fit(sample, spec, seed, landmarks=landmarks, name=name)
         if fitted.history.interrupted:
             raise KeyboardInterrupt
-        network, cells = fitted.network, fitted.cells
+        network = fitted.network
+        cells = described(network, rows) if bootstrap else fitted.cells
         cells, frame = align(network, cells, fitted.frame, places)
         direction = None
         if places.shape[1] == 2:

@@ -1,7 +1,8 @@
-"""Evaluate a trained autoencoder at cells: place, reconstruction error and distortion, in one pass over the data."""
+"""Evaluate a trained autoencoder at cells in one pass over the data: place, error and distortion; velocities."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,11 +13,12 @@ from .surface import Surface
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
+    from .rows import Rows
 
 
 class Cells(NamedTuple):
@@ -74,3 +76,37 @@ def describe(
     *mean, square = (total / max(n, 1)).tolist()
     common = float(np.square(mean).sum() / square) if square > 0 else 0.0
     return Cells(places, error, log_det, anisotropy, common)
+
+
+@torch.no_grad()
+def map_velocity(
+    network: GeometricAutoencoder, rows: Rows, read: Callable[[slice], np.ndarray], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Map the velocities of cells, in float64 and in blocks of bounded memory.
+
+    Parameters
+    ----------
+    network
+        The autoencoder, on the host.
+    rows
+        Cells (n, D).
+    read
+        Returns velocities (m, D), input units per unit of time, of a slice of the cells.
+    width
+        How many numbers `read` needs for a cell.
+
+    Returns
+    -------
+    Velocities (n, d) on the map, `J_e v` with the Jacobian of the encoder, and the share of each velocity that is
+    normal to the surface of the decoder at the cell, (n,), NaN where the velocity is 0.
+    """
+    exact, surface, n = deepcopy(network).double(), Surface(network), rows.shape[0]
+    on_map, share = np.empty((n, network.n_components)), np.full(n, np.nan)
+    for where in blocks(n, max(width, network.widest)):
+        x, v = rows.block(where.start, where.stop).double(), torch.from_numpy(read(where))
+        z, pushed = exact.encode_velocity(x, v)
+        moved = exact.observation.differential(x, v).numpy()
+        length = np.linalg.norm(moved, axis=1)
+        on_map[where] = pushed.numpy()
+        np.divide(surface.normal(z.numpy(), moved), length, out=share[where], where=length > 0)
+    return on_map, share

@@ -12,7 +12,7 @@ import torch
 
 from . import processes
 from .autoencoder import GeometricAutoencoder
-from .batches import MAX_VALIDATION_CELLS, n_held_out, split
+from .batches import MAX_VALIDATION_CELLS, split
 from .calibration import calibrate, calibrate_decoder
 from .loop import train
 from .rows import block_size, check_finite
@@ -115,10 +115,10 @@ def fit(
     def read(index: Tensor) -> Sample:
         x = network.standardize(rows.take(index))
         there = None if places is None else z[index.to(rows.device)]
-        return Sample(x, *((there, None) if coordinates is not None else (None, there)))
+        return Sample(x, landmarks=there) if coordinates is None else Sample(x, coordinates=there)
 
     limit = block_size(n_features)
-    index, validating = split(n, n_held_out(rows, spec.validation_fraction, limit), generator)
+    index, validating = split(n, spec.validation_fraction, limit, generator)
     held_out = read(validating)
     more = index[:limit][: MAX_VALIDATION_CELLS - len(validating)]  # held-out cells are in memory: these first
     spec = choose_by_data(spec, n, lambda: torch.cat([held_out.x, read(more).x]))
@@ -145,14 +145,14 @@ def choose_by_data(spec: Spec, n: int, sample: Callable[[], Tensor]) -> Spec:
     """
     n_steps, noise, batch_size = spec.n_steps, spec.noise, spec.batch_size
     if batch_size is None:
-        batch_size = round(_clip(CELLS_A_BATCH * n, *BATCH))
+        batch_size = round(np.clip(CELLS_A_BATCH * n, *BATCH))
     if n_steps is None or noise is None:
         apart = spacing(sample())
         if noise is None:
             noise = NOISE_SHARE * apart
         if n_steps is None:
             places = 1 / max(apart, 0.01) ** 2
-            n_steps = round(_clip(STEPS * places, _clip(0.1 * n, *MIN_STEPS), MAX_STEPS))
+            n_steps = round(np.clip(STEPS * places, np.clip(0.1 * n, *MIN_STEPS), MAX_STEPS))
     return replace(spec, n_steps=n_steps, noise=noise, batch_size=batch_size)
 
 
@@ -165,10 +165,6 @@ def spacing(x: Tensor) -> float:
     with threads_for(x.numel(), LARGE_STEP):
         distance = torch.cdist(x, x).fill_diagonal_(torch.inf)  # (n, n)
         return (distance.min(1).values.square().median() / x.shape[1]).sqrt().item()
-
-
-def _clip(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
 
 
 def _check_alike(rows: Rows, spec: Spec, seed: int, name: str) -> None:

@@ -29,10 +29,6 @@ class Frame:
     region: OccupiedRegion | None = None
     error_quantiles: np.ndarray | None = field(default=None, repr=False, metadata={"shape": (101,)})
 
-    def relative_determinant(self, log_det: np.ndarray, n_components: int) -> np.ndarray:
-        """`det / unit^d`, (n,), of ``log_det`` (n,): times the geometric average over the training cells."""
-        return np.exp(log_det - n_components * np.log(self.unit))
-
     def outside(self, z: np.ndarray, error: np.ndarray) -> np.ndarray:
         """Flag cells that the training cells do not explain.
 

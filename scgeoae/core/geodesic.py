@@ -153,7 +153,8 @@ def paths(
         fine = _subdivided(path, SUBDIVISION)
         chords = np.linalg.norm(np.diff(surface.on_surface(fine), axis=0), axis=1)
         along = np.concatenate([[0], np.cumsum(chords)])
-        found.append(Path(fine, along, float(chords[_is_off(occupied, fine)].sum())))
+        is_off = ~occupied.contains((fine[1:] + fine[:-1]) / 2)  # by the middle of each chord
+        found.append(Path(fine, along, float(chords[is_off].sum())))
     return found
 
 
@@ -219,11 +220,6 @@ def _trace(before: np.ndarray, end: int) -> np.ndarray:
     while before[trace[-1]] >= 0:
         trace.append(before[trace[-1]])
     return np.array(trace[::-1])
-
-
-def _is_off(occupied: OccupiedRegion, path: np.ndarray) -> np.ndarray:
-    """Whether the middle of each segment of a path (v, 2) lies off the occupied region, (v - 1,) bool."""
-    return ~occupied.contains((path[1:] + path[:-1]) / 2)
 
 
 def _shortened(surface: Surface, allowed: OccupiedRegion, path: np.ndarray, distance: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ def train(
     size, every = cast("int", spec.batch_size), max(1, n_steps // N_VALIDATIONS)
     drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
     try:
-        with threads_for(min(size, len(index)) * max(model.n_features, *model.hidden_dims, 1), LARGE_STEP):
+        with threads_for(min(size, len(index)) * model.widest, LARGE_STEP):
             for number in range(1, n_steps + 1):
                 share = schedule(number, n_steps) * rate
                 cells = read(next(drawn_from))

@@ -11,7 +11,7 @@ from . import geometry
 from .rows import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -41,10 +41,7 @@ class Surface:
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Decode points: data (n, D) at ``z`` (n, d)."""
-        x = np.empty((len(z), self.n_features))
-        for where, points in self._points(z, self.n_features):
-            x[where] = self._immersion.values(points).cpu().numpy()
-        return x
+        return self._values(self._immersion.values, z, self.n_features)
 
     def on_surface(self, z: np.ndarray) -> np.ndarray:
         """Points (n, w) of the surface at ``z`` (n, d), up to a shift.
@@ -52,10 +49,7 @@ class Surface:
         Distances between them are those in the data; ``w`` is the dimension of the subspace in which the surface lies,
         at most D.
         """
-        x = np.empty((len(z), self._immersion.width))
-        for where, points in self._points(z, x.shape[1]):
-            x[where] = self._immersion(points).cpu().numpy()
-        return x
+        return self._values(self._immersion, z, self._immersion.width)
 
     def pushforward(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same points (n, w) and the tangents (d, n, w) there: the columns of `J` in that subspace."""
@@ -147,11 +141,18 @@ class Surface:
     def hidden(self, z: np.ndarray) -> np.ndarray:
         """Values (n, width) before the last layer of the decoder at ``z`` (n, d)."""
         decoder = self._immersion.decoder
-        return np.concatenate([decoder.hidden(points).cpu().numpy() for _, points in self._points(z, 0)])
+        return self._values(decoder.hidden, z, decoder.last.in_features)
 
     def affine(self) -> Affine:
         """Return the decoder's parts for readers in another language; raise a `TypeError` if they are not affine."""
         return self._immersion.affine()
+
+    def _values(self, function: Callable[[Tensor], Tensor], z: np.ndarray, width: int) -> np.ndarray:
+        """Values (n, width) of a function of points at ``z`` (n, d)."""
+        values = np.empty((len(z), width))
+        for where, points in self._points(z, width):
+            values[where] = function(points).cpu().numpy()
+        return values
 
     def _points(self, z: np.ndarray, width: int) -> Iterator[tuple[slice, Tensor]]:
         """Blocks of points on the device, small enough for arrays of this width."""

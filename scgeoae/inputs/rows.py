@@ -47,7 +47,10 @@ class DenseRows:
 
 
 class ReadRows:
-    """Rows of a matrix that are read when they are needed, with random access: those of a sparse matrix."""
+    """Rows of a matrix that are read when they are needed, with random access: those of a sparse matrix.
+
+    A subclass that computes its rows from those of the matrix says how in `_read`.
+    """
 
     chunk = 1
 

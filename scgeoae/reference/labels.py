@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from .._lookup import holds_numbers, in_memory
+from .._lookup import column, holds_numbers
 from ..core.rows import row_blocks
 from .query import reference_rows
 
@@ -91,7 +91,12 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
     if not names:
         return Labeling(lambda *_: {}, {})
     if adata_ref is None:
-        check_tile_labels(model, names)
+        if missing := [name for name in names if name not in model.labels]:
+            msg = (
+                f"The model holds no labels {missing} (labels there: {list(model.labels) or 'none'}) and no cells. "
+                "Pass the AnnData of the reference, or write the model with `scgeoae.write_model(…, obs=…)`."
+            )
+            raise KeyError(msg)
         colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
         return Labeling(lambda _, z: look_up(model, z, names), colors)
     known = label_columns(adata_ref, names)
@@ -114,11 +119,11 @@ def label_columns(adata_ref: AnnData, names: Sequence[str]) -> dict[str, pd.Cate
         msg = f"Did not find {missing} in .obs of the reference, which holds {list(adata_ref.obs.columns)}."
         raise KeyError(msg)
     for name in names:
-        column = in_memory(adata_ref.obs, [name])[name]
-        if holds_numbers(column):
+        values = column(adata_ref, name)
+        if holds_numbers(values):
             msg = f"obs[{name!r}] of the reference holds numbers; only labels can be voted on. Make it categorical."
             raise ValueError(msg)
-        labels[name] = pd.Categorical(column)
+        labels[name] = pd.Categorical(values)
         if not (labels[name].codes >= 0).any():
             msg = f"obs[{name!r}] of the reference holds no label."
             raise ValueError(msg)
@@ -213,20 +218,10 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
         _, nearest = KDTree(z[has_label]).query(model.region.points(), k=N_TILE_NEIGHBORS)  # (m, k)
         codes = known.codes[has_label][nearest]
         counts = np.zeros((len(codes), len(known.categories)), dtype=np.uint8)
-        for column in codes.T:
-            counts[np.arange(len(codes)), column] += 1
+        for voters in codes.T:
+            counts[np.arange(len(codes)), voters] += 1
         tables[name] = TileLabels(known.categories.astype(str).to_numpy(dtype=object), counts, colors.get(name))
     return tables
-
-
-def check_tile_labels(model: MapModel, names: Sequence[str]) -> None:
-    """Raise a `KeyError` unless the model holds labels of these names."""
-    if missing := [name for name in names if name not in model.labels]:
-        msg = (
-            f"The model holds no labels {missing} (labels there: {list(model.labels) or 'none'}) and no cells. Pass "
-            "the AnnData of the reference, or write the model with `scgeoae.write_model(…, obs=…)`."
-        )
-        raise KeyError(msg)
 
 
 def look_up(model: MapModel, z: np.ndarray, names: Sequence[str]) -> dict[str, Label]:

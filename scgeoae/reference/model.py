@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.frame import Frame
 from ..core.surface import Surface
@@ -17,7 +19,6 @@ from .recipe import InputRecipe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import torch
     from torch import Tensor
 
@@ -131,7 +132,7 @@ class MapModel:
 
     def relative_determinant(self, log_det: np.ndarray) -> np.ndarray:
         """`det / unit^d`, (n,), of ``log_det`` (n,): times the geometric average over the training cells."""
-        return self.frame.relative_determinant(log_det, self.n_components)
+        return np.exp(log_det - self.n_components * np.log(self.unit))
 
 
 def to_state(model: MapModel) -> dict[str, Any]:

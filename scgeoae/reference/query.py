@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from .._checks import check_adata
 from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
 from ..core.rows import check_finite, row_blocks
-from ..inputs import choose, genes
+from ..inputs import ReadRows, choose, genes
 from .recipe import mean_and_std
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
     from anndata import AnnData
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from .model import MapModel
     from .novelty import Novelty
     from .projection import Projection, Scaling
-    from .recipe import InputRecipe
 
 N_LISTED = 5
 """Missing genes that a message lists at most."""
@@ -49,25 +48,7 @@ MAX_MISSING = 0.5
 by 10 to 15 % and 2 to 5 %; with 80 %, by 22 to 35 % and 7 to 12 %."""
 
 
-class MissingGenes(NamedTuple):
-    """Genes of the model that a query lacks.
-
-    Attributes
-    ----------
-    names
-        Their names (m,), object.
-    share
-        Share of the weight of all loadings (sum of squares) that falls on them; of the genes, if these are the input.
-    by_component
-        The same of each component, (D,); `None` if genes are the input.
-    """
-
-    names: np.ndarray
-    share: float
-    by_component: np.ndarray | None
-
-
-class GeneRows:
+class GeneRows(ReadRows):
     """Input (n, D) of cells, computed from their genes as these are read.
 
     Parameters
@@ -78,39 +59,24 @@ class GeneRows:
         Device of the model.
     projection
         How the input is computed.
-    scaled
-        Whether the genes are scaled already.
+    scaling
+        That of the genes that are there; `None` if they are scaled already, or not at all.
     fill
-        Scaled fill values (g,) for genes missing from the matrix, NaN where present; by default all are present.
+        Scaled fill values (g,) for genes missing from the matrix, NaN where present; `None` if all are present.
     """
-
-    chunk = 1
 
     def __init__(
         self,
         matrix: Matrix,
         device: torch.device,
         projection: Projection,
-        *,
-        scaled: bool = False,
-        fill: np.ndarray | None = None,
+        scaling: Scaling | None,
+        fill: np.ndarray | None,
     ) -> None:
-        self.matrix, self.device, self.projection, self.fill = matrix, device, projection, fill
+        super().__init__(matrix, device)
+        self.projection, self.scaling, self.fill = projection, scaling, fill
         self.shape = (matrix.shape[0], projection.n_features)
         self._present = None if fill is None else np.isnan(fill)
-        scaling = None if scaled else projection.scaling
-        self._scaling = scaling if scaling is None or self._present is None else scaling.subset(self._present)
-
-    def take(self, index: Tensor) -> Tensor:
-        """Rows at ``index``."""
-        return self._input(self._scaled_genes(index.numpy()))[1]
-
-    def block(self, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop``."""
-        result = torch.empty(stop - start, self.shape[1], device=self.device)
-        for rows in self.matrix.blocks(start, stop):
-            result[rows.start - start : rows.stop - start] = self._input(self._scaled_genes(rows))[1]
-        return result
 
     def measured(self, novelty: Novelty, values: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         """Read all rows in blocks, and write the novelty of their cells into ``values`` (n,)."""
@@ -120,10 +86,13 @@ class GeneRows:
             values[rows] = novelty.of(self.projection, x, y, self._present)
             yield rows, tensor
 
+    def _read(self, rows: slice | np.ndarray) -> Tensor:
+        return self._input(self._scaled_genes(rows))[1]
+
     def _scaled_genes(self, rows: slice | np.ndarray) -> np.ndarray:
         """All genes (b, g) of the projection, float64."""
         genes = self.matrix.dense(rows)
-        genes = genes if self._scaling is None else self._scaling.apply(genes)
+        genes = genes if self.scaling is None else self.scaling.apply(genes)
         if self.fill is None:
             return genes
         x = np.tile(self.fill, (len(genes), 1))
@@ -143,15 +112,12 @@ class Query(NamedTuple):
     ----------
     rows
         Input (n, D) in the order of the cells, on the device of the model.
-    genes
-        The same rows, where they are computed from genes.
     missing
-        The genes that the cells lack, if there are any.
+        Number and weight of the genes that the cells lack, if there are any, by the names of the result's parameters.
     """
 
     rows: Rows
-    genes: GeneRows | None = None
-    missing: MissingGenes | None = None
+    missing: Mapping[str, Any]
 
 
 def query_of(adata: AnnData, model: MapModel) -> Query:
@@ -175,27 +141,27 @@ def query_of(adata: AnnData, model: MapModel) -> Query:
         themselves.
     """
     check_adata(adata)
-    recipe, projection = model.input, model.input.projection
+    projection = model.input.projection
     if projection is None:
-        return Query(_rows_of_obsm(adata, recipe, model.n_features, model.device))
+        return Query(_rows_of_obsm(adata, model), {})
     x, present = genes(adata, projection.genes, projection.layer)
-    missing = None if present.all() else _missing_genes(adata, projection, present)
+    missing = {} if present.all() else _missing_genes(adata, projection, present)
     scaling = None if projection.scaling is None else projection.scaling.subset(present)
     values = x.value_range()
-    scaled = scaling is not None and values.low < 0  # scaled values are negative in part
-    if not scaled:
-        _warn_of_range(values, recipe.value_range, x.source, signed=True)
-    elif scaling is not None and not _is_scaled_as(scaling, adata.var, projection.genes[present], x):
+    if scaling is None or values.low >= 0:  # scaled values are negative in part
+        _warn_of_range(values, model.input.value_range, x.source, signed=True)
+    elif _is_scaled_as(scaling, adata.var, projection.genes[present], x):
+        scaling = None
+    else:
         msg = (
             f"{x.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
             "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
         )
         raise ValueError(msg)
     fill = None
-    if missing is not None:
+    if missing:
         fill = np.where(present, np.nan, model.mean if projection.center is None else projection.center)
-    rows = GeneRows(x, model.device, projection, scaled=scaled, fill=fill)
-    return Query(rows, rows, missing)
+    return Query(GeneRows(x, model.device, projection, scaling, fill), missing)
 
 
 def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:
@@ -214,15 +180,20 @@ def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:
 
 def place(model: MapModel, query: Query) -> tuple[Cells, np.ndarray | None]:
     """Evaluate a model at new cells and, if it knows how, measure their novelty (n,), in one pass over the genes."""
-    n, novelty = query.rows.shape[0], model.input.novelty
-    if novelty is None or query.genes is None:
-        return describe(model.autoencoder, row_blocks(query.rows), n), None
+    rows, novelty = query.rows, model.input.novelty
+    n = rows.shape[0]
+    if novelty is None or not isinstance(rows, GeneRows):
+        return describe(model.autoencoder, row_blocks(rows), n), None
     values = np.empty(n)
-    return describe(model.autoencoder, query.genes.measured(novelty, values), n), values
+    return describe(model.autoencoder, rows.measured(novelty, values), n), values
 
 
-def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> MissingGenes:
-    """Measure how much is missing; warn, or raise a `ValueError` if it is too much."""
+def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> dict[str, Any]:
+    """Measure how much is missing; warn, or raise a `ValueError` if it is too much.
+
+    Measured is the share of the weight of all loadings (sum of squares), and of those of each component, (D,), that
+    falls on missing genes; if genes are the input, the share of the genes alone.
+    """
     names, share, by_component = projection.genes[~present], float(np.mean(~present)), None
     if projection.loadings is not None:
         weight = np.square(projection.loadings.astype(np.float64))  # (g, D)
@@ -234,7 +205,7 @@ def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) 
         logg.warning(
             f"{found}. They are set to the mean of the reference; {share:.0%} of the weight of all genes is missing."
         )
-        return MissingGenes(names, share, by_component)
+        return {"n_missing_genes": len(names), "missing_share": share, "missing_share_by_component": by_component}
     plain = {str(name).split(".")[0].casefold() for name in adata.var_names}
     n_alike = sum(str(name).split(".")[0].casefold() in plain for name in names)
     hint = " Many differ in case or in a version such as '.3' alone: rename them." if n_alike > len(names) / 2 else ""
@@ -259,8 +230,8 @@ def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: Mat
     return own is not None and np.allclose(own[0], scaling.mean, 1e-4) and np.allclose(own[1], scaling.std, 1e-4)
 
 
-def _rows_of_obsm(adata: AnnData, recipe: InputRecipe, n_features: int, device: torch.device) -> Rows:
-    key = recipe.obsm_key
+def _rows_of_obsm(adata: AnnData, model: MapModel) -> Rows:
+    key, n_features = model.input.obsm_key, model.n_features
     if key is None:
         msg = "The model does not know what it was trained on: pass its features to `get.model(...).encode` yourself."
         raise ValueError(msg)
@@ -278,14 +249,14 @@ def _rows_of_obsm(adata: AnnData, recipe: InputRecipe, n_features: int, device: 
         msg = f"obsm[{key!r}] of the query has {found} columns; the reference was trained on {n_features}."
         raise ValueError(msg)
     representation = choose(adata, use_rep=key, n_pcs=n_features)
-    rows = representation.rows(device)
+    rows = representation.rows(model.device)
     check_finite(rows, representation.source)
     if key in PCA_KEYS:
         logg.warning(
             f"The reference holds no PCA projection: obsm[{key!r}] of the query is taken as it is. It must be in the "
             "components of the reference; a PCA of the query by itself is another space."
         )
-    _warn_of_range(representation.value_range(), recipe.value_range, representation.source, signed=False)
+    _warn_of_range(representation.value_range(), model.input.value_range, representation.source, signed=False)
     return rows
 
 

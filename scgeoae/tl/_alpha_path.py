@@ -13,17 +13,14 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_number, seed_of
-from ..core.distortion import distortion_summary
 from ..fields import ALPHA_PATH, Keys
-from ..result import Result
+from ..result import Result, distortion_summary
 from ._geometric_ae import geometric_ae
 from ._log import finish, rank_0_logs
 from .plan import plan
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from ..core.fit import Fitted
 
 NOT_OF_A_TRAINING = ("adata", "key_added", "copy")
 """Parameters of :func:`geometric_ae` that :func:`alpha_path` does not pass on."""
@@ -112,9 +109,18 @@ def alpha_path(
         logg.info(f"    alpha = {alpha:g}")
         spec = replace(planned.spec, weights={**planned.spec.weights, "regularizer": alpha})
         fitted = replace(planned, spec=spec).fit(seed)
-        if fitted.history.interrupted:
+        cells, history = fitted.cells, fitted.history
+        if history.interrupted:
             raise KeyboardInterrupt
-        measured.append({"alpha": alpha, **_measure(fitted)})
+        variance = fitted.network.observation.scale.item() ** 2
+        measured.append(
+            {
+                "alpha": alpha,
+                "reconstruction": float(np.square(cells.error).mean() / variance),
+                "validation_reconstruction": history.kept.validation_reconstruction if history.kept else np.nan,
+                **distortion_summary(cells.log_det, cells.anisotropy),
+            }
+        )
     table = pd.DataFrame(measured, index=pd.RangeIndex(len(values)).astype(str))
     table["default"] = (table["alpha"] == usual["alpha"]) & (arguments.get("regularizer") is None)
     return finish(adata, keys, {Keys.alpha_path: table}, start, copy=copy)
@@ -130,13 +136,3 @@ def _checked(alphas: Sequence[float]) -> list[float]:
         msg = f"alphas must hold at least one number, and none of them twice; they are {list(alphas)}."
         raise ValueError(msg)
     return values
-
-
-def _measure(fitted: Fitted) -> dict[str, float]:
-    """Summarize reconstruction and distortion over the cells; the validation is that of the weights that were kept."""
-    cells, history, scale = fitted.cells, fitted.history, fitted.network.observation.scale.item()
-    return {
-        "reconstruction": float(np.square(cells.error).mean() / scale**2),
-        "validation_reconstruction": history.kept.validation_reconstruction if history.kept else np.nan,
-        **distortion_summary(cells.log_det, cells.anisotropy),
-    }

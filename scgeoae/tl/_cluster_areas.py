@@ -73,18 +73,9 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
     result = Result(adata, key)
+    region = region_of(result.model)
     names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
-    columns = {"n_cells": np.bincount(codes[codes >= 0]), **_areas(result, codes, len(names))}
-    table = pd.DataFrame(columns, index=pd.Index(names, name=groupby))
-    for name, field in (("anisotropy", Keys.anisotropy), ("reconstruction_error", Keys.error)):
-        table[name] = result.column(field).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
-    return finish(adata, result.keys, {Keys.areas: table}, start, copy=copy)
-
-
-def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:
-    """Compute areas and shares (n_groups,) from the group number of each cell, ``codes`` (n,), -1 for none."""
-    region = region_of(result.model)
     tiles = region.points()
     _, nearest = cKDTree(result.coordinates()).query(tiles)
     owner = codes[nearest]  # (m,)
@@ -93,12 +84,17 @@ def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.nda
         msg = "No piece of the map belongs to a group: cells without a label are nearest everywhere."
         raise ValueError(msg)
     determinant = np.exp(result.surface.distortion(tiles[labeled])[0])
-    on_map, in_data = (
-        region.tile_area * np.bincount(owner[labeled], weights=weights, minlength=n_groups)
-        for weights in (np.ones(len(determinant)), determinant)
-    )
-    shares = on_map / on_map.sum(), in_data / in_data.sum()
-    with np.errstate(invalid="ignore"):
-        ratio = shares[0] / shares[1]
-    names = ("map_area", "data_area", "map_share", "data_share", "ratio")
-    return dict(zip(names, (on_map, in_data, *shares, ratio), strict=True))
+    on_map = region.tile_area * np.bincount(owner[labeled], minlength=len(names))
+    in_data = region.tile_area * np.bincount(owner[labeled], determinant, len(names))
+    columns = {
+        "n_cells": np.bincount(codes[codes >= 0]),
+        "map_area": on_map,
+        "data_area": in_data,
+        "map_share": on_map / on_map.sum(),
+        "data_share": in_data / in_data.sum(),
+    }
+    table = pd.DataFrame(columns, index=pd.Index(names, name=groupby))
+    table["ratio"] = table["map_share"] / table["data_share"]
+    for name, field in (("anisotropy", Keys.anisotropy), ("reconstruction_error", Keys.error)):
+        table[name] = result.column(field).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
+    return finish(adata, result.keys, {Keys.areas: table}, start, copy=copy)

@@ -17,9 +17,6 @@ from ._log import finish, rank_0_logs
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..core.region import OccupiedRegion
-    from ..core.surface import Surface
-
 
 @rank_0_logs()
 def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
@@ -96,34 +93,25 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     if off_map.any():
         logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
     first, second = np.triu_indices(len(names), 1)  # (p,)
-    columns = {"other": names[second].to_numpy(), **_lengths(result.surface, region, places, first, second)}
-    table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
-    return finish(adata, result.keys, {Keys.distances: table}, start, copy=copy)
-
-
-def _lengths(
-    surface: Surface, region: OccupiedRegion, places: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Compute lengths and ratios (p,) of pairs of places (k, 2); ``first`` and ``second`` (p,) number the places."""
-    length, off_data = np.full((2, len(first)), np.nan)
+    pairs, surface = np.column_stack([first, second]), result.surface
+    length, off_data = np.full((2, len(pairs)), np.nan)
     for anywhere in (False, True):  # across gaps only where there is no other way
         (missing,) = np.nonzero(np.isnan(length))
-        pairs = np.column_stack([first, second])[missing]
-        for number, path in zip(
-            missing, paths(surface, region, places, pairs, anywhere=anywhere, refine=False), strict=True
-        ):
+        found = paths(surface, region, places, pairs[missing], anywhere=anywhere, refine=False)
+        for number, path in zip(missing, found, strict=True):
             if path is not None:
                 length[number], off_data[number] = path.along[-1], path.length_off_data
     on_map, straight = (
         np.linalg.norm(points[first] - points[second], axis=1) for points in (places, surface.on_surface(places))
     )
-    ratio, detour = np.full((2, len(first)), np.nan)
+    ratio, detour = np.full((2, len(pairs)), np.nan)
     known = (on_map > 0) & (length > 0) & (straight > 0)
     if known.any():
         ratio[known] = on_map[known] / length[known]
         ratio /= np.exp(np.log(ratio[known]).mean())
         detour[known] = length[known] / straight[known]
-    return {
+    columns = {
+        "other": names[second].to_numpy(),
         "map_length": on_map,
         "surface_length": length,
         "straight_length": straight,
@@ -131,3 +119,5 @@ def _lengths(
         "ratio": ratio,
         "detour": detour,
     }
+    table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
+    return finish(adata, result.keys, {Keys.distances: table}, start, copy=copy)

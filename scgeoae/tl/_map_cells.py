@@ -158,16 +158,11 @@ def map_cells(
     values: dict[Field, Any] = {Keys.coordinates: cells.z, Keys.outside: outside}
     if novelty is not None and model.input.novelty is not None:
         values |= {Keys.novelty: novelty, Keys.novel: novelty > model.input.novelty.threshold}
-    if obs is not None:
-        found = labels.label(query.rows, cells.z)
-        values[Keys.label] = {name: label for name, (label, _) in found.items()}
-        values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
-        values[Keys.palette] = labels.colors
-    params: dict[str, Any] = {"mapped": True}
-    if (missing := query.missing) is not None:
-        params |= {"n_missing_genes": len(missing.names), "missing_share": missing.share}
-        params["missing_share_by_component"] = missing.by_component
-    values |= result_fields(keys, model, cells, params=params)
+    found = labels.label(query.rows, cells.z)
+    values[Keys.label] = {name: label for name, (label, _) in found.items()}
+    values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
+    values[Keys.palette] = labels.colors
+    values |= result_fields(keys, model, cells, params={"mapped": True, **query.missing})
     return finish(adata, keys, values, start, copy=copy)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scanpy import logging as logg
 
+from ..core.evaluation import map_velocity
 from ..fields import DEFAULT_KEY, Field, Keys
 from ..reference import query_of, reference_rows, velocities_of
 from ..result import Result
@@ -88,11 +89,11 @@ def velocity(
     if not model.has_encoder:
         msg = f"The result {key!r} is a decoder of a map that was made elsewhere: it has no encoder to map velocities."
         raise ValueError(msg)
-    velocities = velocities_of(adata, model, velocity)
+    read, width = velocities_of(adata, model, velocity)
     mapped = result.params.get("mapped", False)
     rows = query_of(adata, model).rows if mapped else reference_rows(adata, model)
     start = logg.info(f"mapping the velocities {velocity!r}")
-    on_map, normal = velocities.on_map(model, rows)
+    on_map, normal = map_velocity(model.autoencoder, rows, read, width)
     if np.isnan(normal).all():
         logg.warning(f"No cell has a velocity: {velocity!r} is 0 or missing in all features of the model.")
     values: dict[Field, Any] = {Keys.velocity: on_map.astype(np.float32), Keys.velocity_normal: normal}

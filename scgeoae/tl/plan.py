@@ -129,8 +129,6 @@ def plan(
     device: str | None = None,
     coordinates: np.ndarray | None = None,
     landmarks: str | None = None,
-    n_components: Any,
-    hidden_dims: Any,
     **arguments: Any,
 ) -> Plan:
     """Plan a training with the arguments of :func:`geometric_ae` or, given ``coordinates``, :func:`fit_decoder`.
@@ -149,10 +147,9 @@ def plan(
             f"A map has fewer dimensions than its data; this one has {coordinates.shape[1]} for {n_features} features."
         )
         raise ValueError(msg)
-    architecture = _architecture(n_components, hidden_dims, representation.shape)
     if landmarks is None and "landmark_weight" in arguments:
         arguments["landmark_weight"] = 0
-    spec = _spec(architecture, **arguments)
+    spec = _spec(representation.shape, **arguments)
     places = None if landmarks is None else _landmark_places(adata, landmarks, spec.n_components)
     mask = chosen["mask_var"]
     if not isinstance(mask, str | None):
@@ -201,17 +198,30 @@ def _check_same_data(planned: Plan, result: Result) -> None:
     raise ValueError(msg)
 
 
-def _spec(architecture: Mapping[str, Any], **training: Any) -> Spec:
-    """Check the arguments of a training."""
+def _spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **training: Any) -> Spec:
+    """Check the arguments of a training on a data matrix of this shape."""
+    n_cells, n_features = shape
+    if n_cells < MIN_CELLS:
+        msg = f"A map needs at least {MIN_CELLS} cells; there are {n_cells}."
+        raise ValueError(msg)
+    n_components = whole_number(n_components, "n_components", 1)
+    if n_features < n_components:
+        msg = f"The data have {n_features} features, fewer than n_components={n_components}."
+        raise ValueError(msg)
+    if isinstance(hidden_dims, str) or not isinstance(hidden_dims, Sequence | np.ndarray):
+        msg = f"hidden_dims must be a sequence of layer widths, not {hidden_dims!r}."
+        raise TypeError(msg)
+    widths = [whole_number(width, "each of hidden_dims", 1) for width in hidden_dims]
     weights: dict[str, float] = {}
     for name, value in training.items():
         if name in WEIGHTS:
             weights[WEIGHTS[name]] = real_number(value, name)
         elif name == "regularizer":
-            training[name] = _regularizer_weights(value, architecture["n_components"])
+            training[name] = _regularizer_weights(value, n_components)
         elif name not in TEXTS and (value is not None or name not in OPTIONAL):
             training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name)
-    checked = Spec(**architecture, weights=weights, **{n: v for n, v in training.items() if n not in WEIGHTS})
+    others = {name: value for name, value in training.items() if name not in WEIGHTS}
+    checked = Spec(n_components=n_components, hidden_dims=widths, weights=weights, **others)
     if checked.learning_rate == 0:
         msg = "learning_rate must be positive; it is 0."
         raise ValueError(msg)
@@ -237,23 +247,6 @@ def _regularizer_weights(regularizer: str | Mapping[str, float] | None, n_compon
         msg = "The conformal regularizer is undefined for n_components=1: every curve keeps its angles."
         raise ValueError(msg)
     return {name: real_number(weight, f"regularizer[{name!r}]") for name, weight in weights.items()}
-
-
-def _architecture(n_components: Any, hidden_dims: Any, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return the arguments of the autoencoder, checked against the shape of the data matrix."""
-    n_cells, n_features = shape
-    if n_cells < MIN_CELLS:
-        msg = f"A map needs at least {MIN_CELLS} cells; there are {n_cells}."
-        raise ValueError(msg)
-    n_components = whole_number(n_components, "n_components", 1)
-    if n_features < n_components:
-        msg = f"The data have {n_features} features, fewer than n_components={n_components}."
-        raise ValueError(msg)
-    if isinstance(hidden_dims, str) or not isinstance(hidden_dims, Sequence | np.ndarray):
-        msg = f"hidden_dims must be a sequence of layer widths, not {hidden_dims!r}."
-        raise TypeError(msg)
-    widths = [whole_number(width, "each of hidden_dims", 1) for width in hidden_dims]
-    return {"n_components": n_components, "hidden_dims": widths}
 
 
 def _landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:

@@ -14,12 +14,12 @@ from scipy.special import xlogy
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import calibrate
+from scgeoae.core.evaluation import map_velocity
 from scgeoae.core.fit import fit
 from scgeoae.core.geodesic import geodesic
 from scgeoae.core.observation import OBSERVATIONS, Observation
 from scgeoae.core.start import STARTS
 from scgeoae.core.surface import Surface
-from scgeoae.core.velocity import map_velocity
 
 if TYPE_CHECKING:
     from torch import Tensor

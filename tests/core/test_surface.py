@@ -12,7 +12,6 @@ from scipy.spatial.distance import cdist
 
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.frame import Frame
 from scgeoae.core.network import Activation
 from scgeoae.core.surface import Surface
 
@@ -170,7 +169,6 @@ def test_results_are_float64_and_blocks_do_not_matter(
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
     log_det, g = surface.distortion(z)[0], surface.metric(z)
     np.testing.assert_allclose(log_det, 0.5 * np.linalg.slogdet(g)[1], rtol=1e-9)
-    np.testing.assert_allclose(Frame(unit=2.0).relative_determinant(log_det, 2), np.exp(log_det) / 4)
 
 
 def test_no_points_and_no_finite_derivative(network: GeometricAutoencoder) -> None:

@@ -39,6 +39,11 @@ def test_state_round_trip(model: GeometricAutoencoder, x: np.ndarray) -> None:
     torch.testing.assert_close(back.decode(back.encode(cells)), model(cells), rtol=0, atol=0)
 
 
+def test_relative_determinant(model: GeometricAutoencoder, rng: np.random.Generator) -> None:
+    log_det = rng.normal(size=5)
+    np.testing.assert_allclose(MapModel(model, Frame(unit=2.0)).relative_determinant(log_det), np.exp(log_det) / 4)
+
+
 def damage(path: str, value: object):
     def apply(state: dict) -> None:
         *parents, last = path.split("/")

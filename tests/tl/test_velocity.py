@@ -15,7 +15,7 @@ from scipy import sparse
 
 import scgeoae
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.velocity import map_velocity
+from scgeoae.core.evaluation import map_velocity
 from scgeoae.inputs import DenseRows
 
 if TYPE_CHECKING:
