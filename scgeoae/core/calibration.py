@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy.linalg import orthogonal_procrustes
 
 from . import processes
@@ -28,7 +29,14 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
     """
     cells = described(network, rows)
     unit = unit_of(cells.log_det, network.n_components)
-    if landmarks is None:
+    if landmarks is None and network.encoder.shortcut.any():
+        index = torch.from_numpy(np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], 2000)).astype(np.int64))
+        with torch.no_grad():
+            pcs = (network.standardize(rows.take(index)) @ network.encoder.shortcut.t()).cpu().double().numpy()
+        center = cells.z.mean(0, dtype=np.float64)
+        axes, _ = orthogonal_procrustes(cells.z[index.numpy()] - center, pcs)
+        home = np.zeros(len(center))
+    elif landmarks is None:
         center, axes = principal_frame(cells.z)
         home = np.zeros(len(center))
     else:

@@ -245,6 +245,8 @@ def _expected_shapes(
     """Compute the shape of each weight before anything is allocated: a damaged number must not take the memory."""
     shapes: dict[str, tuple[int, ...]] = {"observation.mean": (n_features,), "observation.scale": ()}
     sizes = (n_features, *hidden_dims, n_components)
+    if with_encoder:
+        shapes["encoder.shortcut"] = (n_components, n_features)
     networks = {"decoder": sizes[::-1]} | ({"encoder": sizes} if with_encoder else {})
     for network, widths in networks.items():
         for i, (n_in, n_out) in enumerate(pairwise(widths)):
