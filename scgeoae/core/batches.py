@@ -19,8 +19,7 @@ OPEN_CHUNKS = 16
 
 
 def split(n: int, n_held_out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split at random into training and held-out cells, the latter sorted; none are held out if fewer than two would be.
-    """
+    """Split at random into training and held-out cells, the latter sorted; fewer than two are not held out."""
     if n_held_out < 2:
         n_held_out = 0
     order = torch.randperm(n, generator=generator)
