@@ -18,27 +18,25 @@ from .rows import row_blocks
 if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
     from .rows import Rows
+    from .start import Components
+
+SAMPLE = 2_000
+"""Cells by which a map is turned to the principal components."""
 
 
 def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
     """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
 
-    The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
-    (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
-    then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
+    The map is multiplied such that the unit is 1, centered, and rotated and reflected to be nearest to the plot of the
+    principal components ``origin``; or, with ``landmarks`` (n, d, NaN for cells without one), shifted, rotated and
+    reflected to be nearest to them by least squares. `ln det` then changes by a known constant and the anisotropy not
+    at all, so one pass over the data is enough.
     """
     cells = described(network, rows)
     unit = unit_of(cells.log_det, network.n_components)
-    if landmarks is None and network.encoder.shortcut.any():
-        index = torch.from_numpy(np.linspace(0, rows.shape[0] - 1, min(rows.shape[0], 2000)).astype(np.int64))
-        with torch.no_grad():
-            pcs = (network.standardize(rows.take(index)) @ network.encoder.shortcut.t()).cpu().double().numpy()
-        center = cells.z.mean(0, dtype=np.float64)
-        axes, _ = orthogonal_procrustes(cells.z[index.numpy()] - center, pcs)
-        home = np.zeros(len(center))
-    elif landmarks is None:
-        center, axes = principal_frame(cells.z)
-        home = np.zeros(len(center))
+    if landmarks is None:
+        center, home = cells.z.mean(0, dtype=np.float64), np.zeros(network.n_components)
+        axes = facing(network, rows, cells.z - center, origin)
     else:
         center, axes, home = nearest_frame(cells.z, landmarks)
     cells = _moved(network, cells, center, axes, home, unit)
@@ -106,14 +104,13 @@ def framed(cells: Cells, unit: float) -> Frame:
     return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
 
 
-def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the center (d,) and the principal axes (d, d) of ``z``: columns, largest variance first, skewness >= 0."""
-    center = z.mean(0, dtype=np.float64)
-    centered = z - center
-    _, axes = np.linalg.eigh(centered.T @ centered)
-    axes = axes[:, ::-1]
-    skewness = ((centered @ axes) ** 3).sum(0)
-    return center, axes * np.where(skewness < 0, -1.0, 1.0)
+@torch.no_grad()
+def facing(network: GeometricAutoencoder, rows: Rows, z: np.ndarray, origin: Components) -> np.ndarray:
+    """Return the axes (d, d) with which ``z @ axes`` is nearest to the principal components, of at most `SAMPLE` cells."""
+    some = np.unique(np.linspace(0, len(z) - 1, SAMPLE).astype(np.int64))
+    plot = network.standardize(rows.take(torch.from_numpy(some))).cpu().double() @ origin.axes
+    axes, _ = orthogonal_procrustes(z[some], plot.numpy())
+    return axes
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:

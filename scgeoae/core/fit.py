@@ -16,7 +16,7 @@ from .batches import MAX_VALIDATION_CELLS, n_held_out, split
 from .calibration import calibrate, calibrate_decoder
 from .loop import train
 from .rows import block_size, check_finite
-from .start import STARTS
+from .start import STARTS, components
 from .step import Sample
 from .threads import LARGE_STEP, threads_for
 
@@ -104,7 +104,8 @@ def fit(
     except ValueError:
         check_finite(rows, name)  # says where
         raise
-    STARTS[spec.start](network, rows)
+    origin = components(network, rows)
+    STARTS[spec.start](network, origin)
 
     places = landmarks if coordinates is None else coordinates
     if places is not None:
@@ -129,7 +130,7 @@ def fit(
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
     history = train(network, own, read, index, held_out, generator, chunk=rows.chunk, after_validation=after_validation)
     if coordinates is None:
-        cells, frame = calibrate(network, rows, landmarks)
+        cells, frame = calibrate(network, rows, origin, landmarks)
     else:
         cells, frame = calibrate_decoder(network, rows, coordinates, center, scale)
     return Fitted(network, cells, frame, history, spec)

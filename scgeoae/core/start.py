@@ -1,11 +1,11 @@
-"""Starts: what a network is before its first step.
+"""Starts: what a network is before its first step, and the principal components that a map begins with and faces.
 
 To add one, write a function that changes the network in place and list it in `STARTS`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -31,29 +31,35 @@ SAMPLE_BLOCKS = 4
 """Size of this sample, in blocks."""
 
 
-def random(network: GeometricAutoencoder, rows: Rows) -> None:
+class Components(NamedTuple):
+    """Variances (d,) and axes (D, d) of the first principal components of standardized cells, float64, on the host."""
+
+    variances: Tensor
+    axes: Tensor
+
+
+def random(network: GeometricAutoencoder, origin: Components) -> None:
     """Leave the weights as they were drawn."""
 
 
 @torch.no_grad()
-def pca(network: GeometricAutoencoder, rows: Rows) -> None:
+def pca(network: GeometricAutoencoder, origin: Components) -> None:
     """Begin with the plot of the first principal components, divided by their overall standard deviation."""
     encoder = network.encoder
     if encoder is None or encoder.shortcut is None:
         return
-    variances, axes = components(network, rows)
-    encoder.shortcut.copy_(axes.t() / variances.mean().sqrt())
+    encoder.shortcut.copy_(origin.axes.t() / origin.variances.mean().sqrt())
     encoder.last.weight *= SHARE
     encoder.last.bias *= SHARE
 
 
-STARTS: dict[str, Callable[[GeometricAutoencoder, Rows], None]] = {"random": random, "pca": pca}
+STARTS: dict[str, Callable[[GeometricAutoencoder, Components], None]] = {"random": random, "pca": pca}
 
 
-def components(network: GeometricAutoencoder, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Variances (d,) and axes (D, d) of the first principal components of the standardized cells, float64, on the host.
+def components(network: GeometricAutoencoder, rows: Rows) -> Components:
+    """Compute the components of all cells; of more than `WIDE` features, those of a sample.
 
-    The largest loading of each is positive. Of more than `WIDE` features the components are those of a sample.
+    The largest loading of each is positive, so that equal data have equal signs.
     """
     (n, n_features), d = rows.shape, network.n_components
     if n_features > WIDE:
@@ -73,4 +79,4 @@ def components(network: GeometricAutoencoder, rows: Rows) -> tuple[Tensor, Tenso
         values, vectors = torch.linalg.eigh(covariance)
         variances, vectors = values[-d:].flip(0), vectors[:, -d:].flip(1)
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return variances, vectors * largest.sign()
+    return Components(variances, vectors * largest.sign())
