@@ -120,7 +120,8 @@ class GeometricAutoencoder(nn.Module):
             bias = linear @ _exact(last.bias) - linear @ origin
             _assign(last.weight, linear @ _exact(last.weight))
             _assign(last.bias, bias)
-            _assign(self.encoder.shortcut, linear @ _exact(self.encoder.shortcut))
+            if self.encoder.shortcut is not None:
+                _assign(self.encoder.shortcut, linear @ _exact(self.encoder.shortcut))
         first = self.decoder.first
         weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
         _assign(first.bias, _exact(first.bias) + weight @ origin)

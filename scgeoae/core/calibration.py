@@ -24,7 +24,9 @@ SAMPLE = 2_000
 """Cells by which a map is turned to the principal components."""
 
 
-def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
+def calibrate(
+    network: GeometricAutoencoder, rows: Rows, origin: Components, landmarks: np.ndarray | None = None
+) -> tuple[Cells, Frame]:
     """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
 
     The map is multiplied such that the unit is 1, centered, and rotated and reflected to be nearest to the plot of the
@@ -106,7 +108,7 @@ def framed(cells: Cells, unit: float) -> Frame:
 
 @torch.no_grad()
 def facing(network: GeometricAutoencoder, rows: Rows, z: np.ndarray, origin: Components) -> np.ndarray:
-    """Return the axes (d, d) with which ``z @ axes`` is nearest to the principal components, of at most `SAMPLE` cells."""
+    """Return the axes (d, d) that turn ``z`` (n, d) towards the principal components, by at most `SAMPLE` cells."""
     some = np.unique(np.linspace(0, len(z) - 1, SAMPLE).astype(np.int64))
     plot = network.standardize(rows.take(torch.from_numpy(some))).cpu().double() @ origin.axes
     axes, _ = orthogonal_procrustes(z[some], plot.numpy())

@@ -49,8 +49,8 @@ def pca(network: GeometricAutoencoder, origin: Components) -> None:
     if encoder is None or encoder.shortcut is None:
         return
     encoder.shortcut.copy_(origin.axes.t() / origin.variances.mean().sqrt())
-    encoder.last.weight *= SHARE
-    encoder.last.bias *= SHARE
+    encoder.last.weight.mul_(SHARE)
+    encoder.last.bias.mul_(SHARE)
 
 
 STARTS: dict[str, Callable[[GeometricAutoencoder, Components], None]] = {"random": random, "pca": pca}
