@@ -13,7 +13,7 @@ __all__ = ["get", "metrics", "pl", "pp", "read_model", "tl", "write_model"]
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `import scgeoae` should not
     if name in {"read_model", "write_model"}:
-        return getattr(import_module("._model_file", __name__), name)
+        return getattr(import_module(".models", __name__), name)
     if name in __all__:
         return import_module(f".{name}", __name__)
     msg = f"module {__name__!r} has no attribute {name!r}"

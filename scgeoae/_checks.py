@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import sparse
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    import pandas as pd
-    from anndata import AnnData
 
 LARGEST = 2**63 - 1
 """The largest integer that files and generators take."""
@@ -84,11 +78,18 @@ def refuse_masked(values: Any, name: str) -> None:
         raise ValueError(msg)
 
 
-def names_of_layers(adata: AnnData) -> list[str]:
-    """Names of the layers; anndata 0.13 also lists `X`, as `None`."""
-    return [name for name in adata.layers if name is not None]
+def check_points(points: Any, n_components: int | None, name: str = "points") -> np.ndarray:
+    """Return points (m, d) as an array, after checking that they are finite and have this dimension, if it is given."""
+    points = real_array(points, name)
+    if points.ndim != 2 or n_components not in {None, points.shape[1]} or not np.isfinite(points).all():
+        shape = f"(m, {n_components or 'd'}), a matrix with a row for each point"
+        msg = f"{name} must be finite and of shape {shape}; the shape is {points.shape}."
+        raise ValueError(msg)
+    return points
 
 
-def in_memory(table: Any, names: Collection[str]) -> pd.DataFrame:
-    """Read columns of `obs` or `var` from disk, where :func:`anndata.experimental.read_lazy` leaves them."""
-    return table[list(names)].to_memory() if hasattr(table, "to_memory") else table
+def check_dimensions(dimensions: tuple[int, int], n_components: int) -> None:
+    """Raise a `ValueError` unless these are two different dimensions of the map."""
+    if len(set(dimensions)) != 2 or not all(0 <= number < n_components for number in dimensions):
+        msg = f"dimensions must be two different numbers below {n_components}; they are {dimensions}."
+        raise ValueError(msg)

@@ -9,9 +9,7 @@ import scanpy as sc
 from matplotlib import pyplot as plt
 
 from . import pl, tl
-from .pl._dumbbells import colors_of, draw_dumbbells
-from .pl._scatter import write_factors
-from .result import Result, areas_key
+from .result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,10 +94,8 @@ def _comparison(adata: AnnData) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed")
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
-    ax, (ratio, other) = axes[2], (adata.uns[areas_key(key)]["ratio"] for key in MAPS)
-    names = ratio.sort_values().index
-    colors, label = colors_of(adata, names), "size on the map / size in the data"
-    draw_dumbbells(ax, ratio[names], other[names], list(MAPS.values()), colors=colors, label=label)
-    ax.axvline(1, color="0.6", linewidth=1, zorder=0)
-    write_factors(ax.xaxis, [2, 3, 5])
+    first, second = MAPS
+    pl.cluster_areas(adata, key=first, other=second, ax=axes[2], show=False)
+    for text, title in zip(axes[2].get_legend().get_texts(), MAPS.values(), strict=True):
+        text.set_text(title)
     return figure

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import signal
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,11 +12,16 @@ import torch
 from helpers import QUICK
 
 import scgeoae
+from scgeoae.core import fit as core_fit
+from scgeoae.core import loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anndata import AnnData
+
+    from scgeoae.core.autoencoder import GeometricAutoencoder
+    from scgeoae.core.loop import History
 
 mpl.use("agg")
 
@@ -35,6 +40,40 @@ def _ctrl_c_is_heard() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def after_validation(monkeypatch) -> Callable[[Callable[[int, GeometricAutoencoder], object]], None]:
+    """Call a function with the step and the model after each validation of all trainings from now on."""
+
+    def set_up(act: Callable[[int, GeometricAutoencoder], object]) -> None:
+        def train(model: GeometricAutoencoder, *arguments: Any, after_validation: Any, **options: Any) -> History:
+            def both(step: int, n_steps: int) -> None:
+                after_validation(step, n_steps)
+                act(step, model)
+
+            return loop.train(model, *arguments, after_validation=both, **options)
+
+        monkeypatch.setattr(core_fit, "train", train)
+
+    return set_up
+
+
+@pytest.fixture
+def interrupted(after_validation) -> None:
+    """A Ctrl-C comes in the middle of a training."""
+
+    def interrupt(step: int, _: GeometricAutoencoder) -> None:
+        if step >= 30:
+            raise KeyboardInterrupt
+
+    after_validation(interrupt)
+
+
+@pytest.fixture
+def no_training(monkeypatch) -> None:
+    """Whatever trains, fails."""
+    monkeypatch.setattr(core_fit, "train", lambda *_, **__: pytest.fail("a training was begun"))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -282,18 +281,14 @@ def test_bad_input_of_two_processes(cells: AnnData, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the processes")
 def test_killed_process(cells: AnnData, tmp_path: Path) -> None:
-    """It ends the other process; resumed from the checkpoint, the training gives the same map, bit for bit."""
+    """It ends the other process, and nothing is written."""
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    whole, broken = tmp_path / "whole.h5ad", tmp_path / "broken.h5ad"
-    train = ["train", str(tmp_path / "cells.h5ad"), "--n_steps", "500", "--hidden_dims", "16,16", "--batch_size", "64"]
-    assert torchrun(*train, str(whole)).returncode == 0
-
-    state = tmp_path / "state"
-    process = started(*train, str(broken), "--checkpoint", str(state))
+    process = started("train", str(tmp_path / "cells.h5ad"), str(tmp_path / "map.h5ad"), "--n_steps", "1000000")
     try:
-        while not state.exists():
+        seen = ""
+        while "step/s" not in seen:  # the progress bar: the training runs
             assert process.poll() is None
-            time.sleep(0.02)
+            seen += process.stderr.read(1)
         workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(workers[-1]), signal.SIGKILL)
         _, error = process.communicate(timeout=60)
@@ -301,11 +296,4 @@ def test_killed_process(cells: AnnData, tmp_path: Path) -> None:
         process.kill()
     assert process.returncode != 0
     assert "lost another one" in error or "interrupted, nothing is written" in error
-    assert {file.name for file in tmp_path.iterdir()} == {"cells.h5ad", "whole.h5ad", "state"}
-
-    done = torchrun(*train, str(broken), "--checkpoint", str(state), "--resume")
-    assert done.returncode == 0, done.stderr
-    assert "continuing at step" in done.stderr
-    resumed, at_once = ad.read_h5ad(broken), ad.read_h5ad(whole)
-    np.testing.assert_array_equal(resumed.obsm["X_geoae"], at_once.obsm["X_geoae"])
-    pd.testing.assert_frame_equal(resumed.obs, at_once.obs, check_exact=True)
+    assert {file.name for file in tmp_path.iterdir()} == {"cells.h5ad"}

@@ -6,11 +6,9 @@ import errno
 import subprocess
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from helpers import QUICK
 
-import scgeoae
 from scgeoae.cli import _files, main
 
 if TYPE_CHECKING:
@@ -34,26 +32,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting is not permitted")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(folder: Path, *, free: int) -> None:
-    """Fill the disk except for this many bytes."""
-    (folder / "others").write_bytes(bytes(2**20 - free))
-
-
-def test_checkpoint(pbmc: AnnData, small_disk: Path) -> None:
-    file = small_disk / "state"
-    scgeoae.tl.geometric_ae(pbmc, n_steps=3, hidden_dims=(16, 16), checkpoint=file)
-    before = file.read_bytes()
-    fill(small_disk, free=2 * len(before) - 20_000)
-    with pytest.raises(OSError, match=r"checkpoint .*state cannot be written and stays as it was: No space left"):
-        scgeoae.tl.geometric_ae(pbmc, n_steps=4, hidden_dims=(16, 16), checkpoint=file, key_added="X_other")
-    assert file.read_bytes() == before
-    assert {each.name for each in small_disk.iterdir()} == {"state", "others"}
-    assert "X_other" not in pbmc.obsm
-    (small_disk / "others").unlink()
-    scgeoae.tl.geometric_ae(pbmc, n_steps=3, hidden_dims=(16, 16), checkpoint=file, resume=True, key_added="X_again")
-    np.testing.assert_array_equal(pbmc.obsm["X_again"], pbmc.obsm["X_geoae"])
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")

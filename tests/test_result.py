@@ -1,4 +1,4 @@
-"""Finding, reading and writing a result."""
+"""Finding and reading a result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 import scgeoae
-from scgeoae.core import map_model
-from scgeoae.result import Result, distortion_summary
+from scgeoae import reference
+from scgeoae.fields import Keys
+from scgeoae.result import Result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 @pytest.fixture
 def n_rebuilt(monkeypatch) -> list[int]:
     """Grows by one entry with each model that is rebuilt."""
-    rebuilt, from_state = [], map_model.from_state
-    monkeypatch.setattr(map_model, "from_state", lambda stored: rebuilt.append(1) or from_state(stored))
+    rebuilt, from_state = [], reference.from_state
+    monkeypatch.setattr(reference, "from_state", lambda stored: rebuilt.append(1) or from_state(stored))
     return rebuilt
 
 
 def test_the_model_is_rebuilt_once(mapped: AnnData, n_rebuilt: list[int]) -> None:
     result = Result(mapped)
     assert not n_rebuilt
-    assert result.manifold is result.manifold
+    assert result.surface is result.surface
     assert result.model is result.model
     assert Result(mapped).model is not result.model
     assert len(n_rebuilt) == 2
@@ -55,8 +56,8 @@ def test_a_plot_rebuilds_the_model_once(mapped: AnnData, n_rebuilt: list[int], d
 def test_fields(mapped: AnnData) -> None:
     result = Result(mapped, "geoae")
     np.testing.assert_array_equal(result.coordinates(), mapped.obsm["X_geoae"])
-    assert np.shares_memory(result.column(result.keys.error), mapped.obs["geoae_reconstruction_error"])
-    pd.testing.assert_series_equal(result.column(result.keys.error), mapped.obs["geoae_reconstruction_error"])
+    assert np.shares_memory(result.column(Keys.error), mapped.obs["geoae_reconstruction_error"])
+    pd.testing.assert_series_equal(result.column(Keys.error), mapped.obs["geoae_reconstruction_error"])
     assert result.params is mapped.uns["geoae"]["params"]
     assert result.history["step"] is mapped.uns["geoae"]["history"]["step"]
     variance = np.square(mapped.obsm["X_pca"] - mapped.obsm["X_pca"].mean(0)).mean()
@@ -115,37 +116,17 @@ def test_results_of_a_map(mapped: AnnData) -> None:
         mapped.uns[key] = {"params": {"basis": basis}, "model": {}}
     mapped.uns["table"] = pd.DataFrame({"params": [1], "model": [2]})
     assert Result.names(mapped) == ["geoae", "b", "geoae_umap", "a", "c"]
-    assert [result.keys.uns for result in Result.of_map(mapped, "X_umap")] == ["geoae_umap", "a", "b"]
-
-
-def test_summary() -> None:
-    det = np.exp(np.linspace(-1, 1, 101))
-    summary = distortion_summary(np.log(det), np.arange(1, 102))
-    assert summary["log_det_variance"] == pytest.approx(np.log(det).var(ddof=1))
-    assert summary["det_p95_p5"] == pytest.approx(np.exp(1.8))
-    assert summary["anisotropy"] == 51
+    assert [result.keys.key for result in Result.of_map(mapped, "X_umap")] == ["geoae_umap", "a", "b"]
 
 
 def test_reading_columns_does_not_import_torch() -> None:
-    code = "import sys, scgeoae.result, scgeoae.metrics; print('torch' in sys.modules)"
+    code = "import sys, scgeoae.fields, scgeoae.result, scgeoae.metrics; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 
 
-def test_a_new_result_drops_what_described_the_former_one(mapped: AnnData) -> None:
-    query = mapped[:100].copy()
-    scgeoae.tl.map_cells(query, mapped)
-    query.obs["outside"] = True  # not ours
-    assert query.obs["geoae_outside"].dtype == bool
-    scgeoae.tl.geometric_ae(query, n_steps=10, key_added="other")
-    assert {"geoae_outside", "outside"} <= set(query.obs)
-    scgeoae.tl.geometric_ae(query, n_steps=10)
-    assert not {"geoae_outside", "geoae_novel", "geoae_novelty"} & set(query.obs)
-    assert {"geoae_det", "other_det", "outside", "bulk_labels"} <= set(query.obs)
-
-
 @pytest.mark.filterwarnings("ignore::anndata.ImplicitModificationWarning")
-def test_a_new_result_drops_the_ensemble_of_the_former_one(mapped: AnnData) -> None:
+def test_a_new_result_of_a_view_drops_the_ensemble_of_the_former_one(mapped: AnnData) -> None:
     before = list(mapped.obs)
     scgeoae.tl.ensemble(mapped, n_models=2)
     view = mapped[:300]
@@ -154,19 +135,3 @@ def test_a_new_result_drops_the_ensemble_of_the_former_one(mapped: AnnData) -> N
     assert "geoae_ensemble" not in view.uns
     assert "X_geoae_ensemble" not in view.obsm
     assert "geoae_displacement" in mapped.obs
-
-
-def test_a_new_result_drops_tables_and_velocities_of_the_former_one(mapped: AnnData) -> None:
-    mapped.obsm["v"] = np.ones_like(mapped.obsm["X_pca"])
-    scgeoae.tl.velocity(mapped, "v")
-    scgeoae.tl.cluster_areas(mapped, "bulk_labels")
-    scgeoae.tl.cluster_distances(mapped, "bulk_labels")
-    mapped.obsm["velocity_umap"] = np.zeros((mapped.n_obs, 2))  # by scvelo
-    assert {"geoae_areas", "geoae_distances"} <= set(mapped.uns)
-    assert "velocity_geoae" in mapped.obsm
-    scgeoae.tl.fit_decoder(mapped, "umap", n_steps=10)
-    assert {"velocity_geoae", "velocity_umap"} <= set(mapped.obsm)
-    scgeoae.tl.geometric_ae(mapped, n_steps=10)
-    assert not {"geoae_areas", "geoae_distances"} & set(mapped.uns)
-    assert "velocity_geoae" not in mapped.obsm
-    assert "geoae_velocity_normal" not in mapped.obs

@@ -37,7 +37,7 @@ extensions = [
     "sphinxcontrib.bibtex",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["**.ipynb_checkpoints", "snakemake", "slurm"]
+exclude_patterns = ["**.ipynb_checkpoints", "snakemake"]
 default_role = "literal"
 
 # pages and notebooks

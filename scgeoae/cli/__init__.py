@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from .._files import signals_to
+from .._signals import signals_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 
 from .. import metrics, pl, tl
-from .._files import replacing
+from .._lookup import embedding_key
 from ..core import processes
 from ..demo import run_demo
+from ..fields import DEFAULT_KEY, Keys
 from ..inputs import Files
-from ..result import Result, ResultKeys, embedding_key
+from ..result import Result
+from ..storage import replacing
 from ._files import TABLES, check_directory, check_output, join, read, read_or_open, write
 from ._pictures import draw
 
@@ -24,16 +26,16 @@ PAGES = (".html", ".htm")
 MODEL_SUFFIX = ".safetensors"
 
 
-def train(inputs: list[Path], output: Path, *, overwrite: bool, **arguments: Any) -> dict[str, Any]:
+def train(inputs: list[Path], output: Path, *, overwrite: bool = False, **arguments: Any) -> dict[str, Any]:
     """Train a map; of several files, write the cells without their matrices."""
     check_output(output, inputs, overwrite=overwrite)
-    keys = ResultKeys.named(arguments["key_added"])
+    keys = Keys.named(arguments.get("key_added"))
     if len(inputs) == 1:
         adata = read_or_open(inputs[0], output)
         tl.geometric_ae(adata, **arguments)
         return _write(adata, inputs[0], output, keys, _fit(adata, keys))
 
-    use_rep, layer = arguments["use_rep"], arguments["layer"]
+    use_rep, layer = arguments.get("use_rep"), arguments.get("layer")
     if use_rep is None and layer is None:
         msg = (
             "several files have no principal components in common: pass --use_rep X or --layer, or --use_rep with an "
@@ -48,7 +50,9 @@ def train(inputs: list[Path], output: Path, *, overwrite: bool, **arguments: Any
     return _write(cells, inputs[0], output, keys, _fit(cells, keys))
 
 
-def map_cells(inputs: list[Path], output: Path, *, overwrite: bool, key: str, **arguments: Any) -> dict[str, Any]:
+def map_cells(
+    inputs: list[Path], output: Path, *, overwrite: bool = False, key: str = DEFAULT_KEY, **arguments: Any
+) -> dict[str, Any]:
     """Put the cells of a file on the map of a reference."""
     query, reference = inputs
     check_output(output, inputs, overwrite=overwrite)
@@ -70,13 +74,19 @@ def map_cells(inputs: list[Path], output: Path, *, overwrite: bool, key: str, **
 
 
 def fit_decoder(
-    inputs: list[Path], output: Path, *, overwrite: bool, basis: str, key_added: str | None, **arguments: Any
+    inputs: list[Path],
+    output: Path,
+    *,
+    overwrite: bool = False,
+    basis: str,
+    key_added: str | None = None,
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Fit a decoder to a map of the file."""
     check_output(output, inputs, overwrite=overwrite)
     adata = read_or_open(inputs[0], output)
     tl.fit_decoder(adata, basis, key_added=key_added, **arguments)
-    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    keys = Keys.decoding(embedding_key(adata, basis), key_added)
     return _write(adata, inputs[0], output, keys, _fit(adata, keys))
 
 
@@ -84,8 +94,8 @@ def quality(
     inputs: list[Path],
     output: Path | None,
     *,
-    bases: tuple[str, ...] | None,
-    other: Path | None,
+    bases: tuple[str, ...] | None = None,
+    other: Path | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Measure the maps of a file."""
@@ -111,10 +121,10 @@ def plot(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:
     return {"output": [str(path) for path in draw(read(inputs[0]), output, **arguments)]}
 
 
-def explore(inputs: list[Path], output: Path, *, color: tuple[str, ...] | None, **arguments: Any) -> dict[str, Any]:
+def explore(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:
     """Write an interactive page."""
     check_output(output, inputs, overwrite=False, suffixes=PAGES)
-    pl.explorer(read(inputs[0]), output, color=color, **arguments)
+    pl.explorer(read(inputs[0]), output, **arguments)
     return {"output": str(output), "bytes": output.stat().st_size}
 
 
@@ -129,20 +139,20 @@ def demo(_: list[Path], output: Path, *, json: bool) -> dict[str, Any]:
     return {"lines": lines} if json else {}
 
 
-def _fit(adata: AnnData, keys: ResultKeys) -> dict[str, float]:
+def _fit(adata: AnnData, keys: Keys) -> dict[str, float]:
     """Return how well a map explains the data and how even it is."""
-    result = Result(adata, keys.uns)
+    result = Result(adata, keys.key)
     if result.params["interrupted"]:
         raise KeyboardInterrupt  # the result of a training that ended early is not written
     return {"reconstruction": result.reconstruction(), **result.distortion(), "unit": float(result.model.unit)}
 
 
-def _write(adata: AnnData, source: Path, output: Path, keys: ResultKeys, numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _write(adata: AnnData, source: Path, output: Path, keys: Keys, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Write the cells and return what to report; of several processes, only the first does."""
     if processes.rank() > 0:
         return {}
     write(adata, output, source)
-    return {"output": str(output), "key": keys.uns, "cells": adata.n_obs, **numbers}
+    return {"output": str(output), "key": keys.key, "cells": adata.n_obs, **numbers}
 
 
 COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {

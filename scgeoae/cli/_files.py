@@ -16,8 +16,8 @@ import h5py
 import zarr
 from scanpy import logging as logg
 
-from .._files import check_writable, replacing
 from ..inputs import chunk_rows, is_streamed
+from ..storage import check_writable, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -1,8 +1,10 @@
-"""Options: the values that they accept, and the configuration file."""
+"""Options: made from the signatures of functions, the values that they accept, and the configuration file."""
 
 from __future__ import annotations
 
+import ast
 from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -54,6 +56,57 @@ NUMBER = kind("X", "a number", float)
 NAMES = kind("A,B,...", "a list of names such as a,b", lambda value: tuple(_words(value)))
 INTEGERS = kind("N,N,...", "a list of integers such as 64,64", lambda value: tuple(int(word) for word in _words(value)))
 WEIGHTS = kind("NAME", "a name or weights such as '{area: 1, isometry: 0.5}'", _weights)
+KINDS = {
+    "Mapping[str, float]": WEIGHTS,
+    "Sequence[str]": NAMES,
+    "Sequence[int]": INTEGERS,
+    "tuple[int, int]": INTEGERS,
+    "float": NUMBER,
+    "int": INTEGER,
+    "str": NAME,
+}
+"""Types of arguments and of the options for them; of several types of one argument, the first counts."""
+
+
+def options_of(function: str, /, **helps: str) -> list[click.Option]:
+    """Make options for some arguments of a function, with the types and defaults of its signature.
+
+    The signature is read from the source code: importing the function would import torch, which takes seconds.
+
+    Parameters
+    ----------
+    function
+        Path of the function in the package: folder, module and name, joined by dots.
+    **helps
+        The arguments, and what the help says of each.
+    """
+    folder, module, name = function.split(".")
+    source = files("scgeoae").joinpath(folder, f"{module}.py").read_text("utf-8")
+    (signature,) = (
+        node.args for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    without = [None] * (len(signature.args) - len(signature.defaults))
+    pairs = zip(
+        [*signature.args, *signature.kwonlyargs],
+        [*without, *signature.defaults, *signature.kw_defaults],
+        strict=True,
+    )
+    arguments = {argument.arg: (argument, default) for argument, default in pairs}
+    return [_option_of(*arguments[name], help) for name, help in helps.items()]
+
+
+def _option_of(argument: ast.arg, default: ast.expr | None, help: str) -> click.Option:
+    """Make the option for an argument; it is required if the argument has no default."""
+    types = ast.unparse(argument.annotation).split(" | ") if argument.annotation else []
+    if types == ["bool"]:
+        return flag(f"--{argument.arg}", help)
+    type = next(kind for name, kind in KINDS.items() if name in types)
+    try:
+        value = None if default is None else ast.literal_eval(default)
+    except ValueError:  # the name of a constant
+        value = None
+    value = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return option(f"--{argument.arg}", type, help, value, required=default is None)
 
 
 def option(names: str, type: Any, help: str, default: Any = None, **settings: Any) -> click.Option:

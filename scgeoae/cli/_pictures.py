@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from .. import pl
-from ..result import Result, areas_key
+from ..result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def draw(adata: AnnData, directory: Path, *, key: str | None, color: str | None, dpi: int, format: str) -> list[Path]:
+def draw(
+    adata: AnnData,
+    directory: Path,
+    *,
+    key: str | None = None,
+    color: str | None = None,
+    dpi: int = 150,
+    format: str = "png",
+) -> list[Path]:
     """Write pictures of one result, or of all, to a directory: all pictures or none. Returns their paths."""
     mpl.use("agg")
     pictures = dict(_pictures(adata, key, color))
@@ -45,7 +53,7 @@ def _pictures(adata: AnnData, key: str | None, color: str | None) -> Iterator[tu
             yield f"{name}_indicatrix", partial(pl.indicatrix, adata, key=name, color=color)
         if "history" in result.stored:
             yield f"{name}_history", partial(pl.history, adata, key=name)
-        if areas_key(name) in adata.uns:
+        if result.keys.areas in adata.uns:
             yield f"{name}_cluster_areas", partial(pl.cluster_areas, adata, key=name)
     for name, value in adata.uns.items() if key is None else ():
         if isinstance(value, pd.DataFrame) and {"alpha", "log_det_variance", "default"} <= set(value.columns):

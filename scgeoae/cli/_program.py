@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._options import FILE, INTEGER, INTEGERS, NAME, NAMES, NUMBER, OUTPUT, OVERWRITE, PROGRAM, WEIGHTS, flag, option
+from ._options import FILE, NAMES, OUTPUT, OVERWRITE, PROGRAM, option, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class Command(click.Command):
         super().__init__(name, params=[files, *options, *training, *PROGRAM], help=help)
 
     def invoke(self, ctx: click.Context) -> None:
-        """Tell the inputs from the output and run the command."""
+        """Tell the inputs from the output and run the command with the options that were given."""
         files, output, debug = (ctx.params.pop(name) for name in ("files", "output", "debug"))
         inputs = list(files)
         any_number = self.several and inputs and output is not None
@@ -64,10 +64,12 @@ class Command(click.Command):
             if len(files) > len(self.inputs) + bool(self.output):
                 msg += " Join several values of one option by commas."
             raise click.UsageError(msg, ctx)
+        default = click.core.ParameterSource.DEFAULT
+        given = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) is not default}
         try:
             from ._run import run  # torch and scanpy take seconds to import
 
-            run(str(self.name), inputs, output, **ctx.params)
+            run(str(self.name), inputs, output, **given)
         except Exception:
             if debug:
                 traceback.print_exc()
@@ -89,16 +91,16 @@ class Command(click.Command):
             formatter.write_text("\b\n" + "\n".join(f"{ctx.command_path} {words}" for words in self.examples))
 
 
-DATA = [
-    option("--use_rep", NAME, "Key of obsm to train on, or 'X'. By default the PCA."),
-    option("--n_pcs", INTEGER, "Use only the first columns of the obsm."),
-    option("--layer", NAME, "Train on this layer instead."),
-    option("--mask_var", NAME, "Boolean column of var: the genes to train on, with --use_rep X or --layer."),
-]
-HIDDEN_DIMS = option("--hidden_dims", INTEGERS, "Widths of the encoder's hidden layers.", "100,100,100,100")
-VALIDATION_FRACTION = option("--validation_fraction", NUMBER, "Share of cells held out of training.", 0.1)
-RNG = option("--rng", INTEGER, "Seed. Equal seeds give equal results.", 0)
-DEVICE = option("--device", NAME, "'cpu', 'cuda' or 'mps'. By default the first available of cuda, mps, cpu.")
+DATA = {
+    "use_rep": "Key of obsm to train on, or 'X'. By default the PCA.",
+    "n_pcs": "Use only the first columns of the obsm.",
+    "layer": "Train on this layer instead.",
+    "mask_var": "Boolean column of var: the genes to train on, with --use_rep X or --layer.",
+}
+HIDDEN_DIMS = "Widths of the encoder's hidden layers."
+VALIDATION_FRACTION = "Share of cells held out of training."
+RNG = "Seed. Equal seeds give equal results."
+DEVICE = "'cpu', 'cuda' or 'mps'. By default the first available of cuda, mps, cpu."
 RESULTS = {
     "reconstruction": "Share of the variance of the data that the map does not explain.",
     "log_det_variance": "Variance of the log determinant; 0 if the map preserves areas.",
@@ -113,35 +115,33 @@ TRAIN = Command(
     ["INPUT"],
     "OUTPUT",
     [
-        *DATA,
-        option("--n_components", INTEGER, "Number of dimensions of the map.", 2),
-        option("--alpha", NUMBER, "Weight of the regularizer: how much equal areas count.", 0.2),
-        option("--key_added", NAME, "Store the result under this name instead of 'geoae'."),
-        RNG,
-        DEVICE,
-        option("--checkpoint", FILE, "File for the state of the training, written 50 times."),
-        flag("--resume", "Continue from --checkpoint if that file exists."),
+        *options_of(
+            "tl._geometric_ae.geometric_ae",
+            **DATA,
+            n_components="Number of dimensions of the map.",
+            alpha="Weight of the regularizer: how much equal areas count.",
+            key_added="Store the result under this name instead of 'geoae'.",
+            rng=RNG,
+            device=DEVICE,
+        ),
         OUTPUT,
         OVERWRITE,
     ],
-    [
-        option(
-            "--regularizer", WEIGHTS, "area, isometry, conformal, or weights. Default: '{area: 1, conformal: 0.3}'."
-        ),
-        option("--regularizer_batch", INTEGER, "Points per batch at which the regularizer is estimated.", 64),
-        option("--interpolation", NUMBER, "Share of these points that lie between two cells.", 0.5),
-        option("--contrast_weight", NUMBER, "Weight of the contrast, which keeps neighbors.", 0.05),
-        option("--landmarks", NAME, "obsm with places near which cells should stay, NaN for free cells."),
-        option("--landmark_weight", NUMBER, "Weight of the landmarks.", 1.0),
-        option("--noise", NUMBER, "Noise on the input, relative to its standard deviation. Default: by the data."),
-        HIDDEN_DIMS,
-        option("--n_steps", INTEGER, "Number of optimizer steps. Default: by the data, at most 1,500."),
-        option("--batch_size", INTEGER, "Cells per step. Default: 2 % of the cells, 256 to 2,048."),
-        option("--learning_rate", NUMBER, "Peak learning rate.", 0.08),
-        option("--weight_decay", NUMBER, "Decoupled weight decay.", 0.0),
-        VALIDATION_FRACTION,
-        option("--patience", INTEGER, "Stop after this many validations, of 50, without a lower loss. Default: never."),
-    ],
+    options_of(
+        "tl._geometric_ae.geometric_ae",
+        regularizer="area, isometry, conformal, or weights. Default: '{area: 1, conformal: 0.3}'.",
+        contrast_weight="Weight of the contrast, which keeps neighbors.",
+        distance_weight="Weight of the distances of random pairs, which arranges far groups.",
+        landmarks="obsm with places near which cells should stay, NaN for free cells.",
+        landmark_weight="Weight of the landmarks.",
+        noise="Noise on the input, relative to its standard deviation. Default: by the data.",
+        hidden_dims=HIDDEN_DIMS,
+        n_steps="Number of optimizer steps. Default: by the data, at most 1,500.",
+        batch_size="Cells per step. Default: 2 % of the cells, 256 to 2,048.",
+        learning_rate="Peak learning rate.",
+        validation_fraction=VALIDATION_FRACTION,
+        patience="Stop after this many validations, of 50, without a lower loss. Default: never.",
+    ),
     help="""Train a map of the cells and write it with them.
 
     Several inputs with --output are joined: by their common genes, or by an obsm that was computed for all of them
@@ -161,8 +161,11 @@ MAP = Command(
     ["QUERY", "REFERENCE"],
     "OUTPUT",
     [
-        option("--key", NAME, "Name of the result in the reference and in the output.", "geoae"),
-        option("--obs", NAMES, "Labels in obs of the reference to transfer, by a vote of 15 neighbors."),
+        *options_of(
+            "tl._map_cells.map_cells",
+            key="Name of the result in the reference and in the output. Default: geoae.",
+            obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors.",
+        ),
         OUTPUT,
         OVERWRITE,
     ],
@@ -183,23 +186,27 @@ FIT_DECODER = Command(
     ["INPUT"],
     "OUTPUT",
     [
-        option("--basis", NAME, "The map: a key of obsm, with or without X_.", required=True),
-        *DATA,
-        option("--weight_decay", NUMBER, "Smoothness: 0 for the closest fit, 1 for the smoothest.", 0.3),
-        option("--key_added", NAME, "Store the result under this name instead of 'geoae_' and the basis."),
-        RNG,
-        DEVICE,
+        *options_of(
+            "tl._fit_decoder.fit_decoder",
+            basis="The map: a key of obsm, with or without X_.",
+            **DATA,
+            weight_decay="Smoothness: 0 for the closest fit, 1 for the smoothest.",
+            key_added="Store the result under this name instead of 'geoae_' and the basis.",
+            rng=RNG,
+            device=DEVICE,
+        ),
         OUTPUT,
         OVERWRITE,
     ],
-    [
-        HIDDEN_DIMS,
-        option("--n_steps", INTEGER, "Number of optimizer steps.", 1500),
-        option("--batch_size", INTEGER, "Cells per step.", 512),
-        option("--learning_rate", NUMBER, "Peak learning rate.", 0.03),
-        VALIDATION_FRACTION,
-        option("--patience", INTEGER, "Stop after this many validations, of 50, without a lower loss; or null.", 15),
-    ],
+    options_of(
+        "tl._fit_decoder.fit_decoder",
+        hidden_dims=HIDDEN_DIMS,
+        n_steps="Number of optimizer steps.",
+        batch_size="Cells per step.",
+        learning_rate="Peak learning rate.",
+        validation_fraction=VALIDATION_FRACTION,
+        patience="Stop after this many validations, of 50, without a lower loss; or null.",
+    ),
     help="""Fit a decoder to a UMAP or another map.
 
     It shows how the map distorts the data. Choose the data that the map was made from.""",
@@ -213,14 +220,17 @@ QUALITY = Command(
     "",
     [
         option("--bases", NAMES, "The maps: keys of obsm, with or without X_. By default all of two dimensions."),
-        option("--use_rep", NAME, "Key of obsm to compare with, or 'X'. By default the PCA."),
-        option("--n_pcs", INTEGER, "Use only the first columns of the obsm."),
-        option("--layer", NAME, "Compare with this layer instead."),
+        *options_of(
+            "metrics.quality.embedding_quality",
+            use_rep="Key of obsm to compare with, or 'X'. By default the PCA.",
+            n_pcs="Use only the first columns of the obsm.",
+            layer="Compare with this layer instead.",
+            labels="Column of classes in obs. Adds measures of how well a map separates them.",
+            k="Number of neighbors.",
+            max_cells="Sample this many of more cells, and add standard errors.",
+            rng=RNG,
+        ),
         option("--other", FILE, "Take the data to compare with from this file of the same cells."),
-        option("--labels", NAME, "Column of classes in obs. Adds measures of how well a map separates them."),
-        option("--k", INTEGER, "Number of neighbors.", 20),
-        option("--max_cells", INTEGER, "Sample this many of more cells, and add standard errors.", 10_000),
-        RNG,
         option("-o --output", FILE, "Write the table to this file, .csv or .tsv."),
     ],
     help="Measure how well the maps in a file represent its data.",
@@ -232,10 +242,13 @@ PLOT = Command(
     ["INPUT"],
     "DIRECTORY",
     [
-        option("--key", NAME, "Name of the result to plot. By default all."),
-        option("--color", NAME, "Column of obs, or gene, that colors the cells below the indicatrices."),
-        option("--dpi", INTEGER, "Dots per inch.", 150),
-        option("--format", NAME, "'png', 'pdf', 'svg' or another format of matplotlib.", "png"),
+        *options_of(
+            "cli._pictures.draw",
+            key="Name of the result to plot. By default all.",
+            color="Column of obs, or gene, that colors the cells below the indicatrices.",
+            dpi="Dots per inch.",
+            format="'png', 'pdf', 'svg' or another format of matplotlib.",
+        ),
         OUTPUT,
     ],
     help="""Plot the results in a file.
@@ -249,11 +262,14 @@ EXPLORE = Command(
     ["INPUT"],
     "PAGE",
     [
-        option("--key", NAME, "Name of the result.", "geoae"),
-        option("--color", NAMES, "Columns of obs to color the cells by. Others are not written."),
-        option("--genes", NAMES, "Genes to include. By default the 200 that vary most over the map."),
-        option("--dimensions", INTEGERS, "The two dimensions to draw, of a map of more.", "0,1"),
-        flag("--cell_names", "Include the names of the cells, for files of selections."),
+        *options_of(
+            "pl._explorer.explorer",
+            key="Name of the result. Default: geoae.",
+            color="Columns of obs to color the cells by. Others are not written.",
+            genes="Genes to include. By default the 200 that vary most over the map.",
+            dimensions="The two dimensions to draw, of a map of more.",
+            cell_names="Include the names of the cells, for files of selections.",
+        ),
         OUTPUT,
     ],
     help="""Write an interactive page of a map.

@@ -14,8 +14,8 @@ from scanpy import settings
 from threadpoolctl import threadpool_limits
 from torch import distributed
 
-from .._files import signals_to
-from ..tl._log import rank_0_logs
+from .._signals import signals_to
+from ..core import processes
 from . import INTERRUPTED, _commands
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ def run(
     inputs: list[Path],
     output: Path | None,
     *,
-    threads: int | None,
-    json: bool,
-    verbose: bool,
-    quiet: bool,
+    threads: int | None = None,
+    json: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
     **arguments: Any,
 ) -> None:
-    """Run the command ``name``; `arguments` are those of the function of the package that it calls."""
+    """Run the command ``name``; `arguments` are those that were given, for the function in ``_commands``."""
     if name == "demo":
         arguments["json"] = json
     with signals_to(_leave):
         verbosity = WARNINGS if quiet else FIELDS if verbose else STEPS
-        with _threads(threads), _log(verbosity), _group(arguments.get("device")), rank_0_logs():
+        with _threads(threads), _group(arguments.get("device")), _log(verbosity if processes.rank() == 0 else 0):
             results = _commands.COMMANDS[name](inputs, output, **arguments)
         if json and results:
             sys.stdout.write(json_format.dumps(_jsonable(results)) + "\n")

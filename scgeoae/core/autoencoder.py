@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,10 +13,13 @@ from .network import DenseNetwork
 from .observation import OBSERVATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from torch import Tensor
+
+
+ACTIVATION = "elu"
+"""What the stored architecture calls the activation of the networks."""
 
 
 class GeometricAutoencoder(nn.Module):
@@ -80,11 +85,12 @@ class GeometricAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""
-        return self.place(self.standardize(x))
+        return self._known_encoder()(self.standardize(x))
 
     def encode_velocity(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Place cells ``x`` (n, D) with velocities ``v`` (n, D), and map the velocities: `J_e v`, (n, d) like `z`."""
-        return self._known_encoder().carry(self.standardize(x), self.observation.differential(x, v))
+        moved = self.observation.differential(x, v) / self.observation.scale
+        return self._known_encoder().carry(self.standardize(x), moved)
 
     def decode(self, z: Tensor) -> Tensor:
         """Decode map points ``z`` (n, d) to data (n, D), input units."""
@@ -103,6 +109,44 @@ class GeometricAutoencoder(nn.Module):
         """Reconstruct cells ``x`` (n, D)."""
         return self.decode(self.encode(x))
 
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the architecture and a copy of the weights as plain numbers and arrays."""
+        observations = {kind: name for name, kind in OBSERVATIONS.items()}
+        architecture = {
+            "n_features": self.n_features,
+            "n_components": self.n_components,
+            "hidden_dims": np.array(self.hidden_dims, dtype=np.int64),
+            "activation": ACTIVATION,
+            "observation": observations[type(self.observation)],
+            "with_encoder": self.encoder is not None,
+        }
+        weights = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+        return {"architecture": architecture, "weights": weights}
+
+    @classmethod
+    def from_arrays(cls, stored: Mapping[str, Any]) -> GeometricAutoencoder:
+        """Rebuild the autoencoder from what :meth:`to_arrays` returned, in evaluation mode on the host.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If something is missing, of another shape or not finite.
+        """
+        weights = {name: np.asarray(value) for name, value in stored["weights"].items()}
+        network = cls(
+            **_architecture(stored["architecture"], weights), generator=torch.Generator()
+        )  # not the global one
+        expected = network.state_dict()
+        if weights.keys() != expected.keys():
+            msg = f"missing or unexpected weights {sorted(weights.keys() ^ expected.keys())[:5]}"
+            raise ValueError(msg)
+        for name, tensor in expected.items():
+            _load(tensor, weights[name], name)
+        if not network.observation.scale > 0:
+            msg = f"observation.scale is {network.observation.scale}"
+            raise ValueError(msg)
+        return network.eval()
+
     @torch.no_grad()
     def change_coordinates(self, forward: np.ndarray, shift: np.ndarray) -> None:
         """Replace the map coordinate ``z`` by ``z' = forward (z - shift)``, absorbed exactly into the adjacent layers.
@@ -114,7 +158,7 @@ class GeometricAutoencoder(nn.Module):
         shift
             (d,).
         """
-        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift)
+        linear, origin = torch.as_tensor(forward.copy()), torch.as_tensor(shift).double()
         if self.encoder is not None:
             last = self.encoder.last
             bias = linear @ _exact(last.bias) - linear @ origin
@@ -132,6 +176,33 @@ class GeometricAutoencoder(nn.Module):
             msg = "This model decodes a map that was made elsewhere: it has no encoder."
             raise TypeError(msg)
         return self.encoder
+
+
+def _architecture(stored: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the arguments of an autoencoder that takes no more memory than the weights, whatever is stored."""
+    for name, known in (("activation", [ACTIVATION]), ("observation", list(OBSERVATIONS))):
+        if str(stored[name]) not in known:
+            msg = f"the {name} {str(stored[name])!r} is unknown"
+            raise ValueError(msg)
+    sizes = {name: int(stored[name]) for name in ("n_features", "n_components")}
+    hidden_dims = [int(width) for width in np.ravel(stored["hidden_dims"])[: len(weights) + 1]]
+    widths = (sizes["n_features"], *hidden_dims, sizes["n_components"])
+    n_stored = sum(value.size for value in weights.values())
+    if min(widths) < 1 or len(hidden_dims) > len(weights) or sum(i * j for i, j in pairwise(widths)) > n_stored:
+        msg = f"{n_stored} weights are not those of layers of widths {widths[:9]}"
+        raise ValueError(msg)
+    further = {"with_encoder": bool(stored["with_encoder"]), "observation": str(stored["observation"])}
+    return {**sizes, "hidden_dims": hidden_dims, **further}
+
+
+def _load(tensor: Tensor, value: np.ndarray, name: str) -> None:
+    """Copy a stored ``value``, if it has the shape of the ``tensor`` and is made of finite numbers."""
+    if value.shape != tensor.shape:
+        msg = f"{name} has shape {value.shape}, not {tuple(tensor.shape)}"
+        raise ValueError(msg)
+    if value.dtype.kind != "f" or not tensor.copy_(torch.tensor(value)).isfinite().all():
+        msg = f"{name} is not made of finite numbers"
+        raise ValueError(msg)
 
 
 def _exact(parameter: Tensor) -> Tensor:

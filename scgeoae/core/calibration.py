@@ -18,27 +18,32 @@ from .rows import row_blocks
 if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
     from .rows import Rows
-    from .start import Components
 
-SAMPLE = 2_000
-"""Cells by which a map is turned to the principal components."""
+REMEDY = "Lower learning_rate or alpha, or raise hidden_dims."
+COLLAPSED = f"The map collapsed: its decoder sends all cells to one place. {REMEDY}"
+BLEW_UP = f"The map blew up: what it says of its cells is not finite. {REMEDY}"
 
 
 def calibrate(
-    network: GeometricAutoencoder, rows: Rows, origin: Components, landmarks: np.ndarray | None = None
+    network: GeometricAutoencoder, rows: Rows, plot: np.ndarray, landmarks: np.ndarray | None = None
 ) -> tuple[Cells, Frame]:
     """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
 
-    The map is multiplied such that the unit is 1, centered, and rotated and reflected to be nearest to the plot of the
-    principal components ``origin``; or, with ``landmarks`` (n, d, NaN for cells without one), shifted, rotated and
-    reflected to be nearest to them by least squares. `ln det` then changes by a known constant and the anisotropy not
-    at all, so one pass over the data is enough.
+    The map is multiplied such that the unit is 1, centered, and rotated and reflected to be nearest to ``plot``, the
+    first principal components (n, d, NaN where they are not known); or, with ``landmarks`` (n, d, NaN for cells without
+    one), shifted, rotated and reflected to be nearest to them. Both by least squares. `ln det` then changes by a known
+    constant and the anisotropy not at all, so one pass over the data is enough.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
     """
     cells = described(network, rows)
     unit = unit_of(cells.log_det, network.n_components)
     if landmarks is None:
         center, home = cells.z.mean(0, dtype=np.float64), np.zeros(network.n_components)
-        axes = facing(network, rows, cells.z - center, origin)
+        _, axes, _ = nearest_frame(cells.z, plot)
     else:
         center, axes, home = nearest_frame(cells.z, landmarks)
     cells = _moved(network, cells, center, axes, home, unit)
@@ -52,6 +57,11 @@ def calibrate_decoder(
 
     The coordinates ``z`` (n, d) stay the user's; the unit says how much distance in the data one unit of them is worth
     on average.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
     """
     network.change_coordinates(scale * np.eye(len(center)), -center / scale)
     cells = described(network, rows, z)
@@ -59,11 +69,41 @@ def calibrate_decoder(
 
 
 def described(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
-    """Evaluate the autoencoder at all cells; of several processes, each evaluates its own and gets those of all."""
+    """Evaluate the autoencoder at all cells; of several processes, each evaluates its own and gets those of all.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is no map: see :func:`check_cells`.
+    """
     mine = processes.owned(rows.shape[0])
-    cells = describe(network, row_blocks(rows, mine), mine.stop - mine.start, None if z is None else z[mine])
+    try:
+        cells = describe(network, row_blocks(rows, mine), mine.stop - mine.start, None if z is None else z[mine])
+    except ValueError as reason:  # no finite derivative: the training has read the rows before
+        raise FloatingPointError(BLEW_UP) from reason
     z, error, log_det, anisotropy = (processes.joined(values, rows.device) for values in cells[:4])
-    return Cells(z, error, log_det, anisotropy)
+    cells = Cells(z, error, log_det, anisotropy)
+    check_cells(cells)
+    return cells
+
+
+def check_cells(cells: Cells) -> None:
+    """Raise an error if there is no map that float32 can hold.
+
+    Raises
+    ------
+    FloatingPointError
+        If a coordinate, an error or a determinant is not finite, or the decoder sends all cells to one place.
+    """
+    if not all(np.isfinite(values).all() for values in (cells.z, cells.error, cells.log_det)):
+        raise FloatingPointError(BLEW_UP)
+    unit = unit_of(cells.log_det, cells.z.shape[1])
+    size = unit * np.ptp(cells.z.astype(np.float64), axis=0).max()  # of the map, in units of the data
+    limits = np.finfo(np.float32)
+    if not min(unit, size) > limits.smallest_subnormal:
+        raise FloatingPointError(COLLAPSED)
+    if not max(unit, size) < limits.max:
+        raise FloatingPointError(BLEW_UP)
 
 
 def align(network: GeometricAutoencoder, cells: Cells, frame: Frame, places: np.ndarray) -> tuple[Cells, Frame]:
@@ -96,6 +136,8 @@ def _moved(
 ) -> Cells:
     """Replace ``z`` by ``(z - center) @ (unit * axes) + home``, in the network and in its evaluation at cells."""
     network.change_coordinates(unit * axes.T, center - home @ axes.T / unit)
+    if not all(torch.isfinite(weights).all() for weights in network.parameters()):
+        raise FloatingPointError(BLEW_UP)
     z = ((cells.z - center) @ (unit * axes) + home).astype(np.float32)
     return cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
 
@@ -104,15 +146,6 @@ def framed(cells: Cells, unit: float) -> Frame:
     """Find where the training cells lie on the map and how well they are explained."""
     region = occupied_region(cells.z) if cells.z.shape[1] == 2 else None
     return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
-
-
-@torch.no_grad()
-def facing(network: GeometricAutoencoder, rows: Rows, z: np.ndarray, origin: Components) -> np.ndarray:
-    """Return the axes (d, d) that turn ``z`` (n, d) towards the principal components, by at most `SAMPLE` cells."""
-    some = np.unique(np.linspace(0, len(z) - 1, SAMPLE).astype(np.int64))
-    plot = network.standardize(rows.take(torch.from_numpy(some))).cpu().double() @ origin.axes
-    axes, _ = orthogonal_procrustes(z[some], plot.numpy())
-    return axes
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:

@@ -101,9 +101,6 @@ def train_member(
         if fitted.history.interrupted:
             raise KeyboardInterrupt
         network, cells = fitted.network, fitted.cells
-        if not (np.isfinite(cells.z).all() and np.ptp(cells.z, axis=0).any()):
-            msg = f"A further map collapsed (rng={seed}): all cells lie at one place. Train with other arguments."
-            raise FloatingPointError(msg)
         cells, frame = align(network, cells, fitted.frame, places)
         direction = None
         if places.shape[1] == 2:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .region import OccupiedRegion
+from .region import OccupiedRegion  # noqa: TC001 - a model in a file is read by the types of its fields
 
 OUTSIDE_PERCENTILE = 99
 
@@ -27,9 +25,9 @@ class Frame:
         Quantiles 0, 0.01, …, 1 of the training cells' reconstruction error, input units, shape (101,).
     """
 
-    unit: float = 1.0
+    unit: float = field(default=1.0, metadata={"positive": True})
     region: OccupiedRegion | None = None
-    error_quantiles: np.ndarray | None = field(default=None, repr=False)
+    error_quantiles: np.ndarray | None = field(default=None, repr=False, metadata={"shape": (101,)})
 
     def relative_determinant(self, log_det: np.ndarray, n_components: int) -> np.ndarray:
         """`det / unit^d`, (n,), of ``log_det`` (n,): times the geometric average over the training cells."""

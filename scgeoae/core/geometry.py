@@ -33,7 +33,7 @@ def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    Orthonormal directions (d, n, D), zero where the Jacobian is singular, and the upper triangular factor (n, d, d).
+    Orthonormal directions (d, n, D), shorter where the Jacobian is singular, and the upper triangular factor (n, d, d).
     """
     directions: list[Tensor] = []
     columns = []
@@ -47,7 +47,8 @@ def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
                 shares = shares + F.pad(projected, (0, 0, 0, len(tangents) - i))
         length = torch.linalg.vector_norm(rest, dim=1)  # (n,)
         columns.append(torch.cat([shares[:i], length[None], shares[i + 1 :]]))
-        directions.append(rest / length.clamp_min(torch.finfo(rest.dtype).tiny)[:, None])
+        # below the root of the smallest number squares underflow and the length is not that of the rest
+        directions.append(rest / length.clamp_min(torch.finfo(rest.dtype).tiny ** 0.5)[:, None])
     return torch.stack(directions), torch.stack(columns).permute(2, 1, 0)
 
 
@@ -62,7 +63,10 @@ def log_det(tangents: Tensor) -> Tensor:
 
 
 def distortion(tangents: Tensor) -> tuple[Tensor, Tensor]:
-    """The log determinant, as :func:`log_det`, and the :func:`anisotropy`, each (n,), from one factorisation."""
+    """Compute, from one factorization, the log determinant, as :func:`log_det`, and the anisotropy, each (n,).
+
+    The anisotropy is `sigma_max / sigma_min` of the Jacobian, at least 1; infinite where it is singular.
+    """
     _, triangle = gram_schmidt(tangents)
     sigma = torch.linalg.svdvals(triangle)  # (n, d), largest first
     return 0.5 * _bounded_squares(triangle).log().sum(1), sigma[:, 0] / sigma[:, -1]
@@ -105,18 +109,6 @@ def _bounded_squares(triangle: Tensor) -> Tensor:
     limits = torch.finfo(triangle.dtype)
     floor = triangle.square().sum((1, 2))[:, None] * limits.eps**2 + limits.tiny
     return triangle.diagonal(dim1=1, dim2=2).square() + floor
-
-
-def singular_values(tangents: Tensor) -> Tensor:
-    """Singular values of `J`, (n, d), largest first, of ``tangents`` (d, n, D)."""
-    _, triangle = gram_schmidt(tangents)
-    return torch.linalg.svdvals(triangle)
-
-
-def anisotropy(tangents: Tensor) -> Tensor:
-    """`sigma_max / sigma_min` of the Jacobian, (n,), at least 1; infinite where it is singular."""
-    sigma = singular_values(tangents)
-    return sigma[:, 0] / sigma[:, -1]
 
 
 def indicatrix(metric: Tensor, radius: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -25,11 +25,13 @@ def kept_neighbors(x: np.ndarray, maps: Sequence[np.ndarray], k: int) -> np.ndar
     k
         Number of neighbors, the cell itself not counted.
     """
-    nearest, *others = (
-        NearestNeighbors(n_neighbors=min(k, len(z) - 1)).fit(z).kneighbors(return_distance=False) for z in (x, *maps)
-    )
-    kept = np.ones(nearest.shape, dtype=bool)  # (n, k)
-    for other in others:
-        for place in range(kept.shape[1]):
-            kept[:, place] &= (other == nearest[:, place, None]).any(1)
-    return kept.mean(1)
+    search = (NearestNeighbors(n_neighbors=min(k, len(z) - 1)).fit(z) for z in (x, *maps))
+    return shared_neighbors([each.kneighbors(return_distance=False) for each in search])
+
+
+def shared_neighbors(neighbors: Sequence[np.ndarray]) -> np.ndarray:
+    """Share of the neighbors of each cell that are in all of several lists (n, k) of row numbers, (n,)."""
+    further = len(neighbors) - 1
+    ordered = np.sort(np.concatenate(neighbors, axis=1), axis=1)  # a neighbor in all lists is there once for each
+    shared: np.ndarray = (ordered[:, further:] == ordered[:, : ordered.shape[1] - further]).sum(1)
+    return shared / neighbors[0].shape[1]

@@ -72,11 +72,15 @@ class Observation(nn.Module):
         raise NotImplementedError
 
     def differential(self, x: Tensor, v: Tensor) -> Tensor:
-        """Velocities of standardized cells, of velocities ``v`` of cells ``x`` in input units."""
+        """Velocities of the places of cells, of velocities ``v`` of the cells ``x``, both in input units."""
         raise NotImplementedError
 
     def loss(self, outputs: Tensor, x: Tensor) -> Tensor:
-        """Mean loss by cell and feature, a scalar without unit, of decoder ``outputs`` for standardized cells ``x``."""
+        """Mean loss by cell and feature, a scalar, of decoder ``outputs`` for standardized cells ``x``.
+
+        From 0, where the outputs say what the cells are, to about 1, where they say the mean: a weight of another term
+        then means the same for all models, and a share of the lowest loss is a margin for the weights that are kept.
+        """
         raise NotImplementedError
 
     def values(self, outputs: Tensor) -> Tensor:
@@ -104,8 +108,8 @@ class Gaussian(Observation):
         return x
 
     def differential(self, x: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002 - it is the same everywhere
-        """Divide velocities by the scale."""
-        return v / self.scale
+        """Velocities stay as they are."""
+        return v
 
     def loss(self, outputs: Tensor, x: Tensor) -> Tensor:
         """Mean squared residual."""

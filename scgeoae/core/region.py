@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
@@ -29,8 +29,14 @@ class OccupiedRegion:
         Left, right, bottom and top of the grid in units of the map.
     """
 
-    mask: np.ndarray
+    mask: np.ndarray = field(metadata={"shape": ("rows", "columns"), "dtype": bool})
     extent: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        left, right, bottom, top = self.extent
+        if not (0 < right - left < np.inf and 0 < top - bottom < np.inf and self.mask.any()):
+            msg = "The occupied region is empty."
+            raise ValueError(msg)
 
     @property
     def tile_area(self) -> float:
@@ -72,8 +78,8 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     """Highest-density region of the points ``z`` (n, 2).
 
     The box of the points, without the outermost 0.1 % of each side and padded, is divided into square tiles. Counts are
-    smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile), and tiles are occupied where the
-    smoothed count reaches the level that 99 % of the points reach.
+    smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile, at most the grid), and tiles are
+    occupied where the smoothed count reaches the level that 99 % of the points reach.
     """
     z = z.astype(np.float64)  # squares and sums of large coordinates are beyond float32
     extent, shape = _grid(z)
@@ -82,7 +88,8 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     np.add.at(counts, (row[inside], column[inside]), 1)
     tile = (extent[1] - extent[0]) / shape[1]
     scott = np.sqrt(z.var(0).mean()) * len(z) ** (-1 / 6)
-    density = gaussian_filter(counts, max(1.0, 0.5 * scott / tile), mode="constant")
+    width = min(max(1.0, 0.5 * scott / tile), RESOLUTION)  # few cells, far from a box of equal ones, widen it endlessly
+    density = gaussian_filter(counts, width, mode="constant")
     level = np.quantile(density[row[inside], column[inside]], 1 - COVERAGE)
     return OccupiedRegion((density >= level) & (density > 0), extent)
 

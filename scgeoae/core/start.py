@@ -38,12 +38,12 @@ class Components(NamedTuple):
     axes: Tensor
 
 
-def random(network: GeometricAutoencoder, origin: Components) -> None:
+def random(*_: object) -> None:
     """Leave the weights as they were drawn."""
 
 
 @torch.no_grad()
-def pca(network: GeometricAutoencoder, origin: Components) -> None:
+def pca(network: GeometricAutoencoder, _: Rows, origin: Components) -> None:
     """Begin with the plot of the first principal components, divided by their overall standard deviation."""
     encoder = network.encoder
     if encoder is None or encoder.shortcut is None:
@@ -53,7 +53,7 @@ def pca(network: GeometricAutoencoder, origin: Components) -> None:
     encoder.last.bias.mul_(SHARE)
 
 
-STARTS: dict[str, Callable[[GeometricAutoencoder, Components], None]] = {"random": random, "pca": pca}
+STARTS: dict[str, Callable[[GeometricAutoencoder, Rows, Components], None]] = {"random": random, "pca": pca}
 
 
 def components(network: GeometricAutoencoder, rows: Rows) -> Components:

@@ -43,9 +43,10 @@ def map_velocity(
     exact, surface, n = deepcopy(network).double(), Surface(network), rows.shape[0]
     on_map, share = np.empty((n, network.n_components)), np.full(n, np.nan)
     for where in blocks(n, max(width, network.widest)):
-        x, v = rows.block(where.start, where.stop).double(), read(where)
-        z, pushed = exact.encode_velocity(x, torch.from_numpy(v))
-        length = np.linalg.norm(v, axis=1)
+        x, v = rows.block(where.start, where.stop).double(), torch.from_numpy(read(where))
+        z, pushed = exact.encode_velocity(x, v)
+        moved = exact.observation.differential(x, v).numpy()
+        length = np.linalg.norm(moved, axis=1)
         on_map[where] = pushed.numpy()
-        np.divide(surface.normal(z.numpy(), v), length, out=share[where], where=length > 0)
+        np.divide(surface.normal(z.numpy(), moved), length, out=share[where], where=length > 0)
     return on_map, share

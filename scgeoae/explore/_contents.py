@@ -14,17 +14,18 @@ from matplotlib.colors import is_color_like, to_hex
 from scanpy import pl
 from scipy import sparse
 
+from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
-from ..result import column, holds_numbers
+from ..fields import Keys
+from ._colors import log_det_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
     from ..core.observation import Affine
-    from ..core.projection import Projection
+    from ..reference import MapModel, Projection
     from ..result import Result
 
 N_GENES = 200
@@ -89,10 +90,8 @@ def contents(
     if model.region is not None and dimensions == (1, 0):
         region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
     determinant, anisotropy = _distortion(result)
-    affine = result.surface.affine()
-    (first, bias), *inner = affine.layers
+    affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)]), order)
     readout = _readout(model, affine)
-    hidden = result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)])
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     return {
@@ -104,10 +103,7 @@ def contents(
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
-            "layers": [
-                {"weight": _float32(weight), "bias": _float32(bias)}
-                for weight, bias in [(first[:, order], bias), *inner]
-            ],
+            "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in affine.layers],
             "surface": _float32(affine.surface),
             "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
             "unit": float(model.unit),
@@ -165,10 +161,8 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
 def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_det, log_anisotropy = (
-            np.log(result.numbers(name)) for name in (result.keys.determinant, result.keys.anisotropy)
-        )
-    limit = result.log_det_limit()
+        log_det, log_anisotropy = (np.log(result.numbers(field)) for field in (Keys.determinant, Keys.anisotropy))
+    limit = log_det_limit(result)
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
         {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},
@@ -227,6 +221,15 @@ class Readout(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray
     spread: np.ndarray
+
+
+def _in_order(affine: Affine, hidden: np.ndarray, order: list[int]) -> tuple[Affine, np.ndarray]:
+    """Return the decoder for coordinates in this order, and the values (m, width) before its last layer."""
+    if not affine.layers:  # the last layer reads the coordinates
+        surface, weight = affine.surface[:, order], affine.weight[:, order]
+        return affine._replace(surface=surface, weight=weight), hidden[:, order]
+    (first, bias), *inner = affine.layers
+    return affine._replace(layers=[(first[:, order], bias), *inner]), hidden
 
 
 def _readout(model: MapModel, affine: Affine) -> Readout:

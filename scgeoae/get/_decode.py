@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._model_file import opened
+from .._checks import check_points
 from ..core.rows import blocks
-from ..core.surface import Surface
-from ..result import DEFAULT_KEY, check_points
+from ..fields import DEFAULT_KEY
+from ..models import opened
 
 if TYPE_CHECKING:
-    from ..core.map_model import MapModel
+    from ..reference import MapModel
 
 SPACES = ("input", "genes")
 
@@ -70,7 +70,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     (20, 50)
     """
     _, model = opened(adata, key)
-    surface = Surface(model.autoencoder)
+    surface = model.surface
     points = check_points(points, model.n_components)
     names, projection = _names(model, space), model.input.projection
     profiles = np.empty((len(points), len(names)), dtype=np.float32)

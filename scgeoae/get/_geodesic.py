@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, whole_number
-from .._model_file import opened
-from .._places import groups_of, medoid_of, region_of
+from .._lookup import groups_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
-from ..core.surface import Surface
-from ..result import DEFAULT_KEY
+from ..fields import DEFAULT_KEY
+from ..models import opened
+from ..result import region_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
     from ..core.region import OccupiedRegion
+    from ..reference import MapModel
     from ..result import Result
 
 REGIONS = ("occupied", "anywhere")
@@ -120,7 +120,7 @@ def geodesic(
             raise ValueError(msg)
     if not anywhere:
         _check_pieces(occupied, places)
-    return shortest_path(Surface(model.autoencoder), occupied, places, n_points, anywhere=anywhere)
+    return shortest_path(model.surface, occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:
@@ -139,7 +139,7 @@ def _place(place: Any, name: str, result: Result | None, groupby: str | None) ->
         if place not in names:
             msg = f"There is no group {place!r} in obs[{groupby!r}]; the groups are {names.tolist()}."
             raise KeyError(msg)
-        return medoid_of(result, codes == names.get_loc(place))
+        return result.medoid(codes == names.get_loc(place))
     (cells,) = np.nonzero(result.adata.obs_names == place)
     if len(cells) != 1:
         msg = (

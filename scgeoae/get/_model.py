@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..result import DEFAULT_KEY, Result, check_dimensions
+import numpy as np
+
+from .._checks import check_dimensions
+from ..fields import DEFAULT_KEY
+from ..reference import from_state
+from ..result import Result
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
+    from ..reference import MapModel
 
 
 def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
@@ -92,7 +96,19 @@ def metric(
     """
     result = Result(adata, key)
     points = result.decoder_points(points)
-    return result.expected_metric(points) if expected else result.surface.metric(points)
+    surfaces = [result.surface]
+    if expected:
+        name = result.keys.ensemble
+        models = adata.uns.get(name, {}).get("models")
+        if models is None:
+            result.check_trained()
+            msg = (
+                f"Did not find models in .uns[{name!r}]. Run `scgeoae.tl.ensemble(adata, key={key!r}, "
+                "keep_models=True)` first."
+            )
+            raise KeyError(msg)
+        surfaces += [from_state(state).surface for state in models.values()]
+    return np.mean([surface.metric(points) for surface in surfaces], axis=0)
 
 
 def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:

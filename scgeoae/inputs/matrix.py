@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from scipy import sparse
 
 from .._checks import refuse_masked
-from ..core.projection import ValueRange
 from ..core.rows import block_size
 
 if TYPE_CHECKING:
@@ -37,6 +37,19 @@ def is_dask(values: Any) -> bool:
     """Whether this is a dask array; does not import dask."""
     dask_array = sys.modules.get("dask.array")
     return dask_array is not None and isinstance(values, dask_array.Array)
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Smallest and largest value of a matrix, and whether all its values are whole numbers, as raw counts are."""
+
+    low: float
+    high: float
+    whole: bool
+
+    def __str__(self) -> str:
+        """Two numbers for a message."""
+        return f"{self.low:.3g} to {self.high:.3g}{' in whole numbers' if self.whole else ''}"
 
 
 class Matrix:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import check_adata, names_of_layers
-from ..result import PCA_KEYS
+from .._checks import check_adata
+from .._lookup import PCA_KEYS, names_of_layers
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
 

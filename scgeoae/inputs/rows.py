@@ -16,8 +16,6 @@ from .matrix import is_dask
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..core.novelty import Novelty
-    from ..core.projection import Projection
     from .matrix import Matrix
 
 DEVICE_SHARE = 0.5
@@ -49,48 +47,12 @@ class DenseRows:
 
 
 class ReadRows:
-    """Rows that are read when they are needed, with random access: of a sparse matrix, or projected from genes.
-
-    Parameters
-    ----------
-    matrix
-        What is read.
-    device
-        Device of the model.
-    projection
-        How the input is computed from the genes that are read; by default the matrix is the input.
-    scaled
-        Whether the genes are scaled already.
-    fill
-        Scaled values (g,) of genes of the projection that the matrix lacks, NaN for those that it holds; by default it
-        holds all.
-    measure
-        How the novelty of cells is measured, by default not at all.
-
-    Attributes
-    ----------
-    novelty
-        Of the cells that were read so far, (n,) float64; `None` if it is not measured.
-    """
+    """Rows of a matrix that are read when they are needed, with random access: those of a sparse matrix."""
 
     chunk = 1
 
-    def __init__(
-        self,
-        matrix: Matrix,
-        device: torch.device,
-        projection: Projection | None = None,
-        *,
-        scaled: bool = False,
-        fill: np.ndarray | None = None,
-        measure: Novelty | None = None,
-    ) -> None:
-        self.matrix, self.device, self.projection, self.fill = matrix, device, projection, fill
-        self._present = None if fill is None else np.isnan(fill)
-        scaling = None if projection is None or scaled else projection.scaling
-        self._scaling = scaling if scaling is None or self._present is None else scaling.subset(self._present)
-        self.measure, self.novelty = measure, None if measure is None else np.full(matrix.shape[0], np.nan)
-        self.shape = (matrix.shape[0], matrix.shape[1] if projection is None else projection.n_features)
+    def __init__(self, matrix: Matrix, device: torch.device) -> None:
+        self.matrix, self.device, self.shape = matrix, device, matrix.shape
 
     def take(self, index: Tensor) -> Tensor:
         """Rows at ``index``."""
@@ -104,19 +66,7 @@ class ReadRows:
         return result
 
     def _read(self, rows: slice | np.ndarray) -> Tensor:
-        if self.projection is None:
-            x = self.matrix.dense(rows, np.float32)
-        else:
-            genes = self.matrix.dense(rows)
-            genes = genes if self._scaling is None else self._scaling.apply(genes)
-            if self.fill is not None:
-                known, genes = genes, np.tile(self.fill, (len(genes), 1))
-                genes[:, self._present] = known
-            y = self.projection.apply(genes, scaled=True)
-            if self.measure is not None and self.novelty is not None and np.isnan(self.novelty[rows]).any():
-                self.novelty[rows] = self.measure.of(self.projection, genes, y, self._present)
-            x = y.astype(np.float32)
-        return torch.from_numpy(x).to(self.device)
+        return torch.from_numpy(self.matrix.dense(rows, np.float32)).to(self.device)
 
 
 class StreamedRows(ReadRows):

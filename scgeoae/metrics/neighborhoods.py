@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..core.neighbors import shared_neighbors
 from ._estimates import Estimate, Measure, Random, mean_estimate, sample_cells
 from ._points import Points, PointsLike, as_pair, check_neighbors, row_blocks
 
@@ -103,7 +104,7 @@ def trustworthiness(X: PointsLike, Z: PointsLike, *, k: int = 20, max_cells: int
 
     `1 - 2 / (n k (2n - 3k - 1)) sum_i sum_{j in N_Z(i)} max(0, r_X(i, j) - k)`, where `N_Z(i)` are the k nearest other
     cells of cell i on the map and `r_X(i, j)` is the rank of cell j among the neighbors of i in the data [1]_. The
-    same as `sklearn.surface.trustworthiness`, without its n x n matrix. From 0 to 1, higher is better. A random map
+    same as `sklearn.manifold.trustworthiness`, without its n x n matrix. From 0 to 1, higher is better. A random map
     scores `1 - (n-1-k)(n-k) / ((n-1)(2n-3k-1))` on average, which is about 0.5 for small k.
 
     Parameters
@@ -327,7 +328,7 @@ def estimates(
 
 def _recall(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
     """Compute the kNN recall of each sampled cell, shape (sampled cells,)."""
-    return (ranks.map_ranks[:, :k] <= k).mean(axis=1)
+    return shared_neighbors([ranks.data_neighbors[:, :k], ranks.map_neighbors[:, :k]])
 
 
 def _without_intruders(ranks: npt.NDArray[np.int32], n_cells: int) -> npt.NDArray[np.float64]:
@@ -352,6 +353,8 @@ class Ranks:
     ----------
     n_cells
         Number of all cells, among which neighbors are searched for.
+    data_neighbors, map_neighbors
+        Row numbers of the first, second, ... neighbor in the data, and on the map, each of shape (sampled cells, k).
     map_ranks
         Rank on the map of the first, second, ... neighbor in the data, shape (sampled cells, k).
     data_ranks
@@ -361,6 +364,8 @@ class Ranks:
     """
 
     n_cells: int
+    data_neighbors: npt.NDArray[np.int64]
+    map_neighbors: npt.NDArray[np.int64]
     map_ranks: npt.NDArray[np.int32]
     data_ranks: npt.NDArray[np.int32]
     local_auc: npt.NDArray[np.float64]
@@ -388,6 +393,8 @@ def compare_ranks(data: Points, maps: Sequence[Points], k: int, *, max_cells: in
             map_order, map_ranks = _order_and_ranks(points, rows, k)
             larger_ranks = np.maximum(data_ranks, map_ranks)  # (rows, cells)
             done.append((
+                data_order,
+                map_order,
                 np.take_along_axis(map_ranks, data_order, axis=1),
                 np.take_along_axis(data_ranks, map_order, axis=1),
                 *(shares[larger_ranks].sum(axis=1) - constant for shares, constant in curves),

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from .._checks import seed_of, whole_number
-from ..result import PCA_KEYS, Result, column, embedding_key
+from .._lookup import PCA_KEYS, column, embedding_key
+from ..result import Result
 from . import density, distances, neighborhoods
 from . import labels as label_measures
 from ._estimates import Measure

@@ -8,7 +8,7 @@ from matplotlib import rcParams
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..result import alpha_path_key, stored_table
+from ..fields import ALPHA_PATH, Keys, read_table
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def alpha_path(
     >>> ax = scgeoae.pl.alpha_path(adata, show=False)
     """
     columns = {"alpha", "log_det_variance", "default", *CURVES}
-    table = stored_table(adata, alpha_path_key(key), columns, "scgeoae.tl.alpha_path(adata, alphas)")
+    table = read_table(adata, Keys.alpha_path, ALPHA_PATH if key is None else key, columns)
     if ax is None:
         (ax,) = new_axes(5, 3.8)
     for column, (label, color, marker) in CURVES.items():

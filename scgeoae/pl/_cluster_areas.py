@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import LogLocator
 
-from ..result import DEFAULT_KEY, areas_key, stored_table
+from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import colors_of, draw_dumbbells, write_ratios
-from ._scatter import finish, new_axes
+from ._scatter import finish, new_axes, write_factors
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ def cluster_areas(
     adata: AnnData,
     *,
     key: str = DEFAULT_KEY,
+    other: str | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool | None = None,
@@ -30,12 +32,17 @@ def cluster_areas(
     a logarithmic axis. The ratio is on the right. Groups that look too large are at the top. Colors are those that
     scanpy stores for the groups, if there are any.
 
+    With `other`, two maps are compared instead: the line of a group leads from the ratio of apparent to true size on
+    the map `key` (filled) to that on the map `other` (ring).
+
     Parameters
     ----------
     adata
         Annotated data matrix after :func:`scgeoae.tl.cluster_areas`.
     key
         Name of the result.
+    other
+        Name of a second result whose areas of the same groups have been measured.
     ax
         Draw here.
     show
@@ -51,6 +58,8 @@ def cluster_areas(
     ------
     KeyError
         If the areas have not been measured.
+    ValueError
+        If those of the two maps are of different groups.
 
     Examples
     --------
@@ -60,11 +69,12 @@ def cluster_areas(
     >>> scgeoae.tl.cluster_areas(adata, "bulk_labels")
     >>> ax = scgeoae.pl.cluster_areas(adata, show=False)
     """
-    command = f"scgeoae.tl.cluster_areas(adata, groupby, key={key!r})"
-    table = stored_table(adata, areas_key(key), {"data_share", "map_share", "ratio"}, command)
-    table = table.dropna(subset="ratio").sort_values("ratio")
+    table = _table(adata, key)
     if ax is None:
         (ax,) = new_axes(6.5, 1.2 + 0.3 * len(table))
+    if other is not None:
+        _compare(ax, adata, {name: _table(adata, name)["ratio"] for name in (key, other)})
+        return finish([ax], show=show, return_fig=return_fig)
     names, label = ("true (in the data)", "apparent (on the map)"), "share of the area of all groups"
     colors = colors_of(adata, table.index)
     draw_dumbbells(ax, table["data_share"], table["map_share"], names, colors=colors, label=label)
@@ -74,3 +84,22 @@ def cluster_areas(
         major_formatter=lambda share, _: f"{100 * share:g} %",
     )
     return finish([ax], show=show, return_fig=return_fig)
+
+
+def _table(adata: AnnData, key: str) -> pd.DataFrame:
+    """Read the areas of the groups that have a ratio, the smallest ratio first."""
+    table = read_table(adata, Keys.areas, key, {"data_share", "map_share", "ratio"})
+    return table.dropna(subset="ratio").sort_values("ratio")
+
+
+def _compare(ax: Axes, adata: AnnData, ratios: dict[str, pd.Series]) -> None:
+    """Draw the ratios (groups,) of two maps, in the order of the first."""
+    filled, rings = ratios.values()
+    if filled.index.name != rings.index.name or set(filled.index) != set(rings.index):
+        first, second = (f"{name!r}: {series.index.name} {list(series.index)}" for name, series in ratios.items())
+        msg = f"The areas are of different groups ({first}; {second}). Run `scgeoae.tl.cluster_areas` for both."
+        raise ValueError(msg)
+    colors, label = colors_of(adata, filled.index), "size on the map / size in the data"
+    draw_dumbbells(ax, filled, rings[filled.index], list(ratios), colors=colors, label=label)
+    ax.axvline(1, color="0.6", linewidth=1, zorder=0)
+    write_factors(ax.xaxis, [2, 3, 5, 10, 20, 50, 100])

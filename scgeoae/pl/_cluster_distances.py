@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from ..result import DEFAULT_KEY, distances_key, stored_table
+from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes
 
@@ -84,11 +84,10 @@ def cluster_distances(
     if n_pairs < 1:
         msg = f"n_pairs must be at least 1, but it is {n_pairs}."
         raise ValueError(msg)
-    command = f"scgeoae.tl.cluster_distances(adata, groupby, key={key!r})"
-    table = stored_table(adata, distances_key(key), {"other", "surface_length", "ratio"}, command)
+    table = read_table(adata, Keys.distances, key, {"other", "surface_length", "ratio"})
     apart = table.dropna(subset="ratio")
     if apart.empty:
-        msg = f"In .uns[{distances_key(key)!r}] no two groups are apart."
+        msg = f"In .uns[{Keys.named(key).distances!r}] no two groups are apart."
         raise ValueError(msg)
     order = np.abs(np.log(apart["ratio"].to_numpy())).argsort(kind="stable")[::-1]
     shown = apart.iloc[order[:n_pairs]].sort_values("ratio", ascending=False)

@@ -9,7 +9,9 @@ from matplotlib import colormaps, rcParams
 from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.transforms import Bbox
 
-from ..result import DEFAULT_KEY, Result
+from ..explore import log_det_limit
+from ..fields import DEFAULT_KEY, Keys
+from ..result import Result
 from ._scatter import colored, coordinates_to_draw, finish, framed, new_axes, scatter, settle, show_frame, write_factors
 
 if TYPE_CHECKING:
@@ -96,14 +98,13 @@ def det_heatmap(
     >>> ax = scgeoae.pl.det_heatmap(adata, show=False)
     """
     result = Result(adata, key)
-    column = result.keys.determinant
-    determinant = result.numbers(column)
+    determinant = result.numbers(Keys.determinant)
     z = coordinates_to_draw(result, dimensions)
     for limit in (vmin, vmax):
         if limit is not None and not limit > 0:
             msg = f"Limits of the determinant must be positive, not {limit}."
             raise ValueError(msg)
-    largest = vmax or (1 / vmin if vmin else float(np.exp(result.log_det_limit())))
+    largest = vmax or (1 / vmin if vmin else float(np.exp(log_det_limit(result))))
     norm = LogNorm(vmin or 1 / largest, largest, clip=True)
     if z.shape[1] == 1:
         if ax is None:
@@ -117,10 +118,9 @@ def det_heatmap(
         msg = f"The field is drawn on maps of two dimensions only; the map has {z.shape[1]}."
         raise ValueError(msg)
     others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
+    colors = [result.keys.determinant, *others]
     defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
-    axes = scatter(
-        result, color=[column, *others], dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs
-    )
+    axes = scatter(result, color=colors, dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs)
     points = colored(axes[0], "data area per map area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:

@@ -12,7 +12,9 @@ from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
-from ..result import DEFAULT_KEY, Result, column, holds_numbers
+from .._lookup import column, holds_numbers
+from ..fields import DEFAULT_KEY, Keys
+from ..result import Result
 from ._scatter import colored, coordinates_to_draw, embedding, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def ensemble(
     if ax is not None and color is not None:
         msg = "With ax only the displacement is drawn; color is for the panels of the other maps."
         raise ValueError(msg)
-    shown = result.column(result.keys.displacement) if color is None else column(adata, color)
+    shown = result.column(Keys.displacement) if color is None else column(adata, color)
     if ax is not None:
         return finish(_draw_displacement(result, dimensions, ax, kwargs), show=show, return_fig=return_fig)
 

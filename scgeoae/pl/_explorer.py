@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._files import check_writable, replacing
+from .._checks import check_points
 from ..explore import Explorer, contents, page
-from ..result import DEFAULT_KEY, Result, check_points
+from ..fields import DEFAULT_KEY
+from ..result import Result
+from ..storage import check_writable, replacing
 from ._scatter import coordinates_to_draw
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..result import DEFAULT_KEY, TERMS, Result
+from ..fields import DEFAULT_KEY
+from ..result import TERMS, Result
 from ._scatter import finish, new_axes
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from matplotlib.transforms import Bbox
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from ..result import DEFAULT_KEY, Result
+from ..fields import DEFAULT_KEY
+from ..result import Result
 from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle, show_frame
 
 if TYPE_CHECKING:

@@ -46,9 +46,9 @@ def quality(
 ) -> Figure | Axes | list[Axes] | None:
     """Draw the table of :func:`scgeoae.metrics.embedding_quality`: a column for each map, a line for each measure.
 
-    The arrow says which direction is better. Bold print and a frame mark the best value and those that print alike. The
-    color shows where a value lies between the worst (white) and the best of its line; how large the differences are is
-    in the numbers only.
+    The arrow says which direction is better. The best value and its ties after rounding are bold and framed. The color
+    shows where a value lies between the worst (white) and the best of its line; how large the differences are is in
+    the numbers only.
 
     Parameters
     ----------

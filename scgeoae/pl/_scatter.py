@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
 from scipy.spatial import KDTree
 
-from ..result import check_dimensions
+from .._checks import check_dimensions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import check_adata, names_of_layers, refuse_masked
+from .._checks import check_adata, refuse_masked
+from .._lookup import names_of_layers
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -13,9 +13,11 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_number, seed_of
-from ..result import Result, alpha_path_key, distortion_summary
+from ..core.distortion import distortion_summary
+from ..fields import ALPHA_PATH, Keys
+from ..result import Result
 from ._geometric_ae import geometric_ae
-from ._log import finished, rank_0_logs
+from ._log import finish, rank_0_logs
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def alpha_path(
     ValueError, TypeError
         If `alphas`, another argument or the data are invalid. Nothing is trained.
     FloatingPointError
-        If a training diverges. Nothing is written, as after a Ctrl-C.
+        If a training diverges or its map collapses. Nothing is written, as after a Ctrl-C.
 
     Examples
     --------
@@ -91,9 +93,9 @@ def alpha_path(
     >>> adata.uns["geoae_alpha_path"].shape
     (4, 7)
     """
-    key = alpha_path_key(key_added)
-    if key in Result.names(adata):
-        msg = f".uns[{key!r}] holds a result; pass another key_added."
+    keys = Keys.named(key_added, ALPHA_PATH)
+    if keys.key in Result.names(adata):
+        msg = f".uns[{keys.key!r}] holds a result; pass another key_added."
         raise ValueError(msg)
     values = _checked(alphas)
     if "alpha" in arguments:
@@ -115,11 +117,7 @@ def alpha_path(
         measured.append({"alpha": alpha, **_measure(fitted)})
     table = pd.DataFrame(measured, index=pd.RangeIndex(len(values)).astype(str))
     table["default"] = (table["alpha"] == usual["alpha"]) & (arguments.get("regularizer") is None)
-
-    adata = adata.copy() if copy else adata
-    adata.uns[key] = table
-    finished(start, f"{key!r}, measures by alpha (adata.uns)")
-    return adata if copy else None
+    return finish(adata, keys, {Keys.alpha_path: table}, start, copy=copy)
 
 
 def _checked(alphas: Sequence[float]) -> list[float]:

@@ -9,9 +9,10 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy.spatial import cKDTree
 
-from .._places import groups_of, region_of
-from ..result import DEFAULT_KEY, Result, areas_key
-from ._log import finished, rank_0_logs
+from .._lookup import groups_of
+from ..fields import DEFAULT_KEY, Keys
+from ..result import Result, region_of
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,13 +77,9 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
     columns = {"n_cells": np.bincount(codes[codes >= 0]), **_areas(result, codes, len(names))}
     table = pd.DataFrame(columns, index=pd.Index(names, name=groupby))
-    for name, source in (("anisotropy", result.keys.anisotropy), ("reconstruction_error", result.keys.error)):
-        table[name] = result.column(source).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
-
-    adata = adata.copy() if copy else adata
-    adata.uns[areas_key(key)] = table
-    finished(start, f"{areas_key(key)!r}, areas of the groups (adata.uns)")
-    return adata if copy else None
+    for name, field in (("anisotropy", Keys.anisotropy), ("reconstruction_error", Keys.error)):
+        table[name] = result.column(field).groupby(codes).median().drop(-1, errors="ignore").to_numpy()
+    return finish(adata, result.keys, {Keys.areas: table}, start, copy=copy)
 
 
 def _areas(result: Result, codes: np.ndarray, n_groups: int) -> dict[str, np.ndarray]:

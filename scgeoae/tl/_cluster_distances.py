@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._places import groups_of, medoid_of, region_of
+from .._lookup import groups_of
 from ..core.geodesic import paths
-from ..result import DEFAULT_KEY, Result, distances_key
-from ._log import finished, rank_0_logs
+from ..fields import DEFAULT_KEY, Keys
+from ..result import Result, region_of
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,18 +91,14 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     region = region_of(result.model)
     names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the distances between the groups of obs[{groupby!r}]")
-    places = np.array([medoid_of(result, codes == number) for number in range(len(names))])
+    places = np.array([result.medoid(codes == number) for number in range(len(names))])
     off_map = ~region.whole().contains(places)
     if off_map.any():
         logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
     first, second = np.triu_indices(len(names), 1)  # (p,)
     columns = {"other": names[second].to_numpy(), **_lengths(result.surface, region, places, first, second)}
     table = pd.DataFrame(columns, index=pd.Index(names[first], name=groupby))
-
-    adata = adata.copy() if copy else adata
-    adata.uns[distances_key(key)] = table
-    finished(start, f"{distances_key(key)!r}, distances between the groups (adata.uns)")
-    return adata if copy else None
+    return finish(adata, result.keys, {Keys.distances: table}, start, copy=copy)
 
 
 def _lengths(

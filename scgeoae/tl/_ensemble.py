@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from .._checks import seed_of, whole_number
 from ..core.ensemble import axial_deviation, displacement, train_member
-from ..core.map_model import MapModel, to_state
 from ..core.neighbors import kept_neighbors
-from ..result import DEFAULT_KEY, Result, all_or_none
-from ._log import PROGRESS, finished, rank_0_logs
+from ..fields import DEFAULT_KEY, Field, Keys
+from ..reference import MapModel, to_state
+from ..result import Result
+from ._log import PROGRESS, finish, rank_0_logs
 from .plan import stored_plan
 
 if TYPE_CHECKING:
@@ -129,41 +130,20 @@ def ensemble(
         delayed(train_member)(planned.rows, planned.spec, member_seed, **arguments) for member_seed in begun
     )
 
-    keys, columns = result.keys, _measures(result, members)
-    entry, maps = keys.ensemble
     stored: dict[str, Any] = {"params": {"n_models": n_models, "bootstrap": bool(bootstrap), "rng": seed}}
     if keep_models:
         recipe = result.model.input
         stored["models"] = {
             str(i): to_state(MapModel(member.network, member.frame, recipe)) for i, member in enumerate(members)
         }
-    adata = adata.copy() if copy else adata
-    with all_or_none(adata):
-        for name, (values, _) in columns.items():
-            adata.obs[name] = values
-        adata.obsm[maps] = np.hstack([member.z for member in members])
-        adata.uns[entry] = stored
-    finished(
-        start,
-        *(f"{name!r}, {what} (adata.obs)" for name, (_, what) in columns.items()),
-        f"{maps!r}, coordinates on the aligned maps (adata.obsm)",
-        f"{entry!r}, parameters (adata.uns)",
-    )
-    return adata if copy else None
-
-
-def _measures(result: Result, members: list[Member]) -> dict[str, tuple[np.ndarray, str]]:
-    """Compute the columns of `obs`, each with a description for the log."""
-    keys, places = result.keys, result.coordinates()
-    measures = {
-        keys.displacement: (displacement(places, members), "root mean square displacement"),
-        keys.agreement: (
-            kept_neighbors(places, [member.z for member in members], N_NEIGHBORS),
-            f"share of {N_NEIGHBORS} neighbors on all maps",
-        ),
-        keys.log_det_std: (np.std([m.log_det for m in members], axis=0, ddof=1), "standard deviation of ln det"),
+    maps = [member.z for member in members]
+    values: dict[Field, Any] = {
+        Keys.ensemble: stored,
+        Keys.maps: np.hstack(maps),
+        Keys.displacement: displacement(places, members),
+        Keys.agreement: kept_neighbors(places, maps, N_NEIGHBORS),
+        Keys.log_det_std: np.std([member.log_det for member in members], axis=0, ddof=1),
     }
-    angles = [member.direction for member in members if member.direction is not None]
-    if angles:
-        measures[keys.direction_std] = (axial_deviation(np.array(angles)), "deviation of the direction of stretching")
-    return measures
+    if angles := [member.direction for member in members if member.direction is not None]:
+        values[Keys.direction_std] = axial_deviation(np.array(angles))
+    return finish(adata, result.keys, values, start, copy=copy)

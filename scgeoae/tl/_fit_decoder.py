@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import real_array, seed_of
-from ..core.map_model import MapModel
-from ..inputs import recipe_of
-from ..result import Result, ResultKeys, embedding_key
-from ._log import finished, rank_0_logs
+from .._lookup import embedding_key
+from ..fields import Keys
+from ..reference import MapModel, recipe_of
+from ..result import result_fields
+from ._log import finish, rank_0_logs
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def fit_decoder(
     ValueError, TypeError
         If an argument, the map or the data are invalid. Nothing is written.
     FloatingPointError
-        If the training diverges.
+        If the training diverges, or the decoder is constant.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def fit_decoder(
     >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
-    keys = ResultKeys.decoding(embedding_key(adata, basis), key_added)
+    keys = Keys.decoding(embedding_key(adata, basis), key_added)
     z = _coordinates(adata, keys.obsm)
     planned = plan(
         adata,
@@ -131,23 +131,16 @@ def fit_decoder(
         validation_fraction=validation_fraction,
         patience=patience,
     )
-    if (n_features := planned.representation.shape[1]) <= z.shape[1]:
-        msg = (
-            f"A map has fewer dimensions than its data; obsm[{keys.obsm!r}] has {z.shape[1]} for {n_features} features."
-        )
-        raise ValueError(msg)
     seed = seed_of(rng)
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
     fitted = planned.fit(seed)
-    recipe = replace(recipe_of(adata, planned.representation), novelty=None)  # only new cells have one
+    recipe = recipe_of(adata, planned.representation, with_novelty=False)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
-    adata = adata.copy() if copy else adata
-    params, history = planned.params(fitted, seed), fitted.history
-    fields = Result.write(adata, keys, model, fitted.cells, params=params, history=history, coordinates=False)
-    finished(start, *fields)
-    return adata if copy else None
+    params = planned.params(fitted, seed)
+    values = result_fields(keys, model, fitted.cells, params=params, history=fitted.history)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _coordinates(adata: AnnData, name: str) -> np.ndarray:

@@ -1,18 +1,23 @@
-"""What the tools log: from one process, and at the end the fields that were added."""
+"""The end of each tool: its fields are written and logged; and logging from one process."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scanpy import logging as logg
 from scanpy import settings
 
+from .. import fields
 from ..core import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
+
+    from anndata import AnnData
+
+    from ..fields import Field, Keys
 
 PROGRESS = 2
 """Verbosity of scanpy from which a progress bar is shown."""
@@ -30,6 +35,9 @@ def rank_0_logs() -> Iterator[None]:
         settings.verbosity = before
 
 
-def finished(start: datetime, *fields: str) -> None:
-    """Log the end of a tool, its time and the fields that it added, as ``'geoae_det', determinant (adata.obs)``."""
-    logg.info("    finished", time=start, deep="added" + "".join(f"\n    {field}" for field in fields))
+def finish(adata: AnnData, keys: Keys, values: Mapping[Field, Any], start: datetime, *, copy: bool) -> AnnData | None:
+    """Write what a tool has computed, to `adata` or a copy, and log its time and what was added; return the copy."""
+    adata = adata.copy() if copy else adata
+    added = fields.write(adata, keys, values)
+    logg.info("    finished", time=start, deep="added" + "".join(f"\n    {line}" for line in added))
+    return adata if copy else None

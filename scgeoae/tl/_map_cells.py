@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from anndata import AnnData
 from scanpy import logging as logg
 
-from .._labels import check_tile_labels, label_colors, label_columns, look_up, vote
-from .._model_file import read_model
-from ..core.evaluation import describe
-from ..core.map_model import MapModel
-from ..core.rows import row_blocks
-from ..inputs import ReadRows, query_rows, reference_rows, resolve_device
-from ..result import DEFAULT_KEY, Result, ResultKeys
-from ._log import finished, rank_0_logs
+from ..fields import DEFAULT_KEY, Field, Keys
+from ..inputs import resolve_device
+from ..models import read_model
+from ..reference import MapModel, labeling, place, query_of
+from ..result import Result, result_fields
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,8 +85,8 @@ def map_cells(
         region of the map that the reference occupies (maps of two dimensions). Expect up to 4 % false positives among
         cells like the reference's.
     `adata.obs['geoae_novelty']` : :class:`pandas.Series`, `float64`
-        How far genes exceed what the principal components say, as a multiple of what reference cells of the same depth
-        have; 1 is typical. See the notes. Only if the model contains the PCA of the reference.
+        Mean residual of the top 1 % of genes, relative to reference cells with equally many detected genes: 1 is
+        typical. See the notes. Only if the model contains the PCA of the reference.
     `adata.obs['geoae_novel']` : :class:`pandas.Series`, `bool`
         Whether the novelty is beyond the 95th percentile of the reference's. Expect 5 to 7 % false positives among
         cells like the reference's, and more if genes are missing.
@@ -143,44 +141,34 @@ def map_cells(
     if adata is adata_ref and not copy:
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
-    keys = ResultKeys.named(None if key == DEFAULT_KEY else key)
+    keys = Keys.named(None if key == DEFAULT_KEY else key)
     model, reference = _reference(adata_ref, key)
-    names = [] if obs is None else [obs] if isinstance(obs, str) else list(obs)
-    if reference is None:
-        check_tile_labels(model, names)
-        known, voters = {}, None
-        colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
-    else:
-        known = label_columns(reference, names)
-        voters = reference_rows(reference, model) if names else None
-        colors = label_colors(reference, known)
-    rows, missing = query_rows(adata, model)
+    labels = labeling(model, reference, [] if obs is None else obs)
+    query = query_of(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
-    cells = describe(model.autoencoder, row_blocks(rows), adata.n_obs)
+    cells, novelty = place(model, query)
     if cells.common > DISPLACED and adata.n_obs >= MIN_DISPLACED:
         logg.warning(
             f"{cells.common:.0%} of the squared reconstruction error is common to all cells of the query: it is "
             "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
             "the space of the reference first, for example by Symphony or scVI."
         )
-    columns: dict[str, Any] = {keys.outside: model.frame.outside(cells.z, cells.error)}
-    if isinstance(rows, ReadRows) and rows.measure is not None and rows.novelty is not None:
-        columns |= {keys.novelty: rows.novelty, keys.novel: rows.novelty > rows.measure.threshold}
-    if names:
-        found = look_up(model, cells.z, names) if voters is None else vote(model, rows, voters, known)
-        for name, (label, confidence) in found.items():
-            columns[name], columns[f"{name}_confidence"] = label, confidence
+    outside = model.frame.outside(cells.z, cells.error)
+    values: dict[Field, Any] = {Keys.coordinates: cells.z, Keys.outside: outside}
+    if novelty is not None and model.input.novelty is not None:
+        values |= {Keys.novelty: novelty, Keys.novel: novelty > model.input.novelty.threshold}
+    if obs is not None:
+        found = labels.label(query.rows, cells.z)
+        values[Keys.label] = {name: label for name, (label, _) in found.items()}
+        values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
+        values[Keys.palette] = labels.colors
     params: dict[str, Any] = {"mapped": True}
-    if missing is not None:
+    if (missing := query.missing) is not None:
         params |= {"n_missing_genes": len(missing.names), "missing_share": missing.share}
         params["missing_share_by_component"] = missing.by_component
-
-    adata = adata.copy() if copy else adata
-    palettes = {f"{name}_colors": palette for name, palette in colors.items()}
-    fields = Result.write(adata, keys, model, cells, params=params, columns=columns, uns=palettes)
-    finished(start, *fields)
-    return adata if copy else None
+    values |= result_fields(keys, model, cells, params=params)
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:
@@ -194,7 +182,7 @@ def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:
     else:
         msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
         raise TypeError(msg)
-    if model.autoencoder.encoder is None:
+    if not model.has_encoder:
         msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
         raise ValueError(msg)
     return model, cells

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scanpy import logging as logg
 
-from ..core.velocity import map_velocity
-from ..inputs import query_rows, read_velocity, reference_rows
-from ..result import DEFAULT_KEY, SCVELO_PARAMS, Result
-from ._log import finished, rank_0_logs
+from ..fields import DEFAULT_KEY, Field, Keys
+from ..reference import query_of, reference_rows, velocities_of
+from ..result import Result
+from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,28 +85,18 @@ def velocity(
     """
     result = Result(adata, key)
     model, keys = result.model, result.keys
-    if model.autoencoder.encoder is None:
+    if not model.has_encoder:
         msg = f"The result {key!r} is a decoder of a map that was made elsewhere: it has no encoder to map velocities."
         raise ValueError(msg)
-    read = read_velocity(adata, model, velocity)
+    velocities = velocities_of(adata, model, velocity)
     mapped = result.params.get("mapped", False)
-    rows = query_rows(adata, model)[0] if mapped else reference_rows(adata, model)
+    rows = query_of(adata, model).rows if mapped else reference_rows(adata, model)
     start = logg.info(f"mapping the velocities {velocity!r}")
-    n_genes = 0 if model.input.projection is None else len(model.input.projection.genes)
-    on_map, normal = map_velocity(model.autoencoder, rows, read, n_genes)
+    on_map, normal = velocities.on_map(model, rows)
     if np.isnan(normal).all():
         logg.warning(f"No cell has a velocity: {velocity!r} is 0 or missing in all features of the model.")
-
-    adata = adata.copy() if copy else adata
-    adata.obsm[keys.velocity] = on_map.astype(np.float32)
-    adata.obs[keys.velocity_normal] = normal
-    if isinstance(params := adata.uns.get(SCVELO_PARAMS), dict):
-        basis = keys.velocity.removeprefix("velocity_")
-        known = [name for name in params.get("embeddings", []) if name != basis]
-        adata.uns[SCVELO_PARAMS] = {**params, "embeddings": [*known, basis]}
-    finished(
-        start,
-        f"{keys.velocity!r}, velocities on the map (adata.obsm)",
-        f"{keys.velocity_normal!r}, their share that is normal to the surface (adata.obs)",
-    )
-    return adata if copy else None
+    values: dict[Field, Any] = {Keys.velocity: on_map.astype(np.float32), Keys.velocity_normal: normal}
+    if isinstance(params := adata.uns.get(keys.scvelo), dict):
+        known = [name for name in params.get("embeddings", []) if name != keys.basis]
+        values[Keys.scvelo] = {**params, "embeddings": [*known, keys.basis]}
+    return finish(adata, keys, values, start, copy=copy)

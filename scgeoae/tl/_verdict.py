@@ -16,12 +16,15 @@ from anndata import AnnData
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import seed_of, whole_number
+from .._checks import check_points, seed_of, whole_number
+from .._lookup import embedding_key
 from ..core.fit import fit
 from ..core.neighbors import kept_neighbors
-from ..inputs import DenseRows, choose, genes, recipe_of
-from ..result import DEFAULT_KEY, Result, VerdictKeys, all_or_none, check_points, embedding_key
-from ._log import finished, rank_0_logs
+from ..fields import DEFAULT_KEY, Field, Keys
+from ..inputs import DenseRows, choose, genes
+from ..reference import recipe_of
+from ..result import Result
+from ._log import finish, rank_0_logs
 from .plan import stored_plan
 
 if TYPE_CHECKING:
@@ -177,36 +180,24 @@ def verdict(
     chance = (1 + as_many) / (1 + len(expected))
     verdicts = np.select([chance <= TRUSTWORTHY, chance <= DUBIOUS], ["trustworthy", "uncertain"], "dubious")
 
-    keys = VerdictKeys.of_map(name)
-    params = {
-        "basis": name,
-        "use_rep": use_rep,
-        "n_neighbors": n_neighbors,
-        "null": null,
-        "rng": seed,
-    }
-    adata = adata.copy() if copy else adata
-    with all_or_none(adata):
-        adata.obs[keys.verdict] = pd.Categorical(verdicts, list(COLORS))
-        adata.obs[keys.kept], adata.obs[keys.chance] = kept, chance
-        adata.uns[keys.verdict] = {
+    params = {"basis": name, "use_rep": use_rep, "n_neighbors": n_neighbors, "null": null, "rng": seed}
+    values: dict[Field, Any] = {
+        Keys.verdict: pd.Categorical(verdicts, list(COLORS)),
+        Keys.kept: kept,
+        Keys.chance: chance,
+        Keys.null: {
             "params": {key: value for key, value in params.items() if value is not None},
             "null_quantiles": np.quantile(expected, np.linspace(0, 1, 101)),
-        }
-        adata.uns[keys.colors] = np.array(list(COLORS.values()), dtype=object)
-    finished(
-        start,
-        f"{keys.verdict!r}, verdict (adata.obs)",
-        f"{keys.kept!r}, share of {n_neighbors} neighbors that are kept (adata.obs)",
-        f"{keys.chance!r}, share of cells without structure that keep as many (adata.obs)",
-        f"{keys.verdict!r}, parameters and null (adata.uns)",
-    )
-    return adata if copy else None
+        },
+        Keys.verdict_colors: np.array(list(COLORS.values()), dtype=object),
+    }
+    keys = Keys(DEFAULT_KEY, name)  # the fields are named after the map alone
+    return finish(adata, keys, values, start, copy=copy)
 
 
 def _expression(adata: AnnData, representation: Representation) -> Any:
     """Read the expression (n, g), dense or sparse, whose principal components the data are; `None` without it."""
-    projection = recipe_of(adata, representation).projection
+    projection = recipe_of(adata, representation, with_novelty=False).projection
     if representation.obsm_key is None or projection is None:
         return None
     return genes(adata, projection.genes, projection.layer)[0].read()
@@ -236,7 +227,7 @@ def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
 
 def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | None) -> tuple[Representation, Embed]:
     """Find what the map ``obsm[name]`` was made from, or ``use_rep``, and how to make such a map of other data."""
-    trained = [result for result in Result.of_map(adata, name) if result.model.autoencoder.encoder is not None]
+    trained = [result for result in Result.of_map(adata, name) if result.model.has_encoder]
     if trained:
         planned = stored_plan(trained[0])
         spec = replace(planned.spec, weights={**planned.spec.weights, "landmark": 0})

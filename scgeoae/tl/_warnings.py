@@ -14,8 +14,8 @@ from ..core.rows import block_size
 if TYPE_CHECKING:
     from ..core.evaluation import Cells
     from ..core.fit import Fitted
-    from ..core.projection import InputRecipe
     from ..core.rows import Rows
+    from ..reference import InputRecipe
 
 HIGH_VARIANCE = 0.25
 HIGH_ANISOTROPY = 10.0
@@ -34,20 +34,11 @@ def check_map(fitted: Fitted, rows: Rows) -> None:
     """Log a warning for uneven or singular determinants, elongation, dead axes and poor reconstruction.
 
     Of the decoder of a map that was made elsewhere, only a singular one is of the decoder's making.
-
-    Raises
-    ------
-    FloatingPointError
-        If there is no map: all cells lie at one place.
     """
     network, cells = fitted.network, fitted.cells
     if network.encoder is None:
         warn_of_singular_decoder(cells)
         return
-    finite = all(bool(torch.isfinite(weights).all()) for weights in network.parameters())
-    if not finite or not np.ptp(cells.z, axis=0).any():
-        msg = "The map collapsed: all cells lie at one place. Lower learning_rate or alpha, or raise hidden_dims."
-        raise FloatingPointError(msg)
     if processes.rank() > 0:
         return  # the first process warns, and the sample is of its rows
     if not warn_of_singular_decoder(cells) and fitted.spec.weights.get("regularizer"):

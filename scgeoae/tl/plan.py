@@ -15,14 +15,18 @@ from tqdm import tqdm
 from .._checks import real_array, real_number, whole_number
 from ..core.fit import fit
 from ..core.loop import RETRY_SHARE
+from ..core.observation import OBSERVATIONS
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
+from ..core.start import STARTS
 from ..core.terms import TERMS
 from ..inputs import choose, resolve_device
 from ._log import PROGRESS
 from ._warnings import check_map
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from anndata import AnnData
 
     from ..core.fit import Fitted
@@ -39,8 +43,8 @@ WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
 """Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
 OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
 """Arguments of a training that may be `None`."""
-TEXTS = ("start", "observation")
-"""Fields of the spec that are names."""
+NAMES = {"init": STARTS, "observation": OBSERVATIONS}
+"""Arguments of a training that are names, and those that are known."""
 SAME = 1e-4
 """Largest difference of the mean and the scale of the data from those of the training, as a share of the scale."""
 
@@ -144,6 +148,11 @@ def plan(
     """
     chosen = {name: arguments.pop(name) for name in OF_THE_INPUT}
     representation = choose(adata, **chosen)
+    if coordinates is not None and coordinates.shape[1] >= (n_features := representation.shape[1]):
+        msg = (
+            f"A map has fewer dimensions than its data; this one has {coordinates.shape[1]} for {n_features} features."
+        )
+        raise ValueError(msg)
     architecture = _architecture(n_components, hidden_dims, representation.shape)
     if landmarks is None and "landmark_weight" in arguments:
         arguments["landmark_weight"] = 0
@@ -190,7 +199,7 @@ def _check_same_data(planned: Plan, result: Result) -> None:
             return
         why = "their mean or scale differs"
     msg = (
-        f"{planned.source} does not hold the cells that the result {result.keys.uns!r} was trained on: {why}. Pass the "
+        f"{planned.source} does not hold the cells that the result {result.keys.key!r} was trained on: {why}. Pass the "
         "AnnData of the training, with all its cells, or train again."
     )
     raise ValueError(msg)
@@ -204,7 +213,9 @@ def _spec(architecture: Mapping[str, Any], **training: Any) -> Spec:
             weights[WEIGHTS[name]] = real_number(value, name)
         elif name == "regularizer":
             training[name] = _regularizer_weights(value, architecture["n_components"])
-        elif name not in TEXTS and (value is not None or name not in OPTIONAL):
+        elif name in NAMES:
+            _check_known(value, name, NAMES[name])
+        elif value is not None or name not in OPTIONAL:
             training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name)
     checked = Spec(**architecture, weights=weights, **{n: v for n, v in training.items() if n not in WEIGHTS})
     if checked.learning_rate == 0:
@@ -214,6 +225,13 @@ def _spec(architecture: Mapping[str, Any], **training: Any) -> Spec:
         msg = f"validation_fraction must be below 1; it is {checked.validation_fraction}."
         raise ValueError(msg)
     return checked
+
+
+def _check_known(value: Any, name: str, known: Collection[str]) -> None:
+    """Raise a `ValueError` unless this is one of the known names."""
+    if value not in known:
+        msg = f"Unknown {name} {value!r}. Choose from {list(known)}."
+        raise ValueError(msg)
 
 
 def _regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:

@@ -49,7 +49,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae
 from scgeoae.core.evaluation import describe
-from scgeoae.inputs import DenseRows, recipe
+from scgeoae.core.rows import row_blocks
+from scgeoae.inputs import DenseRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -173,7 +174,7 @@ def missing(adata: AnnData, name: str, seed: int, data: Path) -> None:
         if kept.sum() == 0:
             continue
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(recipe, "MAX_MISSING", 1.0)
+            patch.setattr(query, "MAX_MISSING", 1.0)
             mapped = scgeoae.tl.map_cells(query[:, kept].copy(), reference, obs="label", copy=True)
         moved = np.linalg.norm(mapped.obsm["X_geoae"] - whole.obsm["X_geoae"], axis=1) / radius
         right = (mapped.obs["label"].astype(str) == truth).mean(), (whole.obs["label"].astype(str) == truth).mean()
@@ -219,7 +220,7 @@ def displaced(adata: AnnData, name: str, seed: int) -> None:
     for shift in (0, 0.1, 0.2, 0.5, 1):
         queries[f"shifted by {shift}"] = components + (shift * components.std(0) * signs).astype(np.float32)
     for what, x in queries.items():
-        common = describe(model.autoencoder, DenseRows(x, model.device)).common
+        common = describe(model.autoencoder, row_blocks(DenseRows(x, model.device)), len(x)).common
         print(f"{name}, seed {seed}, {what}: {common:.3f}", flush=True)
 
 

@@ -23,7 +23,7 @@ import torch
 from baselines import Embedding
 
 import scgeoae
-from scgeoae.core import training
+from scgeoae.core import step
 from scgeoae.core.optimizer import ADAM_SHARE, HybridOptimizer
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def measured(candidate: Candidate, X: np.ndarray, *, n_steps: int, rate: float, 
     train, test = datasets.split(len(X), seed=seed)
     arguments: dict[str, Any] = {"n_steps": n_steps, "learning_rate": rate}
     start = time.process_time()
-    with patch.object(training, "HybridOptimizer", candidate.make):
+    with patch.object(step, "HybridOptimizer", candidate.make):
         try:
             adata, _ = scoring.trained(X[train], arguments, seed=seed)
         except FloatingPointError:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +28,14 @@ import scoring
 import torch
 
 import scgeoae
-from scgeoae.core import evaluation, geometry, objective, rows, training
-from scgeoae.core.fit import prepare
-from scgeoae.core.spec import Spec
+from scgeoae.core import evaluation, fit, geometry, loop, rows, terms
+from scgeoae.core.autoencoder import GeometricAutoencoder
+from scgeoae.core.step import Sample, State, draw, step
 from scgeoae.inputs import DenseRows
-from scgeoae.tl import _arguments
+from scgeoae.tl.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from scgeoae.core.autoencoder import GeometricAutoencoder
 
 N_ROUNDS = 30
 ALL_THREADS = "ours, on all threads"
@@ -46,11 +44,15 @@ RESAMPLING_NOISE = 0.7
 """Standard deviation of the noise on resampled cells, as a share of that of each component. Copies of a cell then are
 hardly closer than other cells. With less noise the neighbor graph has one connected component for each cell, and UMAP
 takes long, or fails, to place these."""
-DEFAULTS = {name: argument.default for name, argument in inspect.signature(scgeoae.tl.geometric_ae).parameters.items()}
-SPEC = _arguments.spec(
-    (100, 50), **{field.name: DEFAULTS[field.name] for field in fields(Spec)} | {"n_steps": 1, "validation_fraction": 0}
-)
-"""The default training, of one step."""
+NO_PART = ("adata", "key_added", "rng", "copy")
+DEFAULTS = {
+    name: argument.default
+    for name, argument in inspect.signature(scgeoae.tl.geometric_ae).parameters.items()
+    if name not in NO_PART
+}
+SPEC = plan(ad.AnnData(obsm={"X_pca": np.zeros((100, 50))}), **DEFAULTS).spec
+"""The default training."""
+REGULARIZER = {"regularizer": SPEC.weights["regularizer"]}
 
 
 def main() -> None:
@@ -91,11 +93,11 @@ def steps(device: str, features: str, batches: str) -> None:
     for n_features in map(int, features.split(",")):
         for batch in map(int, batches.split(",")):
             kinds = {
-                "plain": our_step(n_features, batch, device, alpha=0.0, contrast_weight=0.0),
+                "plain": our_step(n_features, batch, device, weights={}),
                 "default": our_step(n_features, batch, device),
-                "part": our_step(n_features, batch, device, contrast_weight=0.0),
+                "part": our_step(n_features, batch, device, weights=REGULARIZER),
                 "full": our_step(
-                    n_features, batch, device, contrast_weight=0.0, regularizer_batch=batch, interpolation=0.0
+                    n_features, batch, device, weights=REGULARIZER, regularizer_batch=batch, interpolation=0.0
                 ),
                 "paper": paper_step(n_features, batch, device),
             }
@@ -106,15 +108,18 @@ def steps(device: str, features: str, batches: str) -> None:
 
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
     data = DenseRows(gaussian(4 * batch, n_features), torch.device(device))
-    trainer = prepare(data, replace(SPEC, batch_size=batch, **changes), seed=0)
-    optimizer = trainer.optimizer
+    generator = torch.Generator().manual_seed(0)
+    model = GeometricAutoencoder(n_features, hidden_dims=SPEC.hidden_dims, generator=generator).to(device)
+    model.observation.fit(data)
     index = torch.arange(batch)
+    spec = replace(SPEC, batch_size=batch, **changes)
+    spec = fit.choose_by_data(spec, data.shape[0], lambda: model.standardize(data.take(index)))
+    state = State(model, spec)
 
-    def step() -> None:
-        trainer._backward(index)
-        optimizer.step(1.0)
+    def once() -> None:
+        step(state, Sample(model.standardize(data.take(index))), draw(spec, batch, model, generator), 1.0)
 
-    return step
+    return once
 
 
 def paper_step(n_features: int, batch: int, device: str) -> Callable[[], None]:
@@ -163,7 +168,7 @@ PARTNERS = torch.arange(1, 256).repeat(2)[:256]
 
 
 def contrast_by_hand(z: torch.Tensor) -> torch.Tensor:
-    return objective.cross_entropy(z, PARTNERS, torch.zeros(()))
+    return terms.cross_entropy(z, PARTNERS, torch.zeros(()))
 
 
 def plain_contrast(z: torch.Tensor) -> torch.Tensor:
@@ -178,9 +183,9 @@ def interleaved(kinds: dict[str, Callable[[], None]], device: str) -> dict[str, 
     """Return the lower quartile of the seconds of each kind, run in turn so that other load affects all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for i in range(N_ROUNDS + 3):
-        for name, step in kinds.items():
+        for name, call in kinds.items():
             start = time.perf_counter()
-            step()
+            call()
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
             if i >= 3:
@@ -233,7 +238,7 @@ def worker(method: str, file: str, answer: str) -> None:
     """Time one whole call."""
     X = np.load(file)
     if method == ALL_THREADS:
-        training.LARGE_STEP = evaluation.LARGE_PASS = rows.LARGE_PASS = 0
+        loop.LARGE_STEP = fit.LARGE_STEP = evaluation.LARGE_PASS = rows.LARGE_PASS = 0
         method = "ours"
     if method == "UMAP":
         baselines.warm_up()
@@ -254,8 +259,8 @@ def describe(cells: int) -> None:
     reference, _ = scoring.trained(X[:10_000], {"n_steps": 10}, seed=0)
     model = scgeoae.get.model(reference)
     query = ad.AnnData(obsm={"X_pca": X}, shape=(cells, 0))
-    products(model, X[:10_000])
-    _, least, _ = scoring.with_cost(lambda: products(model, X))
+    products(model.autoencoder, X[:10_000])
+    _, least, _ = scoring.with_cost(lambda: products(model.autoencoder, X))
     _, seconds, memory = scoring.with_cost(lambda: scgeoae.tl.map_cells(query, model))
     print(f"describe {cells:,} x 50: {seconds:.1f} s, {seconds / least:.2f} times its matrix products, {memory:.0f} MB")
 

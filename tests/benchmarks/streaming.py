@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import datasets
@@ -23,9 +24,12 @@ import scoring
 from scipy import sparse
 
 import scgeoae
-from scgeoae.core.training import History, Trainer
+from scgeoae.core import fit
 from scgeoae.inputs import Matrix
 from scgeoae.inputs import rows as input_rows
+
+if TYPE_CHECKING:
+    from scgeoae.core.loop import History
 
 N_GENES = 2000
 BLOCK = 20_000
@@ -99,11 +103,11 @@ def train(file: Path, steps: int) -> None:
     """Train on a backed file, which is read once before so that it is in the file cache."""
     scoring.trained(np.random.default_rng(0).normal(size=(300, 5)), {"n_steps": 5}, seed=0)
     seconds = {"training": 0.0, "reading": 0.0, "reading in training": 0.0}
-    run, read = Trainer.run, Matrix.read
+    run, read = fit.train, Matrix.read
 
-    def timed_run(self: Trainer, *args: object) -> History:
+    def timed_run(*args: Any, **kwargs: Any) -> History:
         before, start = seconds["reading"], time.perf_counter()
-        history = run(self, *args)
+        history = run(*args, **kwargs)
         seconds["training"] = time.perf_counter() - start
         seconds["reading in training"] = seconds["reading"] - before
         return history
@@ -114,7 +118,7 @@ def train(file: Path, steps: int) -> None:
         seconds["reading"] += time.perf_counter() - start
         return part
 
-    Trainer.run, Matrix.read = timed_run, timed_read
+    fit.train, Matrix.read = timed_run, timed_read
     with file.open("rb") as stream:
         while stream.read(2**24):
             pass

@@ -5,35 +5,37 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import on_host
 from scipy.stats import ortho_group
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.calibration import align, calibrate
 from scgeoae.core.ensemble import Member, axial_deviation, displacement
+from scgeoae.core.frame import Frame
 from scgeoae.core.neighbors import kept_neighbors
-from scgeoae.inputs import DenseRows
+from scgeoae.metrics import knn_recall
 
 
 def member(z: np.ndarray) -> Member:
-    return Member(None, z.astype(np.float32), np.zeros(len(z)), None)
+    return Member(None, Frame(), z.astype(np.float32), np.zeros(len(z)), None)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_alignment_undoes_a_rigid_motion_and_keeps_the_model(rng: np.random.Generator, d: int) -> None:
     x = rng.normal(size=(200, 6)).astype(np.float32)
     network = GeometricAutoencoder(6, d, hidden_dims=(16,), generator=torch.Generator().manual_seed(0))
-    model, cells = calibrate(network, DenseRows(x, torch.device("cpu")))
+    cells, frame = calibrate(network, on_host(x), x[:, :d].astype(float))
     turn = ortho_group.rvs(d, random_state=1) if d > 1 else -np.eye(1)
-    before = model.decode(model.encode(torch.tensor(x))).detach()
+    before = network(torch.tensor(x)).detach()
     places = cells.z @ turn + np.arange(1, d + 1)
-    aligned, moved = align(model, cells, places)
+    moved, frame = align(network, cells, frame, places)
     np.testing.assert_allclose(moved.z, places, atol=1e-4)
     np.testing.assert_array_equal(moved.log_det, cells.log_det)
     with torch.no_grad():
-        np.testing.assert_allclose(aligned.encode(torch.tensor(x)), places, atol=1e-4)
-        np.testing.assert_allclose(aligned.decode(aligned.encode(torch.tensor(x))), before, atol=1e-4)
+        np.testing.assert_allclose(network.encode(torch.tensor(x)), places, atol=1e-4)
+        np.testing.assert_allclose(network(torch.tensor(x)), before, atol=1e-4)
     if d == 2:
-        assert aligned.region.contains(moved.z).mean() > 0.95
+        assert frame.region.contains(moved.z).mean() > 0.95
 
 
 def test_displacement_of_a_shift(rng: np.random.Generator) -> None:
@@ -50,9 +52,20 @@ def test_kept_neighbors_of_equal_and_shuffled_maps(rng: np.random.Generator) -> 
     np.testing.assert_array_equal(kept_neighbors(z, [shuffled[0], z], 15), kept_neighbors(z, shuffled[:1], 15))
 
 
-def test_kept_neighbors_of_cells_at_one_place_and_of_few_cells() -> None:
-    z = np.zeros((40, 2))
-    assert kept_neighbors(z, [z], 15).shape == (40,)
+def test_kept_neighbors_one_by_one(rng: np.random.Generator) -> None:
+    maps = [rng.normal(size=(60, 2)) for _ in range(3)]
+    nearest = [np.argsort(np.linalg.norm(z[:, None] - z, axis=2), axis=1)[:, 1:31] for z in maps]
+    expected = [len(set.intersection(*map(set, cells))) / 30 for cells in zip(*nearest, strict=True)]
+    np.testing.assert_array_equal(kept_neighbors(maps[0], maps[1:], 30), expected)
+    assert kept_neighbors(maps[0], maps[1:2], 30).mean() == knn_recall(maps[0], maps[1], k=30)
+
+
+def test_kept_neighbors_of_cells_at_one_place_and_of_few_cells(rng: np.random.Generator) -> None:
+    """Of cells that all lie at one place any are the nearest: they keep neighbors by chance."""
+    one_place = np.zeros((40, 2))
+    np.testing.assert_array_equal(kept_neighbors(one_place, [one_place], 15), 1)  # the same ones
+    by_chance = [kept_neighbors(rng.normal(size=(40, 2)), [one_place], 15).mean() for _ in range(50)]
+    assert np.mean(by_chance) == pytest.approx(15 / 39, abs=0.03)
     few = np.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(kept_neighbors(few, [few[:, ::-1]], 15), 1)  # all others are neighbors
 

@@ -18,8 +18,12 @@ def started(x: np.ndarray, start: str = "pca", d: int = 2) -> tuple[GeometricAut
     rows = DenseRows(x.astype(np.float32), CPU)
     network = GeometricAutoencoder(x.shape[1], d, hidden_dims=(16, 16), generator=torch.Generator().manual_seed(0))
     network.observation.fit(rows)
-    STARTS[start](network, components(network, rows))
+    STARTS[start](network, rows, components(network, rows))
     return network, rows
+
+
+def plot_of(network: GeometricAutoencoder, rows: DenseRows) -> np.ndarray:
+    return (network.standardize(rows.tensor).double() @ components(network, rows).axes).numpy()
 
 
 @pytest.fixture
@@ -64,13 +68,12 @@ def test_the_map_begins_as_the_plot_of_the_components(x: np.ndarray) -> None:
 
 def test_calibration_absorbs_the_start_and_turns_the_map_to_the_components(x: np.ndarray) -> None:
     network, rows = started(x)
-    origin = components(network, rows)
+    plot = plot_of(network, rows)
     with torch.no_grad():
         network.change_coordinates(np.array([[0.0, -2.0], [2.0, 0.0]]), np.array([3.0, 1.0]))  # turned by 90 degrees
         before = network(rows.tensor)
-        cells, _ = calibrate(network, rows, origin)
+        cells, _ = calibrate(network, rows, plot)
         torch.testing.assert_close(network(rows.tensor), before, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(network.encode(rows.tensor), cells.z, atol=1e-4)
-    plot = (x - x.mean(0)) @ origin.axes.numpy()
     for i in range(2):
         assert np.corrcoef(cells.z[:, i], plot[:, i])[0, 1] > 0.98  # the first to the right, the second up

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from helpers import SPEC, on_host, paraboloid
 
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.objective import Batch, Objective, cross_entropy, interpolates, landmarks, nearest
-from scgeoae.core.sharding import Part
-from scgeoae.core.spec import Spec
+from scgeoae.core.fit import fit
+from scgeoae.core.terms import TERMS, Batch, Objective, Term, cross_entropy, landmark, nearest
 
-SPEC = Spec(
-    n_components=2,
-    hidden_dims=(8, 8),
-    alpha=0.1,
-    regularizer={"area": 1.0},
-    regularizer_batch=16,
-    noise=None,
-    n_steps=None,
-    batch_size=None,
-    learning_rate=0.03,
-    weight_decay=0.0,
-    validation_fraction=0.2,
-    patience=None,
-    contrast_weight=0.5,
-    interpolation=0.25,
-)
+if TYPE_CHECKING:
+    from scgeoae.core.spec import Spec
+
+SPEC = replace(SPEC, weights={"regularizer": 0.1, "contrast": 0.5}, regularizer_batch=16, interpolation=0.25)
 
 
 def loss(spec: Spec) -> tuple[float, list[float], Batch, GeometricAutoencoder]:
-    """Of 40 cells that an untrained model places."""
+    """Of 40 cells that an untrained model places; the regularizer is that of 12 of them and of 4 points between."""
     generator = torch.Generator().manual_seed(0)
     model = GeometricAutoencoder(5, hidden_dims=(8, 8), generator=generator)
     x = torch.randn(40, 5, generator=generator)
-    objective, part = Objective(spec, x.device), Part(torch.arange(40), 40)
-    batch = objective.batch(model.decoder, x, model.encoder(x), part, generator)
-    total, measured = objective(batch)
+    z = model.place(x)
+    tangents = (12, z[:4] + 0.1) if spec.weights.get("regularizer") else (0, None)
+    batch = Batch.decoded(model, x, z, *tangents)
+    total, measured = Objective(spec, x.device)(batch)
     return total.item(), measured.tolist(), batch, model
 
 
@@ -47,30 +37,21 @@ def test_objective_is_the_weighted_sum_of_its_terms() -> None:
     total, (reconstruction, regularizer), batch, model = loss(SPEC)
     residual = model.decode(model.encode(batch.x)) - batch.x
     assert reconstruction == pytest.approx(residual.square().mean().item())
-    _, tangents = model.pushforward(batch.z[:12])  # and 4 points between cells
+    _, tangents = model.pushforward(torch.cat([batch.z[:4] + 0.1, batch.z[:12]]))
     assert batch.tangents.shape[1] == 16
-    torch.testing.assert_close(geometry.log_det(batch.tangents[:, 4:]), geometry.log_det(tangents))
+    torch.testing.assert_close(geometry.log_det(batch.tangents), geometry.log_det(tangents))
     assert regularizer == pytest.approx(geometry.log_det(batch.tangents).var().item())
     contrast = cross_entropy(batch.z, nearest(batch.x), torch.tensor(2.0)).item()
     assert total == pytest.approx(reconstruction + 0.1 * regularizer + 0.5 * contrast, rel=1e-6)
 
 
 def test_terms_without_weight_are_left_out() -> None:
-    total, (reconstruction, regularizer), batch, _ = loss(replace(SPEC, alpha=0, contrast_weight=0))
+    total, (reconstruction, regularizer), batch, _ = loss(replace(SPEC, weights={"regularizer": 0, "contrast": 0}))
     assert total == reconstruction
     assert regularizer == 0
     assert batch.tangents is None
     with pytest.raises(ValueError, match="without tangents"):
         Objective(SPEC, torch.device("cpu")).measure(batch)
-
-
-def test_interpolates_lie_between_cells() -> None:
-    z = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
-    points = interpolates(z, 15, torch.Generator().manual_seed(1))
-    a, b = z[:15], z.flip(0)[:15]
-    shares = ((points - a) * (b - a)).sum(1) / (b - a).square().sum(1)
-    torch.testing.assert_close(a + shares[:, None] * (b - a), points)
-    assert 0 <= shares.min() < 0.3 < 0.7 < shares.max() <= 1
 
 
 def test_contrast_does_not_depend_on_the_unit_and_prefers_neighbours() -> None:
@@ -123,17 +104,38 @@ def test_contrast_stays_finite(log_scale: float) -> None:
 
 
 def test_landmarks_pull_only_the_cells_that_have_one() -> None:
-    spec = replace(SPEC, alpha=0, contrast_weight=0, landmark_weight=2.0)
+    spec = replace(SPEC, weights={"landmark": 2.0})
     _, _, batch, model = loss(spec)
     places = batch.z.detach() + 1
     places[::2] = torch.nan
     z = batch.z.detach().requires_grad_()
     with_places = replace(batch, z=z, landmarks=places)
-    assert landmarks(with_places).item() == pytest.approx(0.5)  # half of the cells are 1 away in both dimensions
-    landmarks(with_places).backward()
+    assert landmark(with_places).item() == pytest.approx(0.5)  # half of the cells are 1 away in both dimensions
+    landmark(with_places).backward()
     assert (z.grad[::2] == 0).all()
     assert (z.grad[1::2] < 0).all()
     total, _ = Objective(spec, z.device)(with_places)
     residual = (model.decode(batch.z) - batch.x).square().mean()
     assert total.item() == pytest.approx(residual.item() + 1, rel=1e-5)
-    assert landmarks(batch).item() == 0
+    assert landmark(batch).item() == 0
+
+
+def test_a_new_term_is_one_function_and_one_entry(monkeypatch) -> None:
+    """Here one that flattens the map, with a learned strength."""
+    seen: list[tuple[torch.Size, torch.Tensor]] = []
+
+    def flat(batch: Batch, _: Spec, strength: torch.Tensor) -> torch.Tensor:
+        seen.append((batch.x.shape, strength))
+        return (1 + strength.square()) * batch.z[:, 1].var() / batch.z[:, 0].var()
+
+    def flatness(weight: float) -> float:
+        fitted = fit(on_host(paraboloid(200)), replace(SPEC, weights={"flat": weight}, n_steps=100), seed=0)
+        return float(np.divide(*fitted.cells.z.std(0)))
+
+    monkeypatch.setitem(TERMS, "flat", Term(flat, initial=2.0))
+    free = flatness(0)
+    assert not seen  # a term without weight is not computed
+    assert flatness(10) > 5 * free
+    shape, strength = seen[0]
+    assert shape == (64, 5)
+    assert 0 < strength.item() < 2  # it is learned: a smaller one lowers the loss

@@ -26,15 +26,15 @@ B, NK = "CD19+ B", "CD56+ NK"
 @pytest.fixture
 def whole(mapped: AnnData) -> AnnData:
     """A map whose cells occupy one piece."""
-    mapped.uns["geoae"]["model"]["region"]["mask"][:] = True
+    mapped.uns["geoae"]["model"]["frame"]["region"]["mask"][:] = True
     return mapped
 
 
 @pytest.fixture
 def halves(whole: AnnData) -> AnnData:
     """A map with a gap of ten tiles across the first axis."""
-    left, right = whole.uns["geoae"]["model"]["region"]["extent"][:2]
-    mask = whole.uns["geoae"]["model"]["region"]["mask"]
+    left, right = whole.uns["geoae"]["model"]["frame"]["region"]["extent"][:2]
+    mask = whole.uns["geoae"]["model"]["frame"]["region"]["mask"]
     middle = int(mask.shape[1] * (0 - left) / (right - left))
     mask[:, middle - 5 : middle + 5] = False
     return whole
@@ -42,7 +42,7 @@ def halves(whole: AnnData) -> AnnData:
 
 def ends(adata: AnnData) -> np.ndarray:
     """Places (2, 2) on both sides of the gap."""
-    left, right = adata.uns["geoae"]["model"]["region"]["extent"][:2]
+    left, right = adata.uns["geoae"]["model"]["frame"]["region"]["extent"][:2]
     return np.array([[0.7 * left, 0.0], [0.7 * right, 0.0]])
 
 

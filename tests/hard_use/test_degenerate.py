@@ -12,12 +12,14 @@ from hard_use.tools import cells, check_results, frozen, train
 
 import scgeoae
 from scgeoae import tl
-from scgeoae.core.training import Trainer
+from scgeoae.core.evaluation import describe
 
 if TYPE_CHECKING:
     from io import StringIO
 
     from anndata import AnnData
+
+    from scgeoae.core.autoencoder import GeometricAutoencoder
 
 
 def line() -> AnnData:
@@ -53,13 +55,12 @@ def sheet() -> AnnData:
         (sheet, {"alpha": 1e10}, r"leaves \S+% of the variance unexplained"),
         (sheet, {"alpha": 100, "regularizer": "isometry"}, r"leaves \S+% of the variance unexplained"),
         (sheet, {"noise": 100.0}, r"leaves \S+% of the variance unexplained"),
-        (sheet, {"alpha": 0, "learning_rate": 1.0}, "singular|unexplained"),
         (sheet, {"hidden_dims": (1,)}, "singular at 100% of the cells"),
         (sheet, {"learning_rate": 1_000.0}, "singular|unexplained"),
     ],
     ids=[
         "line", "line, vanilla", "plane in 3", "far cell", "3 cells in 3", "alpha huge", "isometry alone", "noise huge",
-        "rate too high", "one hidden unit", "rate far too high",
+        "one hidden unit", "rate far too high",
     ],
 )  # fmt: skip
 def test_poor_maps_are_told(make: Any, arguments: dict[str, Any], message: str, log: StringIO) -> None:
@@ -71,37 +72,71 @@ def test_poor_maps_are_told(make: Any, arguments: dict[str, Any], message: str, 
     assert re.search(message, log.getvalue())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("learning_rate", [1.0, 3.0, 10.0, 30.0])
+@pytest.mark.parametrize("n_hidden", [16, 1])
+def test_no_failure_goes_untold(learning_rate: float, n_hidden: int, log: StringIO) -> None:
+    """What comes of a learning rate that is too high is chance: no map, a poor one or, rarely, a good one."""
+    linear = np.square(np.linalg.svd(sheet().X - sheet().X.mean(0), compute_uv=False)[2:]).sum() / sheet().X.size
+    for rng in range(6):
+        log.truncate(0)
+        adata = sheet()
+        before = frozen(adata)
+        arguments = {"n_steps": 150, "hidden_dims": (n_hidden, n_hidden), "alpha": 0, "rng": rng}
+        try:
+            train(adata, learning_rate=learning_rate, **arguments)
+        except FloatingPointError as error:
+            assert re.match("The map collapsed|The map blew up|The loss is not finite", str(error))  # noqa: PT017
+            assert frozen(adata) == before
+            continue
+        check_results(adata)
+        if np.square(adata.obs["geoae_reconstruction_error"]).mean() > 2 * linear:
+            assert re.search("singular|unexplained", log.getvalue())
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    "call",
     [
-        {"learning_rate": 10.0, "alpha": 0},
-        {"learning_rate": 30.0},
-        {"hidden_dims": (1,), "learning_rate": 100.0, "alpha": 0},
+        train,
+        lambda adata: tl.fit_decoder(adata, "given", use_rep="X", n_steps=8),
+        lambda adata: tl.alpha_path(adata, [0.1], use_rep="X", n_steps=8),
+        lambda adata: tl.ensemble(adata, n_models=2),
+        lambda adata: tl.ensemble(adata, n_models=2, bootstrap=True),
+        tl.verdict,
     ],
+    ids=["geometric_ae", "fit_decoder", "alpha_path", "ensemble", "bootstrap", "verdict"],
 )
-def test_a_collapsed_map_is_refused(arguments: dict[str, Any]) -> None:
-    """Its decoder is constant: calibration would divide by a determinant of 0, and the model could not be stored."""
+@pytest.mark.parametrize(("log_det", "message"), [(-700.0, "The map collapsed"), (np.inf, "The map blew up")])
+def test_no_map_no_result(call: Any, log_det: float, message: str, monkeypatch) -> None:
+    """Whatever trains refuses a map that there is not, and writes nothing."""
     adata = sheet()
+    adata.obsm["X_given"] = adata.X[:, :2].copy()
+    train(adata)
     before = frozen(adata)
-    with pytest.raises(FloatingPointError, match="The map collapsed"):
-        train(adata, **{"n_steps": 150, "hidden_dims": (16, 16), **arguments})
+
+    def spoiled(*arguments: Any) -> Any:
+        cells = describe(*arguments)
+        return cells._replace(log_det=np.full_like(cells.log_det, log_det))
+
+    monkeypatch.setattr("scgeoae.core.calibration.describe", spoiled)
+    with pytest.raises(FloatingPointError, match=message):
+        call(adata)
     assert frozen(adata) == before
 
 
-def test_a_loss_that_is_not_finite_once_is_told(log: StringIO, monkeypatch) -> None:
+def test_a_loss_that_is_not_finite_once_is_told(log: StringIO, after_validation) -> None:
     """With its step, and what was done about it; the map is a sound one."""
-    backward, steps = Trainer._backward, []
 
-    def spoiled(self: Trainer, index: Any) -> Any:
-        steps.append(1)
-        return backward(self, index) * (np.nan if len(steps) == 20 else 1)
+    def spoil(step: int, model: GeometricAutoencoder) -> None:
+        if step == 19:
+            model.decoder.last.bias.data.fill_(np.inf)
 
-    monkeypatch.setattr(Trainer, "_backward", spoiled)
+    after_validation(spoil)
     adata = sheet()
     train(adata, n_steps=50)
     told = r"The loss was not finite at step 20: .* at 0\.1 of the learning rate\. Lower learning_rate or alpha"
     assert re.search(told, log.getvalue())
-    assert len(steps) == 50
+    assert list(adata.uns["geoae"]["history"]["step"]) == list(range(1, 51))
     check_results(adata)
     rates = adata.uns["geoae"]["history"]["learning_rate"]
     assert rates[20] < 0.11 * rates[18]

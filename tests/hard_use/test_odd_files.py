@@ -46,7 +46,7 @@ def with_map(adata: AnnData) -> None:
 
 def damaged(adata: AnnData) -> None:
     train(adata)
-    del adata.uns["geoae"]["model"]["weights"]["scale"]
+    del adata.uns["geoae"]["model"]["weights"]["observation.scale"]
 
 
 def from_the_future(adata: AnnData) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scgeoae.inputs import Files, Matrix, is_streamed
+from scgeoae.inputs import Files, Matrix, ValueRange, is_streamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_rows_and_columns(kind: str, x: np.ndarray, rng: np.random.Generator, tm
             assert dense.dtype == np.float32
             assert dense.flags.c_contiguous
             assert dense.flags.writeable
-        assert matrix.value_range() == (expected.min(), expected.max(), True)
+        assert matrix.value_range() == ValueRange(expected.min(), expected.max(), whole=True)
         np.testing.assert_array_equal(np.vstack([matrix.dense(rows) for rows in matrix.blocks()]), expected)
         np.testing.assert_array_equal(np.vstack([matrix.dense(rows) for rows in matrix.spread(300)]), expected)
         assert 90 <= sum(rows.stop - rows.start for rows in matrix.spread(90)) < 200
@@ -89,11 +89,11 @@ def test_rows_and_columns(kind: str, x: np.ndarray, rng: np.random.Generator, tm
 
 def test_range_counts_the_zeros_of_a_sparse_matrix() -> None:
     some = sparse.csr_matrix(np.array([[0.0, 2.5], [3, 0]]))
-    assert Matrix(some, "X").value_range() == (0, 3, False)
-    assert Matrix(-some, "X").value_range() == (-3, 0, False)
-    assert Matrix(sparse.csr_matrix(np.full((2, 2), 4.0)), "X").value_range() == (4, 4, True)
+    assert Matrix(some, "X").value_range() == ValueRange(0, 3, whole=False)
+    assert Matrix(-some, "X").value_range() == ValueRange(-3, 0, whole=False)
+    assert Matrix(sparse.csr_matrix(np.full((2, 2), 4.0)), "X").value_range() == ValueRange(4, 4, whole=True)
     for empty in (np.zeros((0, 3)), np.zeros((3, 0)), sparse.csr_matrix((3, 4))):
-        assert Matrix(empty, "X").value_range() == (0, 0, True)
+        assert Matrix(empty, "X").value_range() == ValueRange(0, 0, whole=True)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

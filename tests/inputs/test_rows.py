@@ -15,9 +15,9 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
-from scgeoae.core.training import Trainer
-from scgeoae.inputs import Matrix, choose, query_rows, rows
+from scgeoae.inputs import Matrix, choose, rows
 from scgeoae.inputs.rows import DenseRows, ReadRows, StreamedRows
+from scgeoae.reference import query_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,20 +213,13 @@ def change(file: Path) -> None:
 @pytest.mark.parametrize("harm", [vanish, cut_off, change])
 @pytest.mark.parametrize("kind", ["backed", "backed CSR", "zarr", "memory map"])
 def test_file_does_not_stay_as_it_is(
-    kind: str, harm: Callable[[Path], None], x: np.ndarray, tmp_path: Path, monkeypatch
+    kind: str, harm: Callable[[Path], None], x: np.ndarray, tmp_path: Path, monkeypatch, after_validation
 ) -> None:
     """In the middle of a training: a clear error, and nothing is written."""
     monkeypatch.setattr(rows, "MAX_CHUNK", 20)
     adata = stored(kind, x, tmp_path)
     file = next(each for each in tmp_path.iterdir() if each.name.startswith("x."))
-    validate = Trainer._validate
-
-    def harming(self: Trainer, step: int, share: float) -> None:
-        if step == 9:
-            harm(file)
-        validate(self, step, share)
-
-    monkeypatch.setattr(Trainer, "_validate", harming)
+    after_validation(lambda step, _: harm(file) if step == 9 else None)
     with pytest.raises(OSError, match=rf"{file.name}.* (changed|vanished) while it was read"):
         scgeoae.tl.geometric_ae(adata, use_rep="X", **QUICK)
     assert not adata.obsm
@@ -246,11 +239,11 @@ def test_query_that_changes_while_it_is_mapped(x: np.ndarray, tmp_path: Path, mo
     query = stored("backed CSR", x, tmp_path)
 
     def changing(*args: Any) -> Any:
-        made = query_rows(*args)
+        made = query_of(*args)
         change(tmp_path / "x.h5ad")
         return made
 
-    monkeypatch.setattr("scgeoae.tl._map_cells.query_rows", changing)
+    monkeypatch.setattr("scgeoae.tl._map_cells.query_of", changing)
     with pytest.raises(OSError, match="changed while it was read"):
         scgeoae.tl.map_cells(query, reference)
     assert not query.obsm

@@ -118,7 +118,7 @@ def test_conventions(measured: AnnData) -> None:
 
 
 def test_bad_input(mapped: AnnData) -> None:
-    with pytest.raises(KeyError, match=r"tl.cluster_distances\(adata, groupby"):
+    with pytest.raises(KeyError, match=r"Run `scgeoae.tl.cluster_distances` first"):
         scgeoae.pl.cluster_distances(mapped, show=False)
     with pytest.raises(ValueError, match="n_pairs must be at least 1"):
         scgeoae.pl.cluster_distances(mapped, n_pairs=0, show=False)

@@ -21,7 +21,7 @@ from matplotlib.patches import Circle
 from matplotlib.text import Text
 
 import scgeoae
-from scgeoae.core.manifold import Manifold
+from scgeoae.core.surface import Surface
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -82,7 +82,7 @@ def islands(mapped: AnnData) -> AnnData:
     state = mapped.uns["geoae"]["model"]
     mask = np.zeros((100, 100), dtype=bool)
     mask[:50, :50] = mask[73, 73] = mask[73, 93] = mask[93, 73] = True
-    state["region"] = {"mask": mask, "extent": np.array([0.0, 100, 0, 100])}
+    state["frame"]["region"] = {"mask": mask, "extent": np.array([0.0, 100, 0, 100])}
     z = np.random.default_rng(0).uniform(0, 50, mapped.obsm["X_geoae"].shape)
     z[:4] = [[73.1, 73.1], [73.6, 73.5], [73.9, 73.9], [73.9, 73.1]]
     z[4:6] = [[93.5, 73.5], [93.5, 73.4]]
@@ -116,16 +116,16 @@ def test_grid_of_swapped_dimensions(mapped: AnnData) -> None:
 
 @pytest.fixture
 def uneven(mapped: AnnData, monkeypatch) -> AnnData:
-    """A map that inflates its left a hundredfold, by the metric of its manifold."""
+    """A map that inflates its left a hundredfold, by the metric of its surface."""
     left = scgeoae.get.coordinates(mapped)[:, 0].min()
-    metric = Manifold.metric
+    metric = Surface.metric
 
-    def stretched(manifold: Manifold, z: np.ndarray) -> np.ndarray:
+    def stretched(surface: Surface, z: np.ndarray) -> np.ndarray:
         scale = 1 - 0.99 * np.exp(-(z[:, 0] - left) / 10)
-        return np.eye(2) * scale[:, None, None] * np.sqrt(np.linalg.det(metric(manifold, z)).mean())
+        return np.eye(2) * scale[:, None, None] * np.sqrt(np.linalg.det(metric(surface, z)).mean())
 
-    monkeypatch.setattr(Manifold, "metric", stretched)
-    monkeypatch.setattr(Manifold, "nonlinearity", lambda _, z, *__: np.zeros(len(z)))
+    monkeypatch.setattr(Surface, "metric", stretched)
+    monkeypatch.setattr(Surface, "nonlinearity", lambda _, z, *__: np.zeros(len(z)))
     return mapped
 
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 import scgeoae
-from scgeoae.core.manifold import Manifold
+from scgeoae.core.surface import Surface
 from scgeoae.pl import _indicatrix
 
 if TYPE_CHECKING:
@@ -47,6 +47,24 @@ def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
     assert words[-1].endswith("too large")
     assert words[0].endswith("too small")
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
+
+
+def test_cluster_areas_of_two_maps(measured: AnnData) -> None:
+    other = measured.uns["geoae_areas"].iloc[::-1].copy()
+    other["ratio"] = 1 / other["ratio"]
+    measured.uns["mine_areas"] = other
+    ax = scgeoae.pl.cluster_areas(measured, other="mine", show=False)
+    ratio = measured.uns["geoae_areas"]["ratio"].sort_values()
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ratio.index)
+    filled, rings = (c.get_offsets()[:, 0] for c in ax.collections if isinstance(c, PathCollection))
+    np.testing.assert_allclose(filled, ratio)
+    np.testing.assert_allclose(rings, 1 / ratio)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["geoae", "mine"]
+    measured.uns["mine_areas"] = other.rename_axis("louvain")
+    with pytest.raises(ValueError, match="different groups"):
+        scgeoae.pl.cluster_areas(measured, other="mine", show=False)
+    with pytest.raises(KeyError, match="nothing_areas"):
+        scgeoae.pl.cluster_areas(measured, other="nothing", show=False)
 
 
 def test_shares_are_readable_in_a_narrow_panel(measured: AnnData) -> None:
@@ -140,7 +158,7 @@ def test_conventions(measured: AnnData, name: str) -> None:
 
 
 def test_bad_input(mapped: AnnData) -> None:
-    with pytest.raises(KeyError, match=r"tl.cluster_areas\(adata, groupby"):
+    with pytest.raises(KeyError, match=r"Run `scgeoae.tl.cluster_areas` first"):
         scgeoae.pl.cluster_areas(mapped, show=False)
     for table in (pd.DataFrame({"speed": [1]}), pd.DataFrame({"stress": []})):
         with pytest.raises(ValueError, match="stress"):
@@ -161,8 +179,8 @@ def dashed(ax: Axes) -> np.ndarray:
 def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None:
     points = np.asarray(drawn(scgeoae.pl.indicatrix(mapped, show=False)).get_offsets())
     limit = float(np.median(scgeoae.get.nonlinearity(mapped, points, radius=5)))
-    nonlinearity = Manifold.nonlinearity
-    monkeypatch.setattr(Manifold, "nonlinearity", lambda self, z, *_: nonlinearity(self, z, 5))
+    nonlinearity = Surface.nonlinearity
+    monkeypatch.setattr(Surface, "nonlinearity", lambda self, z, *_: nonlinearity(self, z, 5))
     monkeypatch.setattr(_indicatrix, "BELIEVED", limit)
     ax = scgeoae.pl.indicatrix(mapped, show=False)
     np.testing.assert_array_equal(dashed(ax), scgeoae.get.nonlinearity(mapped, points, radius=5) > limit)

@@ -8,11 +8,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from helpers import QUICK
 
 import scgeoae
-from scgeoae.core.training import Trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,16 +26,6 @@ COLUMNS = [
     "anisotropy",
     "default",
 ]
-
-
-@pytest.fixture
-def no_training(monkeypatch) -> None:
-    """Whatever trains, fails."""
-
-    def run(*_: object) -> None:
-        pytest.fail("a training was begun")
-
-    monkeypatch.setattr(Trainer, "run", run)
 
 
 def test_table_is_that_of_single_trainings(pbmc: AnnData) -> None:
@@ -57,24 +45,12 @@ def test_table_is_that_of_single_trainings(pbmc: AnnData) -> None:
     assert 0 < row["reconstruction"] < row["validation_reconstruction"] < 1
 
 
-def test_held_out_cells_are_measured_by_the_weights_that_were_kept(pbmc: AnnData, monkeypatch) -> None:
-    trainers = []
-    monkeypatch.setattr(Trainer, "__init__", remembering(Trainer.__init__, trainers))
+def test_held_out_cells_are_measured_by_the_weights_that_were_kept(pbmc: AnnData) -> None:
     scgeoae.tl.alpha_path(pbmc, [0.01], **QUICK)
-    (trainer,) = trainers
-    x = trainer.rows.take(trainer.held_out.part.cells)
-    with torch.no_grad():
-        left = (trainer.model.decode(trainer.model.encode(x)) - x).square().mean() / trainer.model.scale**2
-    measured = pbmc.uns["geoae_alpha_path"]["validation_reconstruction"].item()
-    assert measured == pytest.approx(left.item(), rel=1e-4)
-
-
-def remembering(construct, made: list[Trainer]):
-    def init(self: Trainer, *args: object, **kwargs: object) -> None:
-        construct(self, *args, **kwargs)
-        made.append(self)
-
-    return init
+    scgeoae.tl.geometric_ae(pbmc, alpha=0.01, **QUICK)
+    history, kept_at = pbmc.uns["geoae"]["history"], pbmc.uns["geoae"]["params"]["kept_at"]
+    losses = dict(zip(history["step"], history["validation_reconstruction"], strict=True))
+    assert pbmc.uns["geoae_alpha_path"]["validation_reconstruction"].item() == losses[kept_at]
 
 
 def test_nothing_else_is_touched(mapped: AnnData) -> None:
@@ -125,11 +101,8 @@ def test_files(pbmc: AnnData, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(back, pbmc.uns["geoae_alpha_path"])
 
 
-def test_interrupted(pbmc: AnnData, monkeypatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_steps", interrupt)
+@pytest.mark.usefixtures("interrupted")
+def test_interrupted(pbmc: AnnData) -> None:
     with pytest.raises(KeyboardInterrupt):
         scgeoae.tl.alpha_path(pbmc, [0.1, 1], **QUICK)
     assert "geoae_alpha_path" not in pbmc.uns
@@ -169,7 +142,6 @@ def test_bad_alphas(pbmc: AnnData, alphas, error: type[Exception], match: str) -
         ({"layer": "nothing"}, KeyError, "nothing"),
         ({"mask_var": "highly_variable"}, ValueError, "mask_var"),
         ({"key_added": "a/b"}, ValueError, "key_added"),
-        ({"checkpoint": "state", "resume": True}, TypeError, "not checkpoint, resume"),
     ],
 )
 def test_bad_arguments(pbmc: AnnData, arguments, error: type[Exception], match: str) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import scgeoae
-from scgeoae.core.manifold import Manifold
+from scgeoae.core.surface import Surface
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,10 +70,10 @@ def test_areas_of_bands_on_a_sphere(sphere: AnnData) -> None:
 
 
 def test_the_integral_of_an_exact_determinant(sphere: AnnData, monkeypatch) -> None:
-    def distortion(_: Manifold, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def distortion(_: Surface, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.log(np.cos(z[:, 1])), 1 / np.cos(z[:, 1])
 
-    monkeypatch.setattr(Manifold, "distortion", distortion)
+    monkeypatch.setattr(Surface, "distortion", distortion)
     table = measure(sphere)
     area = true_areas()["middle"]  # its border lies inside the region but for the two short sides
     assert table.loc["middle", "data_area"] / table.loc["middle", "map_area"] == pytest.approx(

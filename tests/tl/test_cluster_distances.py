@@ -38,7 +38,7 @@ def _sphere_once() -> AnnData:
         groups[np.linalg.norm(z - center, axis=1) < 0.15] = name
     obs = pd.DataFrame({"group": groups}, index=np.arange(4000).astype(str))
     sphere = ad.AnnData(obs=obs, obsm={"X_pca": on_sphere(z).astype(np.float32), "X_chart": z})
-    scgeoae.tl.fit_decoder(sphere, "chart", n_steps=400, weight_decay=0.05)
+    scgeoae.tl.fit_decoder(sphere, "chart", n_steps=400, hidden_dims=(50, 50), weight_decay=0.05)
     return sphere
 
 
@@ -86,7 +86,7 @@ def test_a_length_is_that_of_the_path(sphere: AnnData) -> None:
 
 
 def test_islands_are_connected_across_the_gap(sphere: AnnData) -> None:
-    mask = sphere.uns["geoae_chart"]["model"]["region"]["mask"]
+    mask = sphere.uns["geoae_chart"]["model"]["frame"]["region"]["mask"]
     mask[:, mask.shape[1] // 2 - 4 : mask.shape[1] // 2] = False
     table = measure(sphere).set_index("other", append=True)
     west, across = table.loc[("west", "west/south")], table.loc[("east", "west")]
@@ -144,6 +144,6 @@ def test_bad_input(sphere: AnnData) -> None:
         measure(sphere, "one")
     with pytest.raises(KeyError, match="geoae_chart"):
         scgeoae.tl.cluster_distances(sphere, "group")
-    del sphere.uns["geoae_chart"]["model"]["region"]
+    del sphere.uns["geoae_chart"]["model"]["frame"]["region"]
     with pytest.raises(ValueError, match="two dimensions"):
         measure(sphere)

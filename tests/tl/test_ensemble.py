@@ -17,8 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 import scgeoae
 from scgeoae.core import ensemble as core_ensemble
 from scgeoae.core import fit as core_fit
-from scgeoae.core.map_model import from_state
-from scgeoae.core.training import Trainer
+from scgeoae.reference import from_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scgeoae.core.fit import Fitted
+    from scgeoae.core.rows import Rows
 
 COLUMNS = ["geoae_displacement", "geoae_agreement", "geoae_log_det_std", "geoae_direction_std"]
 
@@ -84,7 +84,7 @@ def test_measures_against_their_definitions(certain: AnnData) -> None:
     common = [len(set.intersection(*map(set, lists))) / 15 for lists in zip(*sets, strict=True)]
     np.testing.assert_allclose(certain.obs["geoae_agreement"], common)
     models = [from_state(state) for state in certain.uns["geoae_ensemble"]["models"].values()]
-    assert list(models[0].input.features) == list(certain.uns["geoae"]["model"]["features"])
+    assert list(models[0].input.features) == list(certain.uns["geoae"]["model"]["input"]["features"])
     x, log_dets, angles = torch.tensor(certain.obsm["X_pca"]), [], []
     for model, aligned in zip(models, maps, strict=True):
         with torch.no_grad():
@@ -113,25 +113,14 @@ def test_the_seed_decides(mapped: AnnData) -> None:
     assert np.abs(maps_of(one) - maps_of(other)).max() > 0.1
 
 
-def test_a_collapsed_map_is_an_error(mapped: AnnData, monkeypatch) -> None:
-    def fit(*arguments: object, **options: object) -> Fitted:
-        fitted = core_fit.fit(*arguments, **options)
-        return fitted._replace(cells=fitted.cells._replace(z=np.zeros_like(fitted.cells.z)))
+def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:
+    sizes = []
+
+    def fit(rows: Rows, *arguments: object, **options: object) -> Fitted:
+        sizes.append(rows.shape[0])
+        return core_fit.fit(rows, *arguments, **options)
 
     monkeypatch.setattr(core_ensemble, "fit", fit)
-    mapped.uns["geoae"]["params"]["n_steps"] = 1
-    with pytest.raises(FloatingPointError, match="collapsed"):
-        scgeoae.tl.ensemble(mapped, n_models=2)
-
-
-def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:
-    sizes, init = [], Trainer.__init__
-
-    def remember(self: Trainer, model, rows, *args: object, **kwargs: object) -> None:
-        sizes.append(rows.shape[0])
-        init(self, model, rows, *args, **kwargs)
-
-    monkeypatch.setattr(Trainer, "__init__", remember)
     scgeoae.tl.ensemble(mapped, n_models=2, bootstrap=True, keep_models=True)
     assert all(0.58 < size / 700 < 0.68 for size in sizes)
     assert sizes[0] != sizes[1]
@@ -217,14 +206,11 @@ def test_sparse_genes_and_files(pbmc: AnnData, tmp_path: Path) -> None:
     np.testing.assert_allclose(z, pbmc.obsm["X_geoae_ensemble"], atol=1e-3 * np.abs(z).max())
 
 
-def test_bad_input(mapped: AnnData, monkeypatch) -> None:
-    def run(*_: object) -> None:
-        pytest.fail("a training was begun")
-
+def test_bad_input(mapped: AnnData, request) -> None:
     scgeoae.tl.fit_decoder(mapped, "umap", n_steps=5)
     query = mapped[:50].copy()
     scgeoae.tl.map_cells(query, mapped)
-    monkeypatch.setattr(Trainer, "run", run)
+    request.getfixturevalue("no_training")
     for arguments, error, message in [
         ({"n_models": 1}, ValueError, "at least 2"),
         ({"n_models": 0}, ValueError, "n_models must be at least"),
@@ -245,11 +231,8 @@ def test_bad_input(mapped: AnnData, monkeypatch) -> None:
     assert not set(COLUMNS) & set(mapped.obs)
 
 
-def test_an_interruption_leaves_nothing(mapped: AnnData, monkeypatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_backward", interrupt)
+@pytest.mark.usefixtures("interrupted")
+def test_an_interruption_leaves_nothing(mapped: AnnData) -> None:
     with pytest.raises(KeyboardInterrupt):
         scgeoae.tl.ensemble(mapped, n_models=2)
     assert not set(COLUMNS) & set(mapped.obs)

@@ -70,7 +70,7 @@ def test_fields(decoded: AnnData, pbmc: AnnData) -> None:
 
 def test_stored_numbers_are_those_of_the_model(decoded: AnnData) -> None:
     model = scgeoae.get.model(decoded, key="geoae_umap")
-    assert model.autoencoder.encoder is None
+    assert not model.has_encoder
     with torch.no_grad():
         x = model.decode(torch.from_numpy(decoded.obsm["X_umap"].astype(np.float32)))
     error = np.sqrt(np.square(x.numpy() - decoded.obsm["X_pca"]).mean(1))

@@ -12,8 +12,6 @@ from scipy.linalg import orthogonal_procrustes
 import scgeoae
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
 
 
@@ -64,14 +62,6 @@ def test_landmarks_of_any_size_and_position(grown: AnnData) -> None:
     turn, _ = orthogonal_procrustes(a, b)
     np.testing.assert_allclose(turn, np.eye(2), atol=1e-3)
     assert abs(np.log(grown.obs["geoae_det"]).mean()) < 1e-5
-
-
-def test_checkpoint_of_other_landmarks_is_refused(grown: AnnData, tmp_path: Path) -> None:
-    arguments = {**QUICK, "n_steps": 3, "landmarks": "first", "checkpoint": tmp_path / "state"}
-    scgeoae.tl.geometric_ae(grown, **arguments)
-    grown.obsm["first"][0] += 1
-    with pytest.raises(ValueError, match="another training: landmarks"):
-        scgeoae.tl.geometric_ae(grown, **arguments, resume=True)
 
 
 @pytest.mark.parametrize(

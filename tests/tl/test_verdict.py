@@ -135,7 +135,11 @@ def test_our_map_is_made_again_with_its_arguments(mapped: AnnData, monkeypatch) 
     assert rows.shape == (700, 50)
     assert seed == 0
     params = mapped.uns["geoae"]["params"]
-    assert (spec.n_steps, spec.noise, spec.alpha) == (params["n_steps"], params["noise"], params["alpha"])
+    assert (spec.n_steps, spec.noise, spec.weights["regularizer"]) == (
+        params["n_steps"],
+        params["noise"],
+        params["alpha"],
+    )
     pd.testing.assert_frame_equal(mapped.obs, before.obs)
     assert list(copy.obs) == [*before.obs, *COLUMNS]
     assert set(copy.uns) - set(before.uns) == {"geoae_verdict", "geoae_verdict_colors"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .rows import blocks
+from ..core.rows import blocks
 
 if TYPE_CHECKING:
     from .projection import Projection
@@ -20,7 +20,7 @@ SPECIFICITY = 0.95
 """Share of cells like those of the reference that are not novel."""
 
 DETECTED = 1e-4
-"""A gene is detected if it lies this far above its zero, which rounding does not reach."""
+"""A gene is detected if it lies this far above its zero level: by more than rounding error."""
 
 NEGLIGIBLE = 1e-3
 """If the typical excess is below this many standard deviations, the components hold all that the genes hold."""
@@ -49,8 +49,8 @@ class Novelty:
 
     intercept: float
     slope: float
-    threshold: float
-    spread: np.ndarray | None = field(default=None, repr=False)
+    threshold: float = field(metadata={"positive": True})
+    spread: np.ndarray | None = field(default=None, repr=False, metadata={"shape": ("g",), "positive": True})
 
     def of(self, projection: Projection, x: np.ndarray, y: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         """Novelty (n,), about 1 for a typical reference cell, of scaled genes ``x`` (n, g) with components ``y``.

@@ -9,9 +9,9 @@ import pytest
 from helpers import principal
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.map_model import MapModel, from_state, to_state
-from scgeoae.core.novelty import Novelty, fit_novelty
-from scgeoae.core.projection import InputRecipe, Projection, Scaling
+from scgeoae.reference import InputRecipe, MapModel, from_state, to_state
+from scgeoae.reference.novelty import Novelty, fit_novelty
+from scgeoae.reference.projection import Projection, Scaling
 
 N_GENES, N_TYPES, N_MARKERS = 300, 4, 15
 MARKERS = [slice(N_MARKERS * i, N_MARKERS * (i + 1)) for i in range(N_TYPES)]
@@ -139,7 +139,7 @@ def test_state_round_trip(rng: np.random.Generator, *, with_spread: bool) -> Non
 
 def test_a_state_without_novelty_is_read(rng: np.random.Generator) -> None:
     state = stored(rng.normal(size=(60, 8)), None)
-    del state["novelty"]
+    del state["input"]["novelty"]
     assert from_state(state).input.novelty is None
 
 
@@ -149,9 +149,9 @@ def test_a_state_without_novelty_is_read(rng: np.random.Generator) -> None:
         ("intercept", np.nan, "intercept is not made of finite"),
         ("intercept", "much", "intercept is not made of finite"),
         ("slope", np.zeros(2), "slope has shape"),
-        ("slope", None, "'slope' is missing"),
-        ("threshold", 0.0, "threshold is 0"),
-        ("threshold", np.inf, "threshold is inf"),
+        ("slope", None, "slope is missing"),
+        ("threshold", 0.0, "threshold is not positive"),
+        ("threshold", np.inf, "threshold is not made of finite"),
         ("spread", np.ones(7), "spread has shape"),
         ("spread", np.zeros(8), "spread is not positive"),
         ("spread", np.full(8, np.inf), "spread is not made of finite"),
@@ -160,9 +160,9 @@ def test_a_state_without_novelty_is_read(rng: np.random.Generator) -> None:
 def test_damaged_states_are_refused(rng: np.random.Generator, path: str, value: object, message: str) -> None:
     state = stored(rng.normal(size=(60, 8)), np.ones(8))
     if value is None:
-        del state["novelty"][path]
+        del state["input"]["novelty"][path]
     else:
-        state["novelty"][path] = value
+        state["input"]["novelty"][path] = value
     with pytest.raises(ValueError, match=message):
         from_state(state)
 
@@ -171,11 +171,11 @@ def test_damaged_states_are_refused(rng: np.random.Generator, path: str, value: 
 def test_novelty_without_loadings_is_refused(rng: np.random.Generator, path: str) -> None:
     state = stored(rng.normal(size=(60, 8)), None)
     if path == "projection":
-        del state["projection"]
+        del state["input"]["projection"]
     else:
-        state["projection"] = {"genes": np.array(list("abc"), dtype=object)}
+        state["input"]["projection"] = {"genes": np.array(list("abc"), dtype=object)}
     with pytest.raises(ValueError, match="novelty without loadings"):
         from_state(state)
-    state["novelty"] = "much"
+    state["input"]["novelty"] = "much"
     with pytest.raises(ValueError, match="damaged"):
         from_state(state)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,19 +11,18 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from ._checks import in_memory
-from .core.map_model import TileLabels
-from .core.rows import row_blocks
-from .result import holds_numbers
+from .._lookup import holds_numbers, in_memory
+from ..core.rows import row_blocks
+from .query import reference_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
     from torch import Tensor
 
-    from .core.map_model import MapModel
-    from .core.rows import Rows
+    from ..core.rows import Rows
+    from .model import MapModel
 
 N_NEIGHBORS = 15
 """Reference cells that vote on the label of a cell, as in `sc.tl.ingest`."""
@@ -37,7 +37,69 @@ Label = tuple[pd.Categorical, np.ndarray]
 """Labels (n,) and confidences (n,) float64 in (0, 1]: the share of the votes for the label."""
 
 
-def label_columns(adata_ref: AnnData, obs: str | Sequence[str]) -> dict[str, pd.Categorical]:
+@dataclass(frozen=True)
+class TileLabels:
+    """Labels of a map without its cells: votes of reference cells for each occupied tile.
+
+    Attributes
+    ----------
+    categories
+        Names (c,) of the classes, object.
+    counts
+        Votes (m, c) uint8 of the reference cells nearest to the center of each tile, in the order of
+        :meth:`~scgeoae.core.region.OccupiedRegion.points`.
+    colors
+        Colors (c,) of the classes, object, or `None`.
+    """
+
+    categories: np.ndarray = field(metadata={"shape": ("classes",), "dtype": str})
+    counts: np.ndarray = field(metadata={"shape": ("tiles", "classes"), "dtype": np.uint8})
+    colors: np.ndarray | None = field(default=None, metadata={"shape": ("classes",), "dtype": str})
+
+    def __post_init__(self) -> None:
+        if not self.counts.any(1).all() or len(set(self.categories)) < len(self.categories):
+            msg = "Labels of tiles are not made of votes for different classes."
+            raise ValueError(msg)
+
+
+class Labeling(NamedTuple):
+    """How new cells are labeled.
+
+    Attributes
+    ----------
+    label
+        Labels cells, given their input and their map coordinates (n, d): label and confidence by name.
+    colors
+        Colors (c,) of the categories by name, where there are any.
+    """
+
+    label: Callable[[Rows, np.ndarray], dict[str, Label]]
+    colors: dict[str, np.ndarray]
+
+
+def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str]) -> Labeling:
+    """Choose how new cells are labeled: by the cells of the reference, or without them by the tiles of the map.
+
+    Raises
+    ------
+    KeyError
+        If there are no such labels, or the input of the reference is gone.
+    ValueError
+        If a column holds numbers or no label at all.
+    """
+    names = [obs] if isinstance(obs, str) else list(obs)
+    if not names:
+        return Labeling(lambda *_: {}, {})
+    if adata_ref is None:
+        check_tile_labels(model, names)
+        colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
+        return Labeling(lambda _, z: look_up(model, z, names), colors)
+    known = label_columns(adata_ref, names)
+    voters = reference_rows(adata_ref, model)
+    return Labeling(lambda rows, _: vote(model, rows, voters, known), label_colors(adata_ref, known))
+
+
+def label_columns(adata_ref: AnnData, names: Sequence[str]) -> dict[str, pd.Categorical]:
     """Read columns of labels as categoricals.
 
     Raises
@@ -48,7 +110,6 @@ def label_columns(adata_ref: AnnData, obs: str | Sequence[str]) -> dict[str, pd.
         If a column holds numbers or no label at all.
     """
     labels: dict[str, pd.Categorical] = {}
-    names = [obs] if isinstance(obs, str) else list(obs)
     if missing := [name for name in names if name not in adata_ref.obs]:
         msg = f"Did not find {missing} in .obs of the reference, which holds {list(adata_ref.obs.columns)}."
         raise KeyError(msg)
@@ -94,29 +155,25 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
     """
 
     def directions(x: Tensor) -> np.ndarray:
-        standard = model.autoencoder.standardize(x).cpu().numpy()
+        standard = model.standardize(x).cpu().numpy()
         return normalize(standard) if model.n_features > MANY_FEATURES else standard
 
-    nobody = np.empty((0, model.n_features), dtype=np.float32)
-    x_ref = np.concatenate([nobody, *(directions(x) for _, x in row_blocks(reference))])
+    x_ref = np.concatenate([directions(x) for _, x in row_blocks(reference)])
     classifiers: dict[str, KNeighborsClassifier] = {}
     for name, known in labels.items():
         has_label = known.codes >= 0
         classifier = KNeighborsClassifier(min(N_NEIGHBORS, int(has_label.sum())), algorithm="brute")
         classifiers[name] = classifier.fit(x_ref[has_label], known.codes[has_label])
-    winners: dict[str, list[np.ndarray]] = {name: [np.empty(0, dtype=np.int64)] for name in labels}
-    confidence: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in labels}
-    for _, x in row_blocks(rows):
+    winners = {name: np.empty(rows.shape[0], dtype=np.int64) for name in labels}
+    confidence = {name: np.empty(rows.shape[0]) for name in labels}
+    for where, x in row_blocks(rows):
         x_new = directions(x)
         for name, classifier in classifiers.items():
             shares = classifier.predict_proba(x_new)  # (b, classes)
-            winners[name].append(classifier.classes_[shares.argmax(1)].astype(np.int64))
-            confidence[name].append(shares.max(1))
+            winners[name][where] = classifier.classes_[shares.argmax(1)]
+            confidence[name][where] = shares.max(1)
     return {
-        name: (
-            pd.Categorical.from_codes(np.concatenate(winners[name]), dtype=known.dtype),
-            np.concatenate(confidence[name]),
-        )
+        name: (pd.Categorical.from_codes(winners[name], dtype=known.dtype), confidence[name])
         for name, known in labels.items()
     }
 
@@ -142,7 +199,7 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
     ValueError
         If a column holds numbers or fewer than `N_TILE_NEIGHBORS` labels, or the map is not of two dimensions.
     """
-    labels = label_columns(adata_ref, obs)
+    labels = label_columns(adata_ref, [obs] if isinstance(obs, str) else list(obs))
     if model.region is None:
         msg = "Labels are stored by tiles of a map of two dimensions; this map has no tiles."
         raise ValueError(msg)
@@ -151,7 +208,7 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
     for name, known in labels.items():
         has_label = known.codes >= 0
         if (n_known := int(has_label.sum())) < N_TILE_NEIGHBORS:
-            msg = f"obs[{name!r}] labels {n_known} cells; a tile needs {N_TILE_NEIGHBORS}, so that it tells of no cell."
+            msg = f"obs[{name!r}] labels {n_known} cells; at least {N_TILE_NEIGHBORS} labeled cells are needed."
             raise ValueError(msg)
         _, nearest = KDTree(z[has_label]).query(model.region.points(), k=N_TILE_NEIGHBORS)  # (m, k)
         codes = known.codes[has_label][nearest]

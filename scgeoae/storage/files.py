@@ -5,19 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._signals import signals_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 143}
-"""Exit status of a program that ends by a signal."""
+    from collections.abc import Iterator
 
 
 @contextmanager
@@ -74,18 +71,3 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         msg = f"{str(path)!r} cannot be written to the directory {str(path.parent)!r}: {error.strerror}"
         raise OSError(error.errno, msg) from error
-
-
-@contextmanager
-def signals_to(leave: Callable[[int], Any]) -> Iterator[None]:
-    """Call ``leave`` with the exit status on SIGINT (Ctrl-C) and SIGTERM."""
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number, status in STATUS_OF_SIGNAL.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and a shell's & set this
-                before[number] = signal.signal(number, lambda *_, status=status: leave(status))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

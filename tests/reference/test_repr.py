@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scgeoae.core.projection import Projection, Scaling
+from scgeoae.reference.projection import Projection, Scaling
 
 
 def test_a_projection_tells_its_sizes() -> None:

@@ -9,8 +9,9 @@ import pytest
 from helpers import principal
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.map_model import MapModel, from_state, to_state
-from scgeoae.core.projection import InputRecipe, Projection, Scaling, ValueRange
+from scgeoae.inputs import ValueRange
+from scgeoae.reference import InputRecipe, MapModel, from_state, to_state
+from scgeoae.reference.projection import Projection, Scaling
 
 
 @pytest.fixture
@@ -70,14 +71,15 @@ def test_state_round_trip(x: np.ndarray, max_value: float | None) -> None:
     recipe = InputRecipe(None, "X_pca", projection, ValueRange(0.0, 7.5, whole=False))
     model = MapModel(GeometricAutoencoder(3, hidden_dims=(4,)), input=recipe)
     state = to_state(model)
-    assert all("/" not in name for name in (*state, *state["projection"], *state["projection"]["scaling"]))
+    stored = state["input"]["projection"]
+    assert all("/" not in name for name in (*state, *stored, *stored["scaling"]))
     back = from_state(copy.deepcopy(state))
     np.testing.assert_array_equal(back.input.projection.apply(x), model.input.projection.apply(x))
     assert back.input.projection.scaling.max_value == max_value
     assert back.input.projection.layer is None
     assert back.input.value_range == model.input.value_range
     assert back.input.obsm_key == "X_pca"
-    state["projection"]["offset"][:] = 99  # the state is a copy
+    stored["offset"][:] = 99  # the state is a copy
     np.testing.assert_array_equal(back.input.projection.apply(x), model.input.projection.apply(x))
 
 
@@ -102,8 +104,8 @@ def test_damaged_projections_are_refused(x: np.ndarray, path: str, value: object
     recipe = InputRecipe(projection=principal(x, 3)[0])
     state = to_state(MapModel(GeometricAutoencoder(3, hidden_dims=(4,)), input=recipe))
     if value is None:
-        del state["projection"][path]
+        del state["input"]["projection"][path]
     else:
-        state["projection"][path] = value
+        state["input"]["projection"][path] = value
     with pytest.raises(ValueError, match=message):
         from_state(state)

@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .novelty import Novelty
-
-
-class ValueRange(NamedTuple):
-    """Smallest and largest value of a matrix, and whether all its values are whole numbers, as raw counts are."""
-
-    low: float
-    high: float
-    whole: bool
-
-    def __str__(self) -> str:
-        """Two numbers for a message."""
-        return f"{self.low:.3g} to {self.high:.3g}{' in whole numbers' if self.whole else ''}"
 
 
 @dataclass(frozen=True)
@@ -36,9 +20,9 @@ class Scaling:
         Where the values were clipped, or `None`.
     """
 
-    mean: np.ndarray = field(repr=False)
-    std: np.ndarray = field(repr=False)
-    max_value: float | None = None
+    mean: np.ndarray = field(repr=False, metadata={"shape": ("g",)})
+    std: np.ndarray = field(repr=False, metadata={"shape": ("g",), "positive": True})
+    max_value: float | None = field(default=None, metadata={"positive": True})
 
     def subset(self, genes: np.ndarray) -> Scaling:
         """Return the scaling of some genes, (g,) bool."""
@@ -82,12 +66,17 @@ class Projection:
         Layer that holds the genes; `X` if `None`.
     """
 
-    genes: np.ndarray
-    loadings: np.ndarray | None = None
-    offset: np.ndarray | None = None
-    center: np.ndarray | None = None
+    genes: np.ndarray = field(metadata={"shape": ("g",), "dtype": str})
+    loadings: np.ndarray | None = field(default=None, metadata={"shape": ("g", "D")})
+    offset: np.ndarray | None = field(default=None, metadata={"shape": ("D",)})
+    center: np.ndarray | None = field(default=None, metadata={"shape": ("g",)})
     scaling: Scaling | None = None
     layer: str | None = None
+
+    def __post_init__(self) -> None:
+        if len({part is None for part in (self.loadings, self.offset, self.center)}) > 1:
+            msg = "Loadings, offset and center of a projection go together."
+            raise ValueError(msg)
 
     def __repr__(self) -> str:
         """Sizes instead of arrays."""
@@ -146,28 +135,3 @@ class Projection:
         loadings = self.loadings.astype(np.float64)
         inverse = np.linalg.pinv(loadings)
         return inverse, self.center + (self.offset - self.center @ loadings) @ inverse
-
-
-@dataclass(frozen=True)
-class InputRecipe:
-    """How the input of a model was made, so that it can be made of new cells.
-
-    Attributes
-    ----------
-    features
-        Names of the input features, in order, (D,) object.
-    obsm_key
-        Key of the `obsm` that the input was.
-    projection
-        How genes become the input, where that is known.
-    value_range
-        Range of what new cells are read from: genes before scaling, or the input.
-    novelty
-        How far genes exceed their reconstruction from the components, where these leave something out.
-    """
-
-    features: np.ndarray | None = field(default=None, repr=False)
-    obsm_key: str | None = None
-    projection: Projection | None = None
-    value_range: ValueRange | None = None
-    novelty: Novelty | None = None

@@ -1,24 +1,45 @@
-"""Read velocities of cells, in genes or components, in the space of a model's input."""
+"""Velocities of cells, in genes or components: read them in the space of a model's input, and map them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._checks import names_of_layers
-from .representation import choose, genes
+from .._lookup import names_of_layers
+from ..core.velocity import map_velocity
+from ..inputs import choose, genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anndata import AnnData
 
-    from ..core.map_model import MapModel
-    from .matrix import Matrix
+    from ..core.rows import Rows
+    from ..inputs import Matrix
+    from .model import MapModel
 
 
-def read_velocity(adata: AnnData, model: MapModel, velocity: str) -> Callable[[slice], np.ndarray]:
+class Velocities(NamedTuple):
+    """Velocities of cells in the space of the input.
+
+    Attributes
+    ----------
+    read
+        Reads those of a slice of the cells, (n, D) float64; missing values and genes are 0.
+    width
+        How many numbers are read for a cell.
+    """
+
+    read: Callable[[slice], np.ndarray]
+    width: int
+
+    def on_map(self, model: MapModel, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Map the velocities of cells with input ``rows`` (n, D); see :func:`~scgeoae.core.velocity.map_velocity`."""
+        return map_velocity(model.autoencoder, rows, self.read, self.width)
+
+
+def velocities_of(adata: AnnData, model: MapModel, velocity: str) -> Velocities:
     """Find velocities by name.
 
     Parameters
@@ -30,10 +51,6 @@ def read_velocity(adata: AnnData, model: MapModel, velocity: str) -> Callable[[s
     velocity
         A layer, whose genes are matched by name with those of the model, or a key of `obsm` with a column for each
         input feature; as with the input, further columns are left out.
-
-    Returns
-    -------
-    A function that reads the velocities of a slice of cells, (n, D) float64; missing values and genes are 0.
 
     Raises
     ------
@@ -54,16 +71,16 @@ def read_velocity(adata: AnnData, model: MapModel, velocity: str) -> Callable[[s
     raise KeyError(msg)
 
 
-def _of_obsm(adata: AnnData, model: MapModel, name: str) -> Callable[[slice], np.ndarray]:
+def _of_obsm(adata: AnnData, model: MapModel, name: str) -> Velocities:
     found = adata.obsm[name].shape[1]
     if found < model.n_features:
         msg = f"obsm[{name!r}] has {found} columns; the input of the model has {model.n_features}."
         raise ValueError(msg)
     matrix = choose(adata, use_rep=name, n_pcs=model.n_features)
-    return lambda rows: _read(matrix, rows)
+    return Velocities(lambda rows: _read(matrix, rows), found)
 
 
-def _of_layer(adata: AnnData, model: MapModel, name: str) -> Callable[[slice], np.ndarray]:
+def _of_layer(adata: AnnData, model: MapModel, name: str) -> Velocities:
     projection = model.input.projection
     if projection is None:
         msg = (
@@ -82,7 +99,7 @@ def _of_layer(adata: AnnData, model: MapModel, name: str) -> Callable[[slice], n
         v[:, present] = known
         return projection.apply_to_velocity(v)
 
-    return read
+    return Velocities(read, len(present))
 
 
 def _read(matrix: Matrix, rows: slice) -> np.ndarray:

@@ -1,0 +1,310 @@
+"""The input of new cells: make it as that of the reference was made, and measure their novelty on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+
+from .._checks import check_adata
+from .._lookup import PCA_KEYS
+from ..core.evaluation import describe
+from ..core.rows import check_finite, row_blocks
+from ..inputs import choose, genes
+from .recipe import mean_and_std
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    from anndata import AnnData
+    from torch import Tensor
+
+    from ..core.evaluation import Cells
+    from ..core.rows import Rows
+    from ..inputs import Matrix, ValueRange
+    from .model import MapModel
+    from .novelty import Novelty
+    from .projection import Projection, Scaling
+    from .recipe import InputRecipe
+
+N_LISTED = 5
+"""Missing genes that a message lists at most."""
+
+QUERY_SAMPLE = 2_000
+"""About how many cells of a query are searched for the zero level."""
+
+ZERO_SHARE = 0.1
+"""Least share of entries at the reference's zero level for a query to count as scaled with the reference's numbers.
+Measured on pbmc3k: 0.9 where it was, 0.001 where the query was scaled by itself."""
+
+RATIO = 10.0
+"""A warning is given if the values of a query span less than the reference's divided by this."""
+
+MAX_MISSING = 0.5
+"""Largest share of the genes' weight that a query may lack. Measured (``tests/benchmarks/mapping.py missing``): with
+40 % missing, the median cell moves by 5 to 7 % of the radius of the map and 1 to 3 % fewer labels are right; with 60 %,
+by 10 to 15 % and 2 to 5 %; with 80 %, by 22 to 35 % and 7 to 12 %."""
+
+
+class MissingGenes(NamedTuple):
+    """Genes of the model that a query lacks.
+
+    Attributes
+    ----------
+    names
+        Their names (m,), object.
+    share
+        Share of the weight of all loadings (sum of squares) that falls on them; of the genes, if these are the input.
+    by_component
+        The same of each component, (D,); `None` if genes are the input.
+    """
+
+    names: np.ndarray
+    share: float
+    by_component: np.ndarray | None
+
+
+class GeneRows:
+    """Input (n, D) of cells, computed from their genes as these are read.
+
+    Parameters
+    ----------
+    matrix
+        Genes of the projection, in its order: those that are there.
+    device
+        Device of the model.
+    projection
+        How the input is computed.
+    scaled
+        Whether the genes are scaled already.
+    fill
+        Scaled fill values (g,) for genes missing from the matrix, NaN where present; by default all are present.
+    """
+
+    chunk = 1
+
+    def __init__(
+        self,
+        matrix: Matrix,
+        device: torch.device,
+        projection: Projection,
+        *,
+        scaled: bool = False,
+        fill: np.ndarray | None = None,
+    ) -> None:
+        self.matrix, self.device, self.projection, self.fill = matrix, device, projection, fill
+        self.shape = (matrix.shape[0], projection.n_features)
+        self._present = None if fill is None else np.isnan(fill)
+        scaling = None if scaled else projection.scaling
+        self._scaling = scaling if scaling is None or self._present is None else scaling.subset(self._present)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Rows at ``index``."""
+        return self._input(self._scaled_genes(index.numpy()))[1]
+
+    def block(self, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop``."""
+        result = torch.empty(stop - start, self.shape[1], device=self.device)
+        for rows in self.matrix.blocks(start, stop):
+            result[rows.start - start : rows.stop - start] = self._input(self._scaled_genes(rows))[1]
+        return result
+
+    def measured(self, novelty: Novelty, values: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        """Read all rows in blocks, and write the novelty of their cells into ``values`` (n,)."""
+        for rows in self.matrix.blocks():
+            x = self._scaled_genes(rows)
+            y, tensor = self._input(x)
+            values[rows] = novelty.of(self.projection, x, y, self._present)
+            yield rows, tensor
+
+    def _scaled_genes(self, rows: slice | np.ndarray) -> np.ndarray:
+        """All genes (b, g) of the projection, float64."""
+        genes = self.matrix.dense(rows)
+        genes = genes if self._scaling is None else self._scaling.apply(genes)
+        if self.fill is None:
+            return genes
+        x = np.tile(self.fill, (len(genes), 1))
+        x[:, self._present] = genes
+        return x
+
+    def _input(self, x: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Input (b, D) of scaled genes: float64 on the host, and float32 on the device."""
+        y = self.projection.apply(x, scaled=True)
+        return y, torch.from_numpy(y.astype(np.float32)).to(self.device)
+
+
+class Query(NamedTuple):
+    """The input of new cells.
+
+    Attributes
+    ----------
+    rows
+        Input (n, D) in the order of the cells, on the device of the model.
+    genes
+        The same rows, where they are computed from genes.
+    missing
+        The genes that the cells lack, if there are any.
+    """
+
+    rows: Rows
+    genes: GeneRows | None = None
+    missing: MissingGenes | None = None
+
+
+def query_of(adata: AnnData, model: MapModel) -> Query:
+    """Make the input of a model of new cells, and warn if their values look prepared in another way.
+
+    A gene that is missing counts as the reference's mean: it contributes nothing to the distance from the mean.
+
+    Parameters
+    ----------
+    adata
+        The new cells.
+    model
+        The model.
+
+    Raises
+    ------
+    KeyError
+        If the layer or `obsm` does not exist.
+    ValueError, TypeError
+        If more than `MAX_MISSING` of the genes' weight is missing, values are not finite, or the cells were scaled by
+        themselves.
+    """
+    check_adata(adata)
+    recipe, projection = model.input, model.input.projection
+    if projection is None:
+        return Query(_rows_of_obsm(adata, recipe, model.n_features, model.device))
+    x, present = genes(adata, projection.genes, projection.layer)
+    missing = None if present.all() else _missing_genes(adata, projection, present)
+    scaling = None if projection.scaling is None else projection.scaling.subset(present)
+    values = x.value_range()
+    scaled = scaling is not None and values.low < 0  # scaled values are negative in part
+    if not scaled:
+        _warn_of_range(values, recipe.value_range, x.source, signed=True)
+    elif scaling is not None and not _is_scaled_as(scaling, adata.var, projection.genes[present], x):
+        msg = (
+            f"{x.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
+            "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
+        )
+        raise ValueError(msg)
+    fill = None
+    if missing is not None:
+        fill = np.where(present, np.nan, model.mean if projection.center is None else projection.center)
+    rows = GeneRows(x, model.device, projection, scaled=scaled, fill=fill)
+    return Query(rows, rows, missing)
+
+
+def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:
+    """Return the input (n, D) of the reference's own cells: its `obsm` where that is still there, else from genes.
+
+    Raises
+    ------
+    KeyError, ValueError, TypeError
+        As :func:`query_of`.
+    """
+    key = model.input.obsm_key
+    if key is None or key not in adata_ref.obsm:
+        return query_of(adata_ref, model).rows
+    return choose(adata_ref, use_rep=key, n_pcs=model.n_features).rows(model.device)
+
+
+def place(model: MapModel, query: Query) -> tuple[Cells, np.ndarray | None]:
+    """Evaluate a model at new cells and, if it knows how, measure their novelty (n,), in one pass over the genes."""
+    n, novelty = query.rows.shape[0], model.input.novelty
+    if novelty is None or query.genes is None:
+        return describe(model.autoencoder, row_blocks(query.rows), n), None
+    values = np.empty(n)
+    return describe(model.autoencoder, query.genes.measured(novelty, values), n), values
+
+
+def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> MissingGenes:
+    """Measure how much is missing; warn, or raise a `ValueError` if it is too much."""
+    names, share, by_component = projection.genes[~present], float(np.mean(~present)), None
+    if projection.loadings is not None:
+        weight = np.square(projection.loadings.astype(np.float64))  # (g, D)
+        by_component = weight[~present].sum(0) / weight.sum(0)
+        share = float(weight[~present].sum() / weight.sum())
+    listed = ", ".join(map(str, names[:N_LISTED])) + (", …" if len(names) > N_LISTED else "")
+    found = f"{len(names)} of the {len(present)} genes of the reference are missing in the query: {listed}"
+    if share <= MAX_MISSING:
+        logg.warning(
+            f"{found}. They are set to the mean of the reference; {share:.0%} of the weight of all genes is missing."
+        )
+        return MissingGenes(names, share, by_component)
+    plain = {str(name).split(".")[0].casefold() for name in adata.var_names}
+    n_alike = sum(str(name).split(".")[0].casefold() in plain for name in names)
+    hint = " Many differ in case or in a version such as '.3' alone: rename them." if n_alike > len(names) / 2 else ""
+    msg = (
+        f"{found} (its var_names begin with {adata.var_names[:3].tolist()}). {share:.0%} of the weight of all genes is "
+        f"missing, and a map can do without {MAX_MISSING:.0%}.{hint}"
+    )
+    raise ValueError(msg)
+
+
+def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: Matrix) -> bool:
+    """Whether scaled cells `X` (n, g) were scaled with the reference's means and standard deviations.
+
+    These show in the values: a zero became `Scaling.zero_level`, which no other numbers hit. Where the data hold no
+    zeros, the query's own ``var['mean']`` and ``var['std']`` must be the reference's.
+    """
+    level = scaling.zero_level
+    hits = [np.abs(x.dense(rows) - level) <= 1e-4 * np.abs(level) for rows in x.spread(QUERY_SAMPLE)]
+    if np.concatenate(hits).mean() >= ZERO_SHARE:
+        return True
+    own = mean_and_std(var, names)
+    return own is not None and np.allclose(own[0], scaling.mean, 1e-4) and np.allclose(own[1], scaling.std, 1e-4)
+
+
+def _rows_of_obsm(adata: AnnData, recipe: InputRecipe, n_features: int, device: torch.device) -> Rows:
+    key = recipe.obsm_key
+    if key is None:
+        msg = "The model does not know what it was trained on: pass its features to `get.model(...).encode` yourself."
+        raise ValueError(msg)
+    if key not in adata.obsm:
+        msg = (
+            f"The reference was trained on obsm[{key!r}], which cannot be computed from genes (no PCA projection that "
+            f"reproduces it is stored). Put the query's cells into the same space as .obsm[{key!r}] first; .obsm holds "
+            f"{list(adata.obsm) or 'nothing'}."
+        )
+        if key in PCA_KEYS:
+            msg += " Or run `sc.pp.pca` on the reference as it is now, and train again."
+        raise KeyError(msg)
+    found = adata.obsm[key].shape[1]
+    if found < n_features:
+        msg = f"obsm[{key!r}] of the query has {found} columns; the reference was trained on {n_features}."
+        raise ValueError(msg)
+    representation = choose(adata, use_rep=key, n_pcs=n_features)
+    rows = representation.rows(device)
+    check_finite(rows, representation.source)
+    if key in PCA_KEYS:
+        logg.warning(
+            f"The reference holds no PCA projection: obsm[{key!r}] of the query is taken as it is. It must be in the "
+            "components of the reference; a PCA of the query by itself is another space."
+        )
+    _warn_of_range(representation.value_range(), recipe.value_range, representation.source, signed=False)
+    return rows
+
+
+def _warn_of_range(query: ValueRange, reference: ValueRange | None, source: str, *, signed: bool) -> None:
+    """Warn if values differ from the reference's as raw counts differ from log-normalized or scaled values.
+
+    One kind is of whole numbers and the other is not; the values reach twice as far, or less than a tenth as far;
+    or, where ``signed`` values mean something, one has negative values and the other has none.
+    """
+    if reference is None or query.low == query.high:
+        return
+    span = reference.high - reference.low
+    if (
+        query.whole != reference.whole
+        or not reference.low - span <= query.low <= query.high <= reference.high + span
+        or query.high - query.low < span / RATIO
+        or (signed and (query.low < 0) != (reference.low < -1e-6 * span))
+    ):
+        logg.warning(
+            f"{source} of the query ranges from {query}, in the reference it ranged from {reference}. "
+            "Were both preprocessed in the same way?"
+        )
