@@ -129,6 +129,7 @@ TRAIN = Command(
     ],
     options_of(
         "tl._geometric_ae.geometric_ae",
+        init="'random' weights, or 'pca': begin as the plot of the first components.",
         regularizer="area, isometry, conformal, or weights. Default: '{area: 1, conformal: 0.3}'.",
         contrast_weight="Weight of the contrast, which keeps neighbors.",
         distance_weight="Weight of the distances of random pairs, which arranges far groups.",

@@ -56,8 +56,8 @@ def geometric_ae(
     Minimizes ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
     standard deviation of the input, and the regularizer `R` measures how unevenly the decoder stretches the map. A
     contrast term keeps neighbors together. All terms are without unit, so one `alpha` means the same on every data set.
-    Afterwards the map is centered, turned to the first principal components and scaled such that a length on it is, on geometric
-    average over the cells, a distance in the data.
+    Afterwards the map is centered, turned to the first principal components and scaled such that a length on it is, on
+    geometric average over the cells, a distance in the data.
 
     The data may lie on disk: a backed AnnData, zarr, dask or a memory map. They are then read in chunks, of which 17
     are kept in a buffer of at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of

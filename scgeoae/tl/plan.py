@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,6 @@ from ._log import PROGRESS
 from ._warnings import check_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from anndata import AnnData
 
     from ..core.fit import Fitted
@@ -43,7 +41,7 @@ WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
 """Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
 OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
 """Arguments of a training that may be `None`."""
-NAMES = {"init": STARTS, "observation": OBSERVATIONS}
+NAMES: dict[str, Collection[str]] = {"init": STARTS, "observation": OBSERVATIONS}
 """Arguments of a training that are names, and those that are known."""
 SAME = 1e-4
 """Largest difference of the mean and the scale of the data from those of the training, as a share of the scale."""

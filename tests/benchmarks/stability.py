@@ -2,9 +2,9 @@
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/stability.py --data DIR --sets pbmc3k,human_kidney_top2000``
 
-For each set and method, maps of one half of the counts. Displacement (:func:`scgeoae.metrics.displacement`): between two
-seeds, between the maps of both halves, between the maps of two random 80 % of the cells. Then, against the other half:
-neighbors that replicate, and, where there are labels, sizes and distances of groups free of noise
+For each set and method, maps of one half of the counts. Displacement (:func:`scgeoae.metrics.displacement`): between
+two seeds, between the maps of both halves, between the maps of two random 80 % of the cells. Then, against the other
+half: neighbors that replicate, and, where there are labels, sizes and distances of groups free of noise
 (:func:`scgeoae.metrics.group_sizes`). The second half is in the components of the first.
 """
 
