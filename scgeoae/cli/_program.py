@@ -126,8 +126,10 @@ TRAIN = Command(
     + REPLACING,
     options_of(
         "tl._geometric_ae.geometric_ae",
+        init="'random' weights, or 'pca': begin as the plot of the first components.",
         regularizer="area, isometry, conformal, or weights. Default: '{area: 1, conformal: 0.3}'.",
         contrast_weight="Weight of the contrast, which keeps neighbors.",
+        distance_weight="Weight of the distances of random pairs, which arranges far groups.",
         landmarks="obsm with places near which cells should stay, NaN for free cells.",
         landmark_weight="Weight of the landmarks.",
         noise="Noise on the input, relative to its standard deviation. Default: by the data.",

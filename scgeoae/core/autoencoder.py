@@ -56,7 +56,7 @@ class GeometricAutoencoder(nn.Module):
         self.n_components = n_components
         self.hidden_dims = tuple(hidden_dims)
         sizes = (n_features, *hidden_dims, n_components)
-        self.encoder = DenseNetwork(sizes, generator) if with_encoder else None
+        self.encoder = DenseNetwork(sizes, generator, with_shortcut=True) if with_encoder else None
         self.decoder = DenseNetwork(sizes[::-1], generator)
         self.observation = OBSERVATIONS[observation](n_features)
 
@@ -169,6 +169,8 @@ class GeometricAutoencoder(nn.Module):
             bias = linear @ _exact(last.bias) - linear @ origin
             _assign(last.weight, linear @ _exact(last.weight))
             _assign(last.bias, bias)
+            if self.encoder.shortcut is not None:
+                _assign(self.encoder.shortcut, linear @ _exact(self.encoder.shortcut))
         first = self.decoder.first
         weight = _exact(first.weight)  # W z + b = W forward^-1 z' + (b + W shift)
         _assign(first.bias, _exact(first.bias) + weight @ origin)

@@ -24,12 +24,15 @@ COLLAPSED = f"The map collapsed: its decoder sends all cells to one place. {REME
 BLEW_UP = f"The map blew up: what it says of its cells is not finite. {REMEDY}"
 
 
-def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray | None = None) -> tuple[Cells, Frame]:
+def calibrate(
+    network: GeometricAutoencoder, rows: Rows, plot: np.ndarray, landmarks: np.ndarray | None = None
+) -> tuple[Cells, Frame]:
     """Calibrate a trained autoencoder in place; return its evaluation at the training cells, and their frame.
 
-    The map is multiplied such that the unit is 1, centered, and rotated to its principal axes; or, with ``landmarks``
-    (n, d, NaN for cells without one), shifted, rotated and reflected to be nearest to them by least squares. `ln det`
-    then changes by a known constant and the anisotropy not at all, so one pass over the data is enough.
+    The map is multiplied such that the unit is 1, centered, and rotated and reflected to be nearest to ``plot``, the
+    first principal components (n, d, NaN where they are not known); or, with ``landmarks`` (n, d, NaN for cells without
+    one), shifted, rotated and reflected to be nearest to them. Both by least squares. `ln det` then changes by a known
+    constant and the anisotropy not at all, so one pass over the data is enough.
 
     Raises
     ------
@@ -37,8 +40,12 @@ def calibrate(network: GeometricAutoencoder, rows: Rows, landmarks: np.ndarray |
         If there is no map: see :func:`check_cells`.
     """
     cells = described(network, rows)
-    placement = principal_frame(cells.z) if landmarks is None else nearest_frame(cells.z, landmarks)
-    cells = _moved(network, cells, *placement, unit_of(cells.log_det, network.n_components))
+    if landmarks is None:
+        center, home = cells.z.mean(0, dtype=np.float64), np.zeros(network.n_components)
+        _, axes, _ = nearest_frame(cells.z, plot)
+    else:
+        center, axes, home = nearest_frame(cells.z, landmarks)
+    cells = _moved(network, cells, center, axes, home, unit_of(cells.log_det, network.n_components))
     return cells, framed(cells, unit=1.0)
 
 
@@ -133,19 +140,6 @@ def framed(cells: Cells, unit: float) -> Frame:
     """Find where the training cells lie on the map and how well they are explained."""
     region = occupied_region(cells.z) if cells.z.shape[1] == 2 else None
     return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
-
-
-def principal_frame(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the center (d,), the principal axes (d, d) of ``z``, and the origin as home (d,).
-
-    Axes are columns, the one of the largest variance first, with skewness >= 0.
-    """
-    center = z.mean(0, dtype=np.float64)
-    centered = z - center
-    _, axes = np.linalg.eigh(centered.T @ centered)
-    axes = axes[:, ::-1]
-    skewness = ((centered @ axes) ** 3).sum(0)
-    return center, axes * np.where(skewness < 0, -1.0, 1.0), np.zeros(len(center))
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:

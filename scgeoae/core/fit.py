@@ -16,7 +16,7 @@ from .batches import MAX_VALIDATION_CELLS, split
 from .calibration import calibrate, calibrate_decoder
 from .loop import train
 from .rows import block_size, check_finite
-from .start import STARTS
+from .start import STARTS, components
 from .step import Sample
 from .threads import LARGE_STEP, threads_for
 
@@ -104,7 +104,8 @@ def fit(
     except ValueError:
         check_finite(rows, name)  # says where
         raise
-    STARTS[spec.start](network, rows)
+    origin = components(network, rows)
+    STARTS[spec.init](network, rows, origin)
 
     places = landmarks if coordinates is None else coordinates
     if places is not None:
@@ -121,7 +122,10 @@ def fit(
     index, validating = split(n, spec.validation_fraction, limit, generator)
     held_out = read(validating)
     more = index[:limit][: MAX_VALIDATION_CELLS - len(validating)]  # held-out cells are in memory: these first
-    spec = choose_by_data(spec, n, lambda: torch.cat([held_out.x, read(more).x]))
+    sample = torch.cat([held_out.x, read(more).x])
+    spec = choose_by_data(spec, n, sample)
+    plot = np.full((n, spec.n_components), np.nan)
+    plot[torch.cat([validating, more])] = sample.cpu().double() @ origin.axes
     mine = processes.owned(n)
     index = index[(mine.start <= index) & (index < mine.stop)]
     if not processes.same_everywhere(len(index) > 1):
@@ -132,22 +136,22 @@ def fit(
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
     history = train(network, own, read, index, held_out, generator, chunk=rows.chunk, after_validation=after_validation)
     if coordinates is None:
-        cells, frame = calibrate(network, rows, landmarks)
+        cells, frame = calibrate(network, rows, plot, landmarks)
     else:
         cells, frame = calibrate_decoder(network, rows, coordinates, center, scale)
     return Fitted(network, cells, frame, history, spec)
 
 
-def choose_by_data(spec: Spec, n: int, sample: Callable[[], Tensor]) -> Spec:
+def choose_by_data(spec: Spec, n: int, sample: Tensor) -> Spec:
     """Replace `None` in the steps, the noise and the batch size of ``spec`` by what suits the ``n`` cells.
 
-    ``sample`` reads standardized cells (m, D), if they are needed.
+    ``sample`` (m, D) are some of them, standardized.
     """
     n_steps, noise, batch_size = spec.n_steps, spec.noise, spec.batch_size
     if batch_size is None:
         batch_size = round(np.clip(CELLS_A_BATCH * n, *BATCH))
     if n_steps is None or noise is None:
-        apart = spacing(sample())
+        apart = spacing(sample)
         if noise is None:
             noise = NOISE_SHARE * apart
         if n_steps is None:

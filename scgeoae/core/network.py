@@ -36,15 +36,24 @@ class DenseNetwork(nn.Module):
         Width of the input, of each hidden layer and of the output.
     generator
         Source of the initial weights; the global random state is not touched.
+    with_shortcut
+        Whether a fixed linear map from the input to the output, 0 at first, is added.
 
     Attributes
     ----------
     activation
         The function between the layers.
+    shortcut
+        The fixed linear map (n_out, n_in), or `None`.
     """
 
-    def __init__(self, sizes: Sequence[int], generator: torch.Generator | None = None) -> None:
+    shortcut: Tensor | None
+
+    def __init__(
+        self, sizes: Sequence[int], generator: torch.Generator | None = None, *, with_shortcut: bool = False
+    ) -> None:
         super().__init__()
+        self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if with_shortcut else None)
         self.activation = ELU
         self.layers = nn.ModuleList(_initialized_linear(n_in, n_out, generator) for n_in, n_out in pairwise(sizes))
 
@@ -71,7 +80,8 @@ class DenseNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map rows ``x`` (n, n_in) to (n, n_out)."""
-        return self.last(self.hidden(x))
+        out = self.last(self.hidden(x))
+        return out if self.shortcut is None else out + x @ self.shortcut.t()
 
     def pushforward(self, x: Tensor, n_tangents: int | None = None) -> tuple[Tensor, Tensor]:
         """Map rows and carry the coordinate tangents of the first ones along (forward-mode differentiation).
@@ -95,12 +105,15 @@ class DenseNetwork(nn.Module):
 
     def carry(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Map rows ``x`` (n, n_in), and tangents (…, r, n_in) at the first r of them to tangents (…, r, n_out)."""
-        r = tangents.shape[-2]
+        r, first = tangents.shape[-2], (x, tangents)
         for layer in self.inner:
             v = layer(x)  # (n, width)
             x = self.activation.value(v)
             tangents = (tangents @ layer.weight.t()) * self.activation.slope(v[:r])  # (…, r, width)
-        return self.last(x), tangents @ self.last.weight.t()
+        x, tangents = self.last(x), tangents @ self.last.weight.t()
+        if self.shortcut is None:
+            return x, tangents
+        return x + first[0] @ self.shortcut.t(), tangents + first[1] @ self.shortcut.t()
 
 
 def _initialized_linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:

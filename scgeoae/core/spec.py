@@ -26,7 +26,7 @@ class Spec:
     interpolation
         Share of these points that lie at random places on straight lines between two cells, so that determinants and
         decoding are meaningful between clusters too. The others are cells.
-    start, observation
+    init, observation
         Names in :data:`~scgeoae.core.start.STARTS` and :data:`~scgeoae.core.observation.OBSERVATIONS`.
     """
 
@@ -43,5 +43,5 @@ class Spec:
     regularizer_batch: int = 64
     interpolation: float = 0.5
     weight_decay: float = 0.0
-    start: str = "random"
+    init: str = "random"
     observation: str = "gaussian"

@@ -147,11 +147,25 @@ def landmark(batch: Batch, *_: Any) -> Tensor:
     return away.square().sum() / batch.z.numel()
 
 
+def distance(batch: Batch, *_: Any) -> Tensor:
+    """Squared stress of the distances of random pairs of cells, at the best scale: 0 where the map keeps their ratios.
+
+    ``min_a sum (d_x - a d_z)^2 / sum d_x^2`` over the pairs of cells ``i`` and ``i + m / 2`` of a batch.
+    """
+    half = len(batch.z) // 2
+    in_data, on_map = (
+        (values[:half] - values[half : 2 * half]).square().sum(1).add(torch.finfo(values.dtype).tiny).sqrt()
+        for values in (batch.x, batch.z)
+    )
+    return 1 - (in_data @ on_map).square() / (in_data.square().sum() * on_map.square().sum())
+
+
 TERMS: dict[str, Term] = {
     "reconstruction": Term(reconstruction),
     "regularizer": Term(regularizer),
     "contrast": Term(contrast, LOG_SCALE),
     "landmark": Term(landmark),
+    "distance": Term(distance),
 }
 
 

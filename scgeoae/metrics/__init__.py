@@ -7,7 +7,8 @@ order. Only `rmse` depends on the scale of the map.
 """
 
 from .density import kl_density
-from .distances import rmse, spearman, stress
+from .distances import displacement, rmse, spearman, stress
+from .groups import distance_error, gap, group_distances, group_sizes, size_error
 from .labels import ClusterAgreement, cluster_agreement, knn_accuracy
 from .neighborhoods import (
     RankErrors,
@@ -27,7 +28,12 @@ __all__ = [
     "RnxAuc",
     "cluster_agreement",
     "continuity",
+    "displacement",
+    "distance_error",
     "embedding_quality",
+    "gap",
+    "group_distances",
+    "group_sizes",
     "kl_density",
     "knn_accuracy",
     "knn_recall",
@@ -35,6 +41,7 @@ __all__ = [
     "mrre",
     "rmse",
     "rnx_auc",
+    "size_error",
     "spearman",
     "stress",
     "trustworthiness",

@@ -37,8 +37,10 @@ def geometric_ae(
     rng: int | np.random.Generator | None = 0,
     device: str | None = None,
     copy: bool = False,
+    init: str = "random",
     regularizer: str | Mapping[str, float] | None = None,
     contrast_weight: float = 0.05,
+    distance_weight: float = 0.0,
     landmarks: str | None = None,
     landmark_weight: float = 1.0,
     noise: float | None = None,
@@ -54,8 +56,8 @@ def geometric_ae(
     Minimizes ``mean |x - f(e(x))|^2 / (D s^2) + alpha * R``, where `e` is the encoder, `f` the decoder, `s` the overall
     standard deviation of the input, and the regularizer `R` measures how unevenly the decoder stretches the map. A
     contrast term keeps neighbors together. All terms are without unit, so one `alpha` means the same on every data set.
-    Afterwards the map is centered, rotated to its principal axes and scaled such that a length on it is, on geometric
-    average over the cells, a distance in the data.
+    Afterwards the map is centered, turned to the first principal components and scaled such that a length on it is, on
+    geometric average over the cells, a distance in the data.
 
     The data may lie on disk: a backed AnnData, zarr, dask or a memory map. They are then read in chunks, of which 17
     are kept in a buffer of at most 256 MB, and cells are shuffled within a window of 16 chunks that slides over all of
@@ -93,6 +95,10 @@ def geometric_ae(
 
     Other Parameters
     ----------------
+    init
+        Where the training begins: `'random'` weights, or `'pca'`, the plot of the first principal components of the
+        input, to which the encoder adds what it learns. Maps of other seeds, and of the other half of the counts, then
+        are arranged alike (``tests/benchmarks/stability.py``).
     regularizer
         `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): with area alone the
@@ -100,6 +106,10 @@ def geometric_ae(
     contrast_weight
         Weight of the contrast, a cross-entropy: for each of 256 anchor cells per batch, identify by closeness on the
         map which cell of the batch is nearest in the data.
+    distance_weight
+        Weight of the distances: the squared stress, at the best scale, of the distances of random pairs of cells of a
+        batch. It improves the arrangement of far groups, unless straight distances are the wrong ones, as on a Swiss
+        roll.
     landmarks
         Key of an `obsm` (n, d) with places near which cells should stay, NaN for cells that are free: coordinates on an
         earlier map, so that a map of more cells looks like it. The new map is shifted, rotated and reflected onto them
@@ -177,8 +187,10 @@ def geometric_ae(
         n_components=n_components,
         alpha=alpha,
         device=device,
+        init=init,
         regularizer=regularizer,
         contrast_weight=contrast_weight,
+        distance_weight=distance_weight,
         landmarks=landmarks,
         landmark_weight=landmark_weight,
         noise=noise,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from tqdm import tqdm
 from .._checks import real_array, real_number, whole_number
 from ..core.fit import fit
 from ..core.loop import RETRY_SHARE
+from ..core.observation import OBSERVATIONS
 from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
+from ..core.start import STARTS
 from ..core.terms import TERMS
 from ..inputs import choose, resolve_device
 from ._log import PROGRESS
@@ -39,8 +41,8 @@ WHOLE = {"n_steps": 1, "batch_size": 2, "regularizer_batch": 2, "patience": 1}
 """Whole-number arguments of a training and the smallest value of each; the others are real numbers of at least 0."""
 OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
 """Arguments of a training that may be `None`."""
-TEXTS = ("start", "observation")
-"""Fields of the spec that are names."""
+NAMES: dict[str, Collection[str]] = {"init": STARTS, "observation": OBSERVATIONS}
+"""Arguments of a training that are names, and those that are known."""
 SAME = 1e-4
 """Largest difference of the mean and the scale of the data from those of the training, as a share of the scale."""
 
@@ -218,7 +220,9 @@ def _spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **trai
             weights[WEIGHTS[name]] = real_number(value, name)
         elif name == "regularizer":
             training[name] = _regularizer_weights(value, n_components)
-        elif name not in TEXTS and (value is not None or name not in OPTIONAL):
+        elif name in NAMES:
+            _check_known(value, name, NAMES[name])
+        elif value is not None or name not in OPTIONAL:
             training[name] = whole_number(value, name, WHOLE[name]) if name in WHOLE else real_number(value, name)
     others = {name: value for name, value in training.items() if name not in WEIGHTS}
     checked = Spec(n_components=n_components, hidden_dims=widths, weights=weights, **others)
@@ -229,6 +233,13 @@ def _spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **trai
         msg = f"validation_fraction must be below 1; it is {checked.validation_fraction}."
         raise ValueError(msg)
     return checked
+
+
+def _check_known(value: Any, name: str, known: Collection[str]) -> None:
+    """Raise a `ValueError` unless this is one of the known names."""
+    if value not in known:
+        msg = f"Unknown {name} {value!r}. Choose from {list(known)}."
+        raise ValueError(msg)
 
 
 def _regularizer_weights(regularizer: str | Mapping[str, float] | None, n_components: int) -> dict[str, float]:

@@ -116,6 +116,45 @@ def load_halves(
     return first, second, labels_of(adata.obs[kept])
 
 
+def load_joint_halves(
+    name: str, data_dir: str | Path, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return both halves of the counts, each in components of its own, the second also in those of the first.
+
+    Parameters
+    ----------
+    name, data_dir, seed
+        As of :func:`load_halves`.
+
+    Returns
+    -------
+    first, second, projected
+        Features (n, D). ``projected`` are the genes of the second half by the scaling and the loadings of the first.
+    labels
+        As of :func:`load`, shape (n,).
+    """
+    import scanpy as sc
+
+    import scgeoae
+    from scgeoae.inputs import choose
+    from scgeoae.reference import recipe_of
+
+    adata = read_counts(Path(data_dir) / f"{name}.h5ad")
+    halves = scgeoae.pp.split_counts(adata, rng=seed)
+    kept = np.all([np.asarray(half.X.sum(axis=1)).ravel() > 0 for half in halves], axis=0)
+    first, other = (half[kept].copy() for half in halves)
+    second = _components(other.copy())
+    first = log_normalized(first)
+    sc.pp.scale(first, max_value=10)
+    sc.pp.pca(first, n_comps=min(N_PCS, *(size - 1 for size in first.shape)))
+    projection = recipe_of(first, choose(first), with_novelty=False).projection
+    sc.pp.normalize_total(other, target_sum=1e4)
+    sc.pp.log1p(other)
+    genes = other[:, projection.genes].X
+    projected = projection.apply(genes.toarray() if hasattr(genes, "toarray") else genes)
+    return first.obsm["X_pca"].astype(np.float32), second, projected, labels_of(adata.obs[kept])
+
+
 def split(n_cells: int, *, test_fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Split cells at random: return the sorted indices of the training cells and of the held-out cells."""
     shuffled = np.random.default_rng(seed).permutation(n_cells)

@@ -31,6 +31,8 @@ Returned = TypeVar("Returned")
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {},
+    "ours: from PCA": {"init": "pca"},
+    "ours: from PCA, distances": {"init": "pca", "distance_weight": 0.1},
     "ours: 300 steps": {"n_steps": 300},
     "ours: 500 steps": {"n_steps": 500},
     "ours: 1500 steps": {"n_steps": 1500},

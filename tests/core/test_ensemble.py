@@ -24,7 +24,7 @@ def member(z: np.ndarray) -> Member:
 def test_alignment_undoes_a_rigid_motion_and_keeps_the_model(rng: np.random.Generator, d: int) -> None:
     x = rng.normal(size=(200, 6)).astype(np.float32)
     network = GeometricAutoencoder(6, d, hidden_dims=(16,), generator=torch.Generator().manual_seed(0))
-    cells, frame = calibrate(network, on_host(x))
+    cells, frame = calibrate(network, on_host(x), x[:, :d].astype(float))
     turn = ortho_group.rvs(d, random_state=1) if d > 1 else -np.eye(1)
     before = network(torch.tensor(x)).detach()
     places = cells.z @ turn + np.arange(1, d + 1)

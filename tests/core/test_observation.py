@@ -18,7 +18,7 @@ from scgeoae.core.evaluation import map_velocity
 from scgeoae.core.fit import fit
 from scgeoae.core.geodesic import geodesic
 from scgeoae.core.observation import OBSERVATIONS, Observation
-from scgeoae.core.start import STARTS
+from scgeoae.core.start import STARTS, Components, components
 from scgeoae.core.surface import Surface
 
 if TYPE_CHECKING:
@@ -182,7 +182,8 @@ def test_calibration_leaves_the_rates(rows: DenseRows) -> None:
     network.observation.fit(rows)
     x = rows.block(0, N)
     before = network(x).detach()
-    cells, frame = calibrate(network, rows)
+    plot = (network.standardize(x).double() @ components(network, rows).axes).numpy()
+    cells, frame = calibrate(network, rows, plot)
     assert frame.unit == 1
     torch.testing.assert_close(network(x).detach(), before, rtol=1e-4, atol=1e-5)
     assert Surface(network).distortion(cells.z)[0].mean() == pytest.approx(0, abs=1e-4)
@@ -206,7 +207,7 @@ def test_velocities_are_those_of_square_roots(fitted: Fitted, surface: Surface, 
 def test_a_new_start_is_one_function_and_one_entry(monkeypatch) -> None:
     """Here one that reads the cells: their mean is what the decoder says at first."""
 
-    def at_first_cell(network: GeometricAutoencoder, rows: Rows) -> None:
+    def at_first_cell(network: GeometricAutoencoder, rows: Rows, _: Components) -> None:
         first = network.standardize(rows.block(0, 1))[0]
         with torch.no_grad():
             network.decoder.last.weight.zero_()
@@ -214,9 +215,9 @@ def test_a_new_start_is_one_function_and_one_entry(monkeypatch) -> None:
 
     monkeypatch.setitem(STARTS, "first cell", at_first_cell)
     rows = on_host(paraboloid(100))
-    spec = replace(SPEC, start="first cell", n_steps=1, batch_size=100, validation_fraction=0, weights={}, noise=0)
+    spec = replace(SPEC, init="first cell", n_steps=1, batch_size=100, validation_fraction=0, weights={}, noise=0)
     started = fit(rows, spec, seed=0).history.records[0].reconstruction
     x = rows.block(0, 100)
     expected = (x - x[0]).square().mean() / (x - x.mean(0)).square().mean()
     assert started == pytest.approx(expected.item(), rel=1e-5)
-    assert fit(rows, replace(spec, start="random"), seed=0).history.records[0].reconstruction != started
+    assert fit(rows, replace(spec, init="random"), seed=0).history.records[0].reconstruction != started

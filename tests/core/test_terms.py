@@ -13,7 +13,7 @@ from helpers import SPEC, on_host, paraboloid
 from scgeoae.core import geometry
 from scgeoae.core.autoencoder import GeometricAutoencoder
 from scgeoae.core.fit import fit
-from scgeoae.core.terms import TERMS, Batch, Objective, Term, cross_entropy, landmark, nearest
+from scgeoae.core.terms import TERMS, Batch, Objective, Term, cross_entropy, distance, landmark, nearest
 
 if TYPE_CHECKING:
     from scgeoae.core.spec import Spec
@@ -139,3 +139,18 @@ def test_a_new_term_is_one_function_and_one_entry(monkeypatch) -> None:
     shape, strength = seen[0]
     assert shape == (64, 5)
     assert 0 < strength.item() < 2  # it is learned: a smaller one lowers the loss
+
+
+def test_distance_is_the_squared_stress_of_its_pairs() -> None:
+    """0 for a similarity, and as the measure of the same name by hand."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 5, generator=generator, dtype=torch.float64)
+    similar = Batch(None, x, 3 * x.flip(1) + 1, x)
+    assert distance(similar).item() == pytest.approx(0, abs=1e-12)
+    batch = Batch(None, x, x[:, :2] ** 3, x)
+    d_x, d_z = ((values[:20] - values[20:]).norm(dim=1).numpy() for values in (batch.x, batch.z))
+    scale = d_x @ d_z / (d_z @ d_z)
+    assert distance(batch).item() == pytest.approx(((d_x - scale * d_z) ** 2).sum() / (d_x @ d_x))
+    z = torch.zeros(6, 2, requires_grad=True)
+    distance(Batch(None, x[:6].float(), z, x[:6].float())).backward()
+    assert torch.isfinite(z.grad).all()

@@ -864,8 +864,8 @@ def test_missing_genes_count_as_their_mean(references: dict, cells: AnnData, kin
     filled.X[:, gone] = mean[gone]
     query = scgeoae.tl.map_cells(cells[:, ~gone], reference, copy=True)
     expected = place(filled, reference)
-    size = np.ptp(expected, axis=0).max()
-    np.testing.assert_allclose(query.obsm["X_geoae"], expected, atol=2e-3 * size)  # clipping moves the mean a little
+    moved = np.linalg.norm(query.obsm["X_geoae"] - expected, axis=1)
+    assert moved.max() < 3e-3 * np.ptp(expected, axis=0).max()  # clipping moves the mean a little
     assert "30 of the 300 genes of the reference are missing" in log.getvalue()
     params = query.uns["geoae"]["params"]
     assert params["n_missing_genes"] == 30

@@ -46,4 +46,4 @@ def test_a_stored_plan_trains_the_same_map(pbmc: AnnData, arguments: dict, tmp_p
 
 def test_every_term_has_the_argument_of_its_weight() -> None:
     assert {*WEIGHTS.values(), "reconstruction"} == TERMS.keys()
-    assert list(WEIGHTS) == ["alpha", "contrast_weight", "landmark_weight"]
+    assert list(WEIGHTS) == ["alpha", "contrast_weight", "landmark_weight", "distance_weight"]
