@@ -114,6 +114,14 @@ def size_error(X: PointsLike, Z: PointsLike, groups: npt.ArrayLike, other: Point
     ------
     ValueError
         As :func:`group_sizes`.
+
+    Examples
+    --------
+    >>> import numpy as np, scgeoae
+    >>> X, groups = np.array([[0.0], [1.0], [5.0], [6.0]]), ["a", "a", "b", "b"]
+    >>> Z = np.array([[0.0], [1.0], [5.0], [9.0]])  # one group is as large as it should be, the other 4 times
+    >>> round(scgeoae.metrics.size_error(X, Z, groups), 3)
+    0.693
     """
     return float(_log_ratios(group_sizes, X, Z, groups, other).std(ddof=0))
 
@@ -134,6 +142,13 @@ def distance_error(X: PointsLike, Z: PointsLike, groups: npt.ArrayLike, other: P
     ------
     ValueError
         As :func:`group_distances`.
+
+    Examples
+    --------
+    >>> import numpy as np, scgeoae
+    >>> X, groups = np.array([[0.0], [1.0], [2.0]]), ["a", "b", "c"]
+    >>> round(scgeoae.metrics.distance_error(X, 3 * X, groups), 3)
+    0.0
     """
     return float(_log_ratios(group_distances, X, Z, groups, other).std(ddof=0))
 
@@ -157,6 +172,14 @@ def gap(X: PointsLike, Z: PointsLike, groups: npt.ArrayLike, other: PointsLike |
     ------
     ValueError
         As :func:`group_sizes`.
+
+    Examples
+    --------
+    >>> import numpy as np, scgeoae
+    >>> X, groups = np.array([[0.0], [1.0], [5.0], [6.0]]), ["a", "a", "b", "b"]
+    >>> Z = np.array([[0.0], [1.0], [10.0], [11.0]])  # groups of the right size, twice as far apart
+    >>> scgeoae.metrics.gap(X, Z, groups)
+    2.0
     """
     between, within = (_log_ratios(measure, X, Z, groups, other) for measure in (group_distances, group_sizes))
     return float(np.exp(between.mean() - within.mean()))
