@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import svds
+from sklearn.utils.extmath import randomized_svd
 
 from . import processes
 from .rows import block_size, row_blocks
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 SHARE = 0.1
 """Of the initial weights of the encoder's last layer that is left beside the components."""
-WIDE = 1_000
+WIDE = 200
 """Number of features above which components are those of a sample of cells."""
 SAMPLE_BLOCKS = 4
 """Size of this sample, in blocks."""
+N_ITERATIONS = 7
+"""Power iterations by which they are found."""
 
 
 class Components(NamedTuple):
@@ -66,9 +68,10 @@ def components(network: GeometricAutoencoder, rows: Rows) -> Components:
         size = min(n, SAMPLE_BLOCKS * block_size(n_features))
         index = torch.from_numpy(np.linspace(0, n - 1, size).astype(np.int64))
         x = network.standardize(rows.take(index)).cpu().double().numpy()
-        _, sigma, axes = svds(x, k=d, v0=np.ones(min(x.shape)))
-        order = np.argsort(-sigma)
-        variances, vectors = torch.from_numpy(sigma[order] ** 2 / size), torch.from_numpy(axes[order].T.copy())
+        _, sigma, axes = randomized_svd(x, d, n_iter=N_ITERATIONS, random_state=0)
+        variances, vectors = torch.zeros(d, dtype=torch.float64), torch.zeros(n_features, d, dtype=torch.float64)
+        variances[: len(sigma)] = torch.from_numpy(sigma**2 / size)  # fewer cells have fewer components
+        vectors[:, : len(sigma)] = torch.from_numpy(axes.T.copy())
     else:
         covariance = torch.zeros(n_features, n_features, dtype=torch.float64)
         with threads_for(n * n_features, LARGE_PASS):

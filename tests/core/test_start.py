@@ -52,6 +52,18 @@ def test_wide_data_have_about_the_same_components(rng: np.random.Generator) -> N
     assert torch.equal(components(network, rows)[1], axes)
 
 
+@pytest.mark.parametrize(("n", "d"), [(3, 2), (3, 3), (4, 5)])
+def test_few_cells_of_many_features(rng: np.random.Generator, n: int, d: int) -> None:
+    """They have fewer components than the map has dimensions."""
+    network, rows = started(rng.normal(size=(n, 300)), d=d)
+    variances, axes = components(network, rows)
+    assert axes.shape == (300, d)
+    spanned = min(n - 1, d)
+    np.testing.assert_allclose(np.linalg.norm(axes.numpy(), axis=0)[:spanned], 1)
+    assert variances.sum() == pytest.approx(300 if spanned == n - 1 else 300 * 0.5, rel=0.5)
+    assert torch.isfinite(network.encode(rows.tensor)).all()
+
+
 def test_the_map_begins_as_the_plot_of_the_components(x: np.ndarray) -> None:
     network, rows = started(x)
     with torch.no_grad():
