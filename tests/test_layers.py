@@ -114,7 +114,7 @@ def test_nothing_private_is_imported(path: Path) -> None:
     ("room", "further"),
     [
         ("pl", ("metrics.quality", "explore", "fields", "storage", "_lookup", "_checks")),
-        ("metrics", ("inputs", "core.neighbors", "_lookup", "_checks")),
+        ("metrics", ("inputs", "reference", "core.neighbors", "_lookup", "_checks")),
     ],
 )
 def test_numbers_come_through_result_and_surface(room: str, further: tuple[str, ...]) -> None:

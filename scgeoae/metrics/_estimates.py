@@ -17,10 +17,13 @@ Random = int | np.random.Generator | None
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of the table: what plots call it, which direction is better, and whether it is part of `mean_rank`."""
+    """A column of the table: what plots call it, which values are better, and whether it is part of `mean_rank`.
+
+    Higher or lower values are better, or those nearer to one by their ratio.
+    """
 
     label: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "one"]
     ranked: bool = False
 
 

@@ -14,10 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ._estimates import Estimate, Measure
 from ._points import PointsLike, as_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MEASURES = {
+    "size_error": Measure("sizes of groups, error", "lower"),
+    "distance_error": Measure("distances of groups, error", "lower"),
+    "gap": Measure("gap between groups", "one"),
+}
 
 
 def group_sizes(X: PointsLike, groups: npt.ArrayLike, other: PointsLike | None = None) -> pd.Series:
@@ -183,6 +190,16 @@ def gap(X: PointsLike, Z: PointsLike, groups: npt.ArrayLike, other: PointsLike |
     """
     between, within = (_log_ratios(measure, X, Z, groups, other) for measure in (group_distances, group_sizes))
     return float(np.exp(between.mean() - within.mean()))
+
+
+def estimates(
+    halves: tuple[PointsLike, PointsLike | None] | None, Z: PointsLike, groups: npt.ArrayLike
+) -> dict[str, Estimate]:
+    """Compute the columns of the table; NaN without data, and the other half of them."""
+    measures = {"size_error": size_error, "distance_error": distance_error, "gap": gap}
+    if halves is None:
+        return dict.fromkeys(measures, Estimate(np.nan))
+    return {name: Estimate(measure(halves[0], Z, groups, halves[1])) for name, measure in measures.items()}
 
 
 def _grouped(

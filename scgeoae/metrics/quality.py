@@ -13,6 +13,7 @@ from .._checks import seed_of
 from .._lookup import PCA_KEYS, column, embedding_key
 from ..result import Result
 from . import density, distances, neighborhoods
+from . import groups as group_measures
 from . import labels as label_measures
 from ._estimates import Measure
 from ._points import Points, as_points, check_neighbors
@@ -27,6 +28,7 @@ GROUPS = (
     neighborhoods.MEASURES,
     distances.MEASURES,
     label_measures.MEASURES,
+    group_measures.MEASURES,
     {
         "log_det_variance": Measure("variance of ln det", "lower"),
         "det_p95_p5": Measure("det, p95 / p5", "lower"),
@@ -81,7 +83,10 @@ def embedding_quality(
         decoders are those of `adata`. Cells are matched by name, in any order. Each cell of `adata` must be in `other`;
         cells that only `other` has are left out.
     labels
-        Column of `obs` with classes; cells without one are left out. `None`: no measures of labels.
+        Column of `obs` with classes; cells without one are left out. `None`: no measures of labels, and of sizes of
+        groups and distances between them. With `other`, the latter two are free of noise: its genes are scaled and
+        projected as those of `adata` were. They are NaN if that cannot be done: if the data are no principal
+        components of `X`, or `other` was scaled by itself or lacks genes.
     k
         Number of neighbors.
     max_cells
@@ -156,6 +161,8 @@ def embedding_quality(
     ]
     if classes is not None:
         kinds.append([label_measures.estimates(Z, classes, k, **sampling) for Z in maps])
+        halves = _halves(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+        kinds.append([group_measures.estimates(halves, Z, classes) for Z in maps])
     rows = []
     for name, *estimates in zip(names, *kinds, strict=True):
         row = _distortion(adata, name)
@@ -196,6 +203,21 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
         raise type(error)(msg) from error
     source = representation.source if other is None else f"other.{representation.source}"
     return as_points(representation.read(), source, varying_for=VARYING_FOR)
+
+
+def _halves(adata: AnnData, other: AnnData | None, **choice: Any) -> tuple[Any, Any] | None:
+    """Return the data of `adata` and, in the same features, the other data; `None` if these cannot be had."""
+    from ..inputs import choose
+    from ..reference import projected
+
+    try:
+        representation = choose(adata, **choice)
+        second = None if other is None else projected(adata, representation, _matched(adata, other))
+        return as_points(representation.read(), representation.source), second
+    except (KeyError, TypeError, ValueError):
+        if other is None:
+            raise
+        return None
 
 
 def _matched(adata: AnnData, other: AnnData) -> AnnData:

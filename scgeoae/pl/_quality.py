@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+"""Where the better values are."""
+
+
 def quality(
     table: pd.DataFrame,
     *,
@@ -27,9 +31,9 @@ def quality(
 ) -> Figure | Axes | list[Axes] | None:
     """Draw the table of :func:`scgeoae.metrics.embedding_quality`: a column for each map, a line for each measure.
 
-    The arrow says which direction is better. The best value and its ties after rounding are bold and framed. The color
-    shows where a value lies between the worst (white) and the best of its line; how large the differences are is in
-    the numbers only.
+    The arrow says which direction is better, or that 1 is. The best value and its ties after rounding are bold and
+    framed. The color shows where a value lies between the worst (white) and the best of its line; how large the
+    differences are is in the numbers only.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ def quality(
     for group in GROUPS:
         shown = [name for name in group if name in table]
         rows |= {name: end + 1 / 3 + i for i, name in enumerate(shown)}
-        labels += [f"{group[name].label} {'↑' if group[name].better == 'higher' else '↓'}" for name in shown]
+        labels += [f"{group[name].label} {ARROWS[group[name].better]}" for name in shown]
         end += len(shown) + 1 / 3 if shown else 0
     if not rows or not len(table):
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
@@ -90,10 +94,11 @@ def _draw_line(ax: Axes, table: pd.DataFrame, name: str, row: float, cmap: str) 
     values = table[name].to_numpy(dtype=float)
     values = np.where(np.isfinite(values), values, np.nan)
     share, best = 0 * values, None  # share: 0 for the worst, 1 for the best
-    known = values[~np.isnan(values)]
+    scores = np.abs(np.log(values)) if MEASURES[name].better == "one" else values
+    known = scores[~np.isnan(scores)]
     if len(known) > 1 and np.ptp(known):
         worst = known.min() if MEASURES[name].better == "higher" else known.max()
-        share = np.abs(values - worst) / np.ptp(known)
+        share = np.abs(scores - worst) / np.ptp(known)
         best = _number(values[np.nanargmax(share)])
     colors = plt.get_cmap(cmap).with_extremes(bad="0.97")
     edges = np.arange(len(values) + 1), [row, row + 1]

@@ -3,7 +3,7 @@
 from .labels import labeling, tile_labels
 from .model import MapModel, from_state, to_state
 from .projection import Projection
-from .query import place, query_of, reference_rows
+from .query import place, projected, query_of, reference_rows
 from .recipe import InputRecipe, recipe_of
 from .velocity import velocities_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "from_state",
     "labeling",
     "place",
+    "projected",
     "query_of",
     "recipe_of",
     "reference_rows",

@@ -13,7 +13,7 @@ from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
 from ..core.rows import check_finite, row_blocks
 from ..inputs import ReadRows, choose, genes
-from .recipe import mean_and_std
+from .recipe import mean_and_std, recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..core.evaluation import Cells
     from ..core.rows import Rows
-    from ..inputs import Matrix, ValueRange
+    from ..inputs import Matrix, Representation, ValueRange
     from .model import MapModel
     from .novelty import Novelty
     from .projection import Projection, Scaling
@@ -162,6 +162,29 @@ def query_of(adata: AnnData, model: MapModel) -> Query:
     if missing:
         fill = np.where(present, np.nan, model.mean if projection.center is None else projection.center)
     return Query(GeneRows(x, model.device, projection, scaling, fill), missing)
+
+
+def projected(adata: AnnData, representation: Representation, other: AnnData) -> np.ndarray:
+    """Compute the input (n, D), float64, of other data of the reference, such as the other half of the counts.
+
+    By the scaling and the loadings of the reference: components of their own would be another space.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer.
+    ValueError, TypeError
+        If it is not known how genes became the input, or the other data lack genes or were scaled.
+    """
+    projection = recipe_of(adata, representation, with_novelty=False).projection
+    if projection is None:
+        msg = f"It is not known how genes became {representation.source}."
+        raise ValueError(msg)
+    x, present = genes(other, projection.genes, projection.layer)
+    if not present.all() or (projection.scaling is not None and x.value_range().low < 0):
+        msg = "The other data lack genes of the reference, or were scaled by themselves."
+        raise ValueError(msg)
+    return np.concatenate([projection.apply(x.dense(rows)) for rows in x.blocks()])
 
 
 def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:

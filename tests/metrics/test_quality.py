@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from hard_use.tools import frozen
 from helpers import QUICK
 from scipy import sparse
@@ -194,9 +195,13 @@ def test_data_that_are_not_in_memory(cells: AnnData, choice: dict, kind: str, tm
 @pytest.mark.parametrize("max_cells", [10_000, 200])
 def test_other_data_that_are_the_same(cells: AnnData, max_cells: int) -> None:
     arguments = {"labels": "group", "max_cells": max_cells}
-    pd.testing.assert_frame_equal(quality(cells, other=cells, **arguments), quality(cells, **arguments))
+    of_genes = ["size_error", "distance_error", "gap"]  # these components are not made of genes
+    expected = quality(cells, **arguments).drop(columns=of_genes)
     shuffled = cells[np.random.default_rng(1).permutation(300)].copy()
-    pd.testing.assert_frame_equal(quality(cells, other=shuffled, **arguments), quality(cells, **arguments))
+    for other in (cells, shuffled):
+        table = quality(cells, other=other, **arguments)
+        assert table[of_genes].isna().all(axis=None)
+        pd.testing.assert_frame_equal(table.drop(columns=of_genes), expected)
 
 
 def test_decoders_are_those_of_adata(mapped: AnnData) -> None:
@@ -270,3 +275,34 @@ def test_bad_input(cells: AnnData, prepare, arguments: dict, error: type[Excepti
     prepare(cells)
     with pytest.raises(error, match=message):
         quality(cells, **arguments)
+
+
+def test_sizes_and_distances_of_groups_by_the_other_half(rng: np.random.Generator) -> None:
+    """Its genes in the components of the first half; NaN where genes are missing or loadings are not known."""
+    rates = np.exp(rng.normal(size=(3, 60)))[np.repeat(np.arange(3), 80)] * rng.gamma(5, size=(240, 1))
+    counts = ad.AnnData(rng.poisson(3 * rates).astype(np.float32))
+    counts.obs["group"] = np.repeat(["a", "b", "c"], 80)
+    halves = scgeoae.pp.split_counts(counts)
+    for half in halves:
+        sc.pp.normalize_total(half, target_sum=1e3)
+        sc.pp.log1p(half)
+    first, second = halves
+    sc.pp.pca(first, n_comps=5)
+    table = metrics.embedding_quality(first, ["pca"], other=with_components(second), labels="group")
+    joint = (second.X - first.X.mean(0)) @ first.varm["PCs"]
+    pair = first.obsm["X_pca"], first.obsm["X_pca"][:, :2], first.obs["group"], joint
+    for name in ("size_error", "distance_error", "gap"):
+        assert table.loc["pca", name] == pytest.approx(getattr(metrics, name)(*pair), rel=1e-3)
+    alone = metrics.embedding_quality(first, ["pca"], labels="group")
+    assert alone.loc["pca", "gap"] == pytest.approx(metrics.gap(*pair[:3]))
+    for changed in (with_components(second[:, :50].copy()), with_components(second)):
+        if changed.n_vars == 60:
+            del first.varm["PCs"]  # it is not known how genes became the components
+        unknown = metrics.embedding_quality(first, ["pca"], other=changed, labels="group")
+        assert unknown[["size_error", "distance_error", "gap"]].isna().all(axis=None)
+
+
+def with_components(half: AnnData) -> AnnData:
+    half = half.copy()
+    sc.pp.pca(half, n_comps=5)
+    return half
