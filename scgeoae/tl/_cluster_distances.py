@@ -26,8 +26,8 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     cells of the group in the occupied region. The distance along the surface is the length of the shortest path
     (:func:`scgeoae.get.geodesic`). If both places lie in one piece of the occupied region, the path stays in it;
     otherwise it crosses the gap, and the table says how much of its length lies there, where the decoder extrapolates.
-    Paths consist of steps between tiles here; their lengths are within 5 % of those of :func:`scgeoae.get.geodesic`
-    (``tests/benchmarks/distances.py``).
+    Paths consist of steps between tiles here, which makes them up to 6 % longer than those of
+    :func:`scgeoae.get.geodesic` (``tests/benchmarks/distances.py``).
 
     A map has no scale for distances between its islands, so `ratio` compares each pair with all pairs: two groups that
     look three times closer than they are have a ratio of 1/3.
