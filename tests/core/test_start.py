@@ -89,3 +89,15 @@ def test_calibration_absorbs_the_start_and_turns_the_map_to_the_components(x: np
         np.testing.assert_allclose(network.encode(rows.tensor), cells.z, atol=1e-4)
     for i in range(2):
         assert np.corrcoef(cells.z[:, i], plot[:, i])[0, 1] > 0.98  # the first to the right, the second up
+
+
+def test_velocities_go_through_the_components_too(x: np.ndarray) -> None:
+    """Against central differences of the encoder, in float64."""
+    network, rows = started(x)
+    network.double()
+    cells = rows.tensor[:20].double()
+    v = torch.randn(20, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        _, pushed = network.encode_velocity(cells, v)
+        step = (network.encode(cells + 1e-5 * v) - network.encode(cells - 1e-5 * v)) / 2e-5
+    torch.testing.assert_close(pushed, step, rtol=1e-6, atol=1e-8)
