@@ -104,8 +104,9 @@ def fit(
     except ValueError:
         check_finite(rows, name)  # says where
         raise
-    origin = components(network, rows)
-    STARTS[spec.init](network, rows, origin)
+    if coordinates is None:  # a decoder has no start but its weights, and the map stays as it is
+        origin = components(network, rows)
+        STARTS[spec.init](network, rows, origin)
 
     places = landmarks if coordinates is None else coordinates
     if places is not None:
@@ -124,8 +125,6 @@ def fit(
     more = index[:limit][: MAX_VALIDATION_CELLS - len(validating)]  # held-out cells are in memory: these first
     sample = torch.cat([held_out.x, read(more).x])
     spec = choose_by_data(spec, n, sample)
-    plot = np.full((n, spec.n_components), np.nan)
-    plot[torch.cat([validating, more])] = sample.cpu().double() @ origin.axes
     mine = processes.owned(n)
     index = index[(mine.start <= index) & (index < mine.stop)]
     if not processes.same_everywhere(len(index) > 1):
@@ -136,6 +135,8 @@ def fit(
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
     history = train(network, own, read, index, held_out, generator, chunk=rows.chunk, after_validation=after_validation)
     if coordinates is None:
+        plot = np.full((n, spec.n_components), np.nan)
+        plot[torch.cat([validating, more])] = sample.cpu().double() @ origin.axes
         cells, frame = calibrate(network, rows, plot, landmarks)
     else:
         cells, frame = calibrate_decoder(network, rows, coordinates, center, scale)

@@ -161,7 +161,7 @@ def embedding_quality(
     ]
     if classes is not None:
         kinds.append([label_measures.estimates(Z, classes, k, **sampling) for Z in maps])
-        halves = _halves(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+        halves = (X, None) if other is None else _halves(adata, other, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
         kinds.append([group_measures.estimates(halves, Z, classes) for Z in maps])
     rows = []
     for name, *estimates in zip(names, *kinds, strict=True):
@@ -205,18 +205,16 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     return as_points(representation.read(), source, varying_for=VARYING_FOR)
 
 
-def _halves(adata: AnnData, other: AnnData | None, **choice: Any) -> tuple[Any, Any] | None:
+def _halves(adata: AnnData, other: AnnData, **choice: Any) -> tuple[Any, Any] | None:
     """Return the data of `adata` and, in the same features, the other data; `None` if these cannot be had."""
     from ..inputs import choose
     from ..reference import projected
 
     try:
         representation = choose(adata, **choice)
-        second = None if other is None else projected(adata, representation, _matched(adata, other))
+        second = projected(adata, representation, _matched(adata, other))
         return as_points(representation.read(), representation.source), second
     except (KeyError, TypeError, ValueError):
-        if other is None:
-            raise
         return None
 
 

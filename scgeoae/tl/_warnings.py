@@ -40,7 +40,7 @@ def check_map(fitted: Fitted, rows: Rows) -> None:
         warn_of_singular_decoder(cells)
         return
     if processes.rank() > 0:
-        return  # the first process warns, and the sample is of its rows
+        return  # the first process warns
     if not warn_of_singular_decoder(cells) and fitted.spec.weights.get("regularizer"):
         variance, elongation = cells.log_det.var(), np.median(cells.anisotropy)
         if variance > HIGH_VARIANCE:
