@@ -37,7 +37,9 @@ class Field:
     tools
         The functions of :mod:`scgeoae.tl` that write it.
     made_from
-        Fields that it describes. It is stale, and dropped, as soon as one of them is written without it.
+        Fields that it describes. It is stale, and dropped, as soon as one of them is written without it. Others write
+        the coordinates, and the input, too: the model is stored with a fingerprint of both
+        (:mod:`scgeoae.fingerprint`), with which :class:`~scgeoae.result.Result` compares them.
     """
 
     slot: str
@@ -82,7 +84,7 @@ class Keys:
     obsm: str
 
     coordinates = Field("obsm", "{obsm}", "map coordinates", MAPPING)
-    model = Field("uns", "{key}", "parameters and model", DECODING)
+    model = Field("uns", "{key}", "parameters and model", DECODING, (coordinates,))
     determinant = Field("obs", "{key}_det", "relative determinant", DECODING, (model,))
     anisotropy = Field("obs", "{key}_anisotropy", "anisotropy", DECODING, (model,))
     error = Field("obs", "{key}_reconstruction_error", "reconstruction error", DECODING, (model,))

@@ -126,7 +126,8 @@ def geodesic(
             "gap between them."
         )
         raise ValueError(msg)
-    return shortest_path(model.surface, occupied, places, n_points, anywhere=anywhere)
+    surface = model.surface if result is None else result.surface
+    return shortest_path(surface, occupied, places, n_points, anywhere=anywhere)
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:

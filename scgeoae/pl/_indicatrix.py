@@ -135,7 +135,7 @@ def indicatrix(
     spacing, nodes = _grid(np.clip(drawn, frame.min, frame.max), n_grid)
     region, unit = result.model.region, result.model.unit
     if cells is not None:
-        points = Result(adata[cells], key).coordinates()
+        points = adata[cells].obsm[result.keys.obsm]
     elif region is not None:
         points = _points_in_region(region, z, nodes[:, np.argsort(dimensions)], spacing)
     else:  # cells near the nodes

@@ -94,7 +94,8 @@ def fit_decoder(
     `adata.obs['geoae_umap_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae_umap' | key_added]` : :class:`dict`
-        `'params'` (``params['basis']`` is `'X_umap'`), `'model'` (a decoder only) and `'history'`.
+        `'params'` (``params['basis']`` is `'X_umap'`), `'model'` (a decoder only), `'history'`, and `'fingerprint'`,
+        by which changes of the input and of the coordinates are noticed.
 
     Raises
     ------
@@ -139,7 +140,8 @@ def fit_decoder(
     model = MapModel(fitted.network, fitted.frame, recipe)
 
     params = planned.params(fitted, seed)
-    values = result_fields(keys, model, fitted.cells, params=params, history=fitted.history)
+    fingerprint = planned.fingerprint(fitted)
+    values = result_fields(keys, model, fitted.cells, params=params, fingerprint=fingerprint, history=fitted.history)
     return finish(adata, keys, values, start, copy=copy)
 
 

@@ -153,7 +153,8 @@ def geometric_ae(
     `adata.obs['geoae_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae' | key_added]` : :class:`dict`
-        `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
+        `'params'`, `'model'`, `'history'`, and `'fingerprint'`, by which changes of the input and of the coordinates
+        are noticed. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
         called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
         ``params['interrupted']`` is `True`. Before or after the training, a Ctrl-C leaves `adata` unchanged.
 
@@ -211,5 +212,6 @@ def geometric_ae(
 
     params, history = planned.params(fitted, seed), fitted.history
     values = {Keys.coordinates: fitted.cells.z}
-    values |= result_fields(keys, model, fitted.cells, params=params, history=history)
+    fingerprint = planned.fingerprint(fitted)
+    values |= result_fields(keys, model, fitted.cells, params=params, fingerprint=fingerprint, history=history)
     return finish(adata, keys, values, start, copy=copy)
