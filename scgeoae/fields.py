@@ -57,6 +57,12 @@ class Field:
         """Name the field of a result."""
         return self.pattern.format(key=keys.key, obsm=keys.obsm, basis=keys.basis, label=label)
 
+    def may_be(self, name: str) -> bool:
+        """Whether it is the name of this field for some result, with something before or after the name of that."""
+        before, _, rest = self.pattern.partition("{")
+        after = rest.partition("}")[2]
+        return bool(before + after) and name.startswith(before) and name.endswith(after) and name != before + after
+
     @overload
     def __get__(self, keys: None, _: type) -> Field: ...
     @overload
@@ -191,6 +197,9 @@ def _checked(key_added: str) -> str:
     if not isinstance(key_added, str):
         msg = f"key_added must be a str, not {type(key_added).__name__}."
         raise TypeError(msg)
+    if taken := [row.meaning for row in FIELDS if row.slot != "obs" and row.may_be(key_added)]:
+        msg = f"key_added={key_added!r} is a name by which scgeoae stores the {taken[0]} of a result. Choose another."
+        raise ValueError(msg)
     if key_added in {"", ".", ".."} or not key_added.isprintable() or not {"/", "\\"}.isdisjoint(key_added):
         msg = (
             "key_added must be printable, not empty, not '.' or '..', and without '/' or '\\', which h5ad and zarr "

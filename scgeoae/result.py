@@ -246,6 +246,28 @@ class Result:
         return chosen[medoid(chosen)]
 
 
+def check_names(adata: AnnData, keys: Keys, *, with_coordinates: bool = True) -> None:
+    """Raise a `ValueError` if a new result of this name would replace what is not an earlier one of the same name."""
+    check_adata(adata)
+    key, name = keys.key, keys.obsm
+    earlier = adata.uns.get(key)
+    advice = "Choose another key_added, or delete it first."
+    if earlier is not None and not _is_result(earlier):
+        msg = f".uns[{key!r}] holds something else than a result of scgeoae, which would be replaced. {advice}"
+        raise ValueError(msg)
+    if earlier is not None and earlier["params"]["basis"] != name:
+        msg = f".uns[{key!r}] holds a result of another map, obsm[{earlier['params']['basis']!r}]. {advice}"
+        raise ValueError(msg)
+    if not with_coordinates or name not in adata.obsm:
+        return
+    owners = [each.keys.key for each in Result.of_map(adata, name) if each.stored["model"].get("with_encoder", True)]
+    own = key in owners or (not owners and (key == DEFAULT_KEY or (earlier is None and keys.determinant in adata.obs)))
+    if not own:
+        whose = f"the coordinates of the result {owners[0]!r}" if owners else "what is not a result of this name"
+        msg = f".obsm[{name!r}] holds {whose}, which would be replaced. {advice}"
+        raise ValueError(msg)
+
+
 def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str, float]:
     """Summarize log determinant, up to a constant, and anisotropy of the cells, each (n,); leave out missing values.
 

@@ -12,7 +12,7 @@ from .._checks import real_array, seed_of
 from .._lookup import embedding_key
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
-from ..result import result_fields
+from ..result import check_names, result_fields
 from ._log import finish, rank_0_logs
 from .plan import plan
 
@@ -102,7 +102,7 @@ def fit_decoder(
     KeyError
         If the map or the chosen data do not exist.
     ValueError, TypeError
-        If an argument, the map or the data are invalid. Nothing is written.
+        If an argument, the map or the data are invalid, or `key_added` names something else. Nothing is written.
     FloatingPointError
         If the training diverges, or the decoder is constant.
 
@@ -114,6 +114,7 @@ def fit_decoder(
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
     keys = Keys.decoding(embedding_key(adata, basis), key_added)
+    check_names(adata, keys, with_coordinates=False)
     z = _coordinates(adata, keys.obsm)
     planned = plan(
         adata,

@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .._checks import seed_of
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
-from ..result import result_fields
+from ..result import check_names, result_fields
 from ._log import finish, rank_0_logs
 from ._warnings import warn_of_counts
 from .plan import plan
@@ -163,7 +163,7 @@ def geometric_ae(
     KeyError
         If the chosen field does not exist.
     ValueError, TypeError
-        If an argument or the data are invalid. Nothing is written.
+        If an argument or the data are invalid, or `key_added` names something else. Nothing is written.
     FloatingPointError
         If the training diverges, also after one retry from the best weights at a tenth of the learning rate, or the
         map collapses.
@@ -179,6 +179,7 @@ def geometric_ae(
     (700, 2)
     """
     keys = Keys.named(key_added)
+    check_names(adata, keys)
     planned = plan(
         adata,
         use_rep=use_rep,

@@ -14,7 +14,7 @@ from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
 from ..reference import Labeling, MapModel, input_of, labeling, place, query_of
-from ..result import Result, result_fields
+from ..result import Result, check_names, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def map_cells(
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
     keys = Keys.named(None if key == DEFAULT_KEY else key)
+    check_names(adata, keys)
     model, result = _reference(adata_ref, key)
     labels = _labeling(model, result, [] if obs is None else obs)
     query = query_of(adata, model)
