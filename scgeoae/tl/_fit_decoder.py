@@ -14,6 +14,7 @@ from ..fields import Keys
 from ..reference import MapModel, recipe_of
 from ..result import check_names, result_fields
 from ._log import finish, rank_0_logs
+from ._origin import origin_of
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def fit_decoder(
     basis
         The map: a key of `obsm`, with or without ``X_``.
     use_rep, n_pcs, layer, mask_var
-        The data, as in :func:`geometric_ae`. Use what the map was made from.
+        The data, as in :func:`geometric_ae`. By default what the map was made from, so far as scanpy stores that: the
+        data of the neighbors of a UMAP, those of a t-SNE; else the principal components.
     key_added
         Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
     rng
@@ -116,6 +118,9 @@ def fit_decoder(
     keys = Keys.decoding(embedding_key(adata, basis), key_added)
     check_names(adata, keys, with_coordinates=False)
     z = _coordinates(adata, keys.obsm)
+    if use_rep is None and n_pcs is None and layer is None and mask_var is None:
+        origin = origin_of(adata, keys.obsm)
+        use_rep, n_pcs = origin.get("use_rep"), origin.get("n_pcs")
     planned = plan(
         adata,
         coordinates=z,

@@ -286,6 +286,16 @@ def _landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
         msg = f"obsm[{key!r}] must hold places on a map of {n_components} dimensions; its shape is {places.shape}."
         raise ValueError(msg)
     missing = np.isnan(places)
+    repeated = adata.obs_names.duplicated(keep=False) & ~missing.all(1)
+    if len(set(zip(names := adata.obs_names[repeated], map(tuple, places[repeated].tolist()), strict=True))) < len(
+        names
+    ):
+        msg = (
+            f"Cells of one name, such as {names[0]!r}, have one place in obsm[{key!r}]: one of them is that of another "
+            "cell. Make the names unique before places are found by them, as by `anndata.concat(…, keys=…, "
+            "index_unique='-')`."
+        )
+        raise ValueError(msg)
     if np.isinf(places).any() or (missing.any(1) != missing.all(1)).any():
         msg = f"obsm[{key!r}] holds infinite places, or places of which only a part is missing."
         raise ValueError(msg)
