@@ -260,7 +260,7 @@ def check_names(adata: AnnData, keys: Keys, *, with_coordinates: bool = True) ->
         raise ValueError(msg)
     if not with_coordinates or name not in adata.obsm:
         return
-    owners = [each.keys.key for each in Result.of_map(adata, name) if each.stored["model"].get("with_encoder", True)]
+    owners = [each.keys.key for each in Result.of_map(adata, name) if _owns_its_map(each)]
     own = key in owners or (not owners and (key == DEFAULT_KEY or (earlier is None and keys.determinant in adata.obs)))
     if not own:
         whose = f"the coordinates of the result {owners[0]!r}" if owners else "what is not a result of this name"
@@ -348,6 +348,14 @@ def _advice(adata: AnnData, key: str) -> str:
         return f"Pass key={results[0].keys.key!r} for the map in .obsm[{obsm!r}]."
     decoder = Keys.decoding(obsm).key
     return f"Run `scgeoae.tl.fit_decoder` for the map in .obsm[{obsm!r}] first, and pass key={decoder!r}."
+
+
+def _owns_its_map(result: Result) -> bool:
+    """Whether the map was made by the model, and not elsewhere; also where the model is damaged."""
+    try:
+        return result.model.has_encoder
+    except ValueError:
+        return True
 
 
 def _is_result(value: object) -> bool:
