@@ -59,9 +59,11 @@ class Field:
 
     def may_be(self, name: str) -> bool:
         """Whether it is the name of this field for some result, with something before or after the name of that."""
-        before, _, rest = self.pattern.partition("{")
+        before, brace, rest = self.pattern.partition("{")
         after = rest.partition("}")[2]
-        return bool(before + after) and name.startswith(before) and name.endswith(after) and name != before + after
+        if not (brace and before + after):
+            return name == self.pattern
+        return len(name) > len(before + after) and name.startswith(before) and name.endswith(after)
 
     @overload
     def __get__(self, keys: None, _: type) -> Field: ...
