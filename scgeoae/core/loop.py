@@ -150,8 +150,9 @@ def train(
     """
     alpha = spec.weights.get("regularizer", 0.0)
     limit = spec.n_steps or (MAX_STEPS if len(held_out.x) else STEPS_UNSEEN)
-    smooth = AveragedModel(model, multi_avg_fn=_average)
-    state, history, best, rate = State(model, spec), History(), Best(smooth.module), 1.0
+    averages = AveragedModel(model, multi_avg_fn=_average)
+    averaged = cast("GeometricAutoencoder", averages.module)
+    state, history, best, rate = State(model, spec), History(), Best(averaged), 1.0
     size = cast("int", spec.batch_size)
     drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
     try:
@@ -160,7 +161,7 @@ def train(
                 share = schedule(number) * rate
                 cells = read(next(drawn_from))
                 sums += step(state, cells, draw(spec, len(cells.x), model, generator), share)
-                smooth.update_parameters(model)
+                averages.update_parameters(model)
                 if number % EVERY and number < limit:
                     continue
                 reconstruction, regularizer = (processes.average(sums) / (number - before)).tolist()
@@ -169,11 +170,11 @@ def train(
                     _check_first(history, spec, number)
                     history.retried_at, rate = number, RETRY_SHARE
                     model.load_state_dict(best.kept[0])
-                    smooth.module.load_state_dict(best.kept[0])
+                    averaged.load_state_dict(best.kept[0])
                     state.optimizer.forget()
-                losses = _validate(state, smooth.module, held_out)
+                losses = _validate(state, averaged, held_out)
                 history.records.append(Record(number, reconstruction, regularizer, share * spec.learning_rate, *losses))
-                best.offer(smooth.module, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
+                best.offer(averaged, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
                 before = number
                 after_validation(number, limit)
                 if len(held_out.x) and (

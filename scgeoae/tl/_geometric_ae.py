@@ -96,9 +96,9 @@ def geometric_ae(
     Other Parameters
     ----------------
     init
-        Where the training begins: `'pca'`, the plot of the first principal components of the input, to which the encoder
-        adds what it learns, or `'random'` weights. From the components, maps of other seeds and of the other half of
-        the counts are arranged alike (``tests/benchmarks/quality.py --replicate``).
+        Where the training begins: `'pca'`, the plot of the first principal components of the input (turned to the
+        landmarks), to which the encoder adds what it learns, or `'random'` weights. From the components, maps of other
+        seeds and of the other half of the counts are arranged alike (``tests/benchmarks/quality.py --replicate``).
     regularizer
         `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): with area alone the
@@ -119,8 +119,8 @@ def geometric_ae(
     noise
         Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
         standard deviation. The target of the reconstruction has no noise. New cells are then mapped as well as training
-        cells. By default 0.35 times the distance of a typical cell to its nearest among 2,000 cells (root mean square by
-        feature).
+        cells. By default 0.35 times the distance of a typical cell to its nearest among 2,000 cells (root mean square
+        by feature).
     hidden_dims
         Widths of the encoder's hidden layers; the decoder mirrors them.
     n_steps
