@@ -6,7 +6,7 @@ To add a term, write a function below and list it in `TERMS`; `Spec.weights` giv
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -124,7 +124,9 @@ class Objective:
         log_scale, every = self.learned.get("contrast"), -(-len(batch.x) // N_HELD_OUT)
         x, z = batch.x[::every], batch.z[::every]
         known = log_scale is not None and len(x) > 1
-        found.append(cross_entropy(z, nearest(x, len(x)), log_scale) if known else z.new_tensor(torch.nan))
+        found.append(
+            cross_entropy(z, nearest(x, len(x)), cast("Tensor", log_scale)) if known else z.new_tensor(torch.nan)
+        )
         return torch.stack(found)
 
 
