@@ -98,7 +98,7 @@ def geometric_ae(
     init
         Where the training begins: `'random'` weights, or `'pca'`, the plot of the first principal components of the
         input, to which the encoder adds what it learns. Maps of other seeds, and of the other half of the counts, then
-        are arranged alike (``tests/benchmarks/stability.py``).
+        are arranged alike (``tests/benchmarks/quality.py --replicate``).
     regularizer
         `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): with area alone the
