@@ -59,7 +59,11 @@ class Values(NamedTuple):
         """Rows (n, D), each of which may have to be computed."""
         import torch  # takes seconds, and coordinates do not need it
 
-        return cls(rows.shape, lambda cells: rows.take(torch.from_numpy(cells)).cpu().numpy(), slow=True)
+        def take(cells: np.ndarray) -> np.ndarray:
+            parts = torch.from_numpy(cells).split(N_COMPARED)  # few at a time: they may be made of many genes
+            return torch.cat([rows.take(part).cpu() for part in parts]).numpy()
+
+        return cls(rows.shape, take, slow=True)
 
 
 class Comparison(NamedTuple):

@@ -146,7 +146,7 @@ class Matrix:
     def by_cell(self) -> Values:
         """The values for a fingerprint, or to be compared with one."""
         quick = isinstance(self.values, np.ndarray) and not self.streamed and isinstance(self._columns, slice)
-        return Values(self.shape, self.dense, self.read() if quick else None, self.streamed)
+        return Values.of(self.values[:, self._columns]) if quick else Values(self.shape, self.dense, slow=self.streamed)
 
     def value_range(self, n: int | None = None) -> ValueRange:
         """Range of the values of all rows, or of about ``n`` spread over all; 0 to 0 if there are none.
