@@ -121,7 +121,7 @@ class DenseNetwork(nn.Module):
 class _Carried(torch.autograd.Function):
     """Values and tangents through all layers, with the gradient of both.
 
-    What autograd records of the same takes twice the operations (``tests/benchmarks/speed.py gradients``).
+    Autograd takes longer, because it records each operation by itself (``tests/benchmarks/speed.py gradients``).
     """
 
     @staticmethod
@@ -161,7 +161,7 @@ class _Carried(torch.autograd.Function):
             if r:
                 h, shape = h @ weight, (ctx.k, r, weight.shape[1])  # (k r, width)
                 bend = (h * rows).view(shape).sum(0)  # (r, width)
-                g[:r] += bend.mul_(ctx.activation.bend(x[:r], slope[:r]))
+                g[:r].add_(bend.mul_(ctx.activation.bend(x[:r], slope[:r])))
                 h.view(shape).mul_(slope[:r])
             rows, x = kept.pop(), kept.pop()
         by_x, by_tangents = ctx.needs_input_grad[1:3]
