@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, cast
 
@@ -20,21 +19,10 @@ if TYPE_CHECKING:
 
 MOMENTUM = 0.95
 """Of Muon (Jordan et al. 2024)."""
-EVERY = 2
-"""Steps after which Muon's directions are renewed. The average of past gradients changes by a twentieth in one step."""
 ADAM_SHARE = 0.1
 """Learning rate of Adam as a share of Muon's."""
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of Adam."""
-
-
-@dataclass
-class Stack:
-    """Hidden matrices of one shape: their part of the array, and the direction (k, rows, columns) of their update."""
-
-    part: slice
-    shape: torch.Size
-    direction: Tensor = field(default_factory=lambda: torch.zeros(()))
 
 
 class HybridOptimizer:
@@ -80,7 +68,7 @@ class HybridOptimizer:
         self.array = _moved_together(self.parameters)
         ends = [0, *accumulate(sum(parameter.numel() for parameter in group) for group in groups)]
         self._free, self._outer = ends[1:3]
-        self._stacks = [Stack(slice(*pair), shape) for pair, shape in zip(pairwise(ends[2:]), by_shape, strict=True)]
+        self._stacks = [(slice(*pair), shape) for pair, shape in zip(pairwise(ends[2:]), by_shape, strict=True)]
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.gradient = torch.zeros_like(self.array)
         self._average, self._square = torch.zeros_like(self.array), torch.zeros_like(self.array[: self._outer])
@@ -95,7 +83,7 @@ class HybridOptimizer:
     def step(self, share: float) -> None:
         """Update with ``share`` of the peak learning rates by the gradients, averaged over processes; clear these."""
         self.n_steps += 1
-        self.update(self.rates(share), renew=self.n_steps % EVERY == 1 or EVERY == 1)
+        self.update(self.rates(share))
 
     def rates(self, share: float) -> Tensor:
         """The numbers of a step, on the device: for both optimizers decay and rate, and the bias of Adam's squares."""
@@ -106,8 +94,8 @@ class HybridOptimizer:
         return self.array.new_tensor([*decays, adam / first, second**0.5, muon])
 
     @torch.no_grad()
-    def update(self, rates: Tensor, *, renew: bool) -> None:
-        """Update all parameters, all on the device; the directions of Muon are computed anew or those of the last step.
+    def update(self, rates: Tensor) -> None:
+        """Update all parameters, all on the device.
 
         Adam is decoupled from the decay (Loshchilov and Hutter 2019). Torch's own takes longer to begin than to compute
         on so few numbers.
@@ -127,12 +115,10 @@ class HybridOptimizer:
 
         self._average[hidden].lerp_(self.gradient[hidden], 1 - MOMENTUM)
         self.array[hidden].mul_(muon_decay)
-        for stack in self._stacks:
-            if renew:
-                ahead = self.gradient[stack.part].lerp(self._average[stack.part], MOMENTUM)
-                rows, columns = stack.shape
-                stack.direction = orthogonalize(ahead.view(-1, *stack.shape)).mul_(max(1, rows / columns) ** 0.5)
-            self.array[stack.part].addcmul_(stack.direction.flatten(), muon_rate, value=-1)
+        for part, (rows, columns) in self._stacks:
+            ahead = self.gradient[part].lerp(self._average[part], MOMENTUM)
+            direction = orthogonalize(ahead.view(-1, rows, columns)).flatten()
+            self.array[part].addcmul_(direction, muon_rate, value=-(max(1, rows / columns) ** 0.5))
 
 
 def orthogonalize(matrices: Tensor, n_iterations: int = 3) -> Tensor:

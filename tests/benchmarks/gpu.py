@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,7 +28,6 @@ package.__path__ = [str(Path(__file__).parents[2] / "scgeoae")]
 
 from scgeoae.core.autoencoder import GeometricAutoencoder  # noqa: E402
 from scgeoae.core.fit import Fitted, choose_by_data, fit  # noqa: E402
-from scgeoae.core.optimizer import EVERY  # noqa: E402
 from scgeoae.core.spec import Spec  # noqa: E402
 from scgeoae.core.step import Drawn, Sample, State, backward, draw, step  # noqa: E402
 
@@ -178,7 +178,7 @@ def trained(
     batch: int,
     n_features: int,
     device: torch.device,
-    way: Callable[[State], Callable[[list[Sample], list[Drawn], list[float]], object]],
+    way: Callable[[State], Callable[[Sample, Drawn, float], object]],
 ) -> tuple[float, torch.Tensor]:
     """Take steps in one way; return the milliseconds of each and the weights at the end."""
     data = cells(4 * batch, n_features, device)
@@ -191,40 +191,30 @@ def trained(
     seconds = []
     for _ in range(N_STEPS):
         start = time.perf_counter()
-        indices = [torch.randint(4 * batch, (batch,), generator=generator) for _ in range(EVERY)]
-        read = [Sample(model.standardize(data.take(index))) for index in indices]
-        take(read, [draw(spec, batch, model, generator) for _ in indices], [0.5] * EVERY)
+        read = data.take(torch.randint(4 * batch, (batch,), generator=generator))
+        take(Sample(model.standardize(read)), draw(spec, batch, model, generator), 0.5)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append((time.perf_counter() - start) / EVERY)
+        seconds.append(time.perf_counter() - start)
     return 1e3 * float(np.percentile(seconds[5:], 25)), state.optimizer.array.detach().cpu()
 
 
-def eager(state: State) -> Callable[[list[Sample], list[Drawn], list[float]], None]:
+def eager(state: State) -> Callable[[Sample, Drawn, float], object]:
     """Steps as the training takes them."""
-
-    def take(read: list[Sample], drawn: list[Drawn], shares: list[float]) -> None:
-        for batch, numbers, share in zip(read, drawn, shares, strict=True):
-            step(state, batch, numbers, share)
-
-    return take
+    return partial(step, state)
 
 
 class Captured:
-    """Steps in a CUDA graph, as many as Muon keeps its directions: inputs are copied to where the graph reads them."""
+    """Steps in a CUDA graph: inputs are copied to where the graph reads them."""
 
     def __init__(self, state: State) -> None:
         self.state, self.graph = state, None
         self.inputs: list[torch.Tensor] = []
 
-    def __call__(self, read: list[Sample], drawn: list[Drawn], shares: list[float]) -> None:
+    def __call__(self, batch: Sample, drawn: Drawn, share: float) -> None:
         optimizer = self.state.optimizer
-        rates = []
-        for share in shares:
-            optimizer.n_steps += 1
-            rates.append(optimizer.rates(share))
-        parts = zip(read, drawn, rates, strict=True)
-        given = [part for batch, numbers, rate in parts for part in (batch.x, numbers.noise, numbers.shares, rate)]
+        optimizer.n_steps += 1
+        given = [batch.x, drawn.noise, drawn.shares, optimizer.rates(share)]
         if self.graph is None:
             self.inputs = [part.clone() for part in given]
             self.capture()
@@ -250,10 +240,9 @@ class Captured:
             self.run()
 
     def run(self) -> None:
-        for i in range(EVERY):
-            x, noise, shares, rates = self.inputs[4 * i : 4 * i + 4]
-            backward(self.state, Sample(x), Drawn(noise, shares))
-            self.state.optimizer.update(rates, renew=i == 0)
+        x, noise, shares, rates = self.inputs
+        backward(self.state, Sample(x), Drawn(noise, shares))
+        self.state.optimizer.update(rates)
 
 
 def whole(n: int, n_features: int, spec: Spec, gpu: torch.device | None, *, on_host: bool) -> None:
