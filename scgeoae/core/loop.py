@@ -139,7 +139,8 @@ def train(
     n_steps, alpha = cast("int", spec.n_steps), spec.weights.get("regularizer", 0.0)
     state, history, best, rate = State(model, spec), History(), Best(model), 1.0
     size, every = cast("int", spec.batch_size), max(1, n_steps // N_VALIDATIONS)
-    drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
+    drawn_from, before = batches(index, size, chunk, generator), 0
+    sums = torch.zeros(2, dtype=torch.float32, device=model.device)
     try:
         with threads_for(min(size, len(index)) * model.widest, LARGE_STEP):
             for number in range(1, n_steps + 1):
