@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, whole_number
-from .._lookup import groups_of
+from .._lookup import cells_named, groups_of
 from ..core.geodesic import Geodesic
 from ..core.geodesic import geodesic as shortest_path
 from ..fields import DEFAULT_KEY
@@ -146,10 +146,5 @@ def _place(place: Any, name: str, result: Result | None, groupby: str | None) ->
             msg = f"There is no group {place!r} in obs[{groupby!r}]; the groups are {names.tolist()}."
             raise KeyError(msg)
         return result.medoid(codes == names.get_loc(place))
-    (cells,) = np.nonzero(result.adata.obs_names == place)
-    if len(cells) != 1:
-        msg = (
-            f"{len(cells)} cells are named {place!r}. Pass the name of one cell, or `groupby` and the name of a group."
-        )
-        raise KeyError(msg)
-    return result.decoder_points()[cells[0]]
+    advice = "Pass the name of one cell, or `groupby` and the name of a group."
+    return result.decoder_points()[cells_named(result.adata, [place], advice)[0]]
