@@ -126,7 +126,7 @@ def labels_of(adata: AnnData, name: str, advice: str = "") -> pd.Categorical:
             f"make them one: `adata.obs[{name!r}] = adata.obs[{name!r}].astype(str)`."
         )
         raise ValueError(msg)
-    return labels.rename_categories(list(names))
+    return labels.rename_categories(dict(zip(labels.categories, names, strict=True)))
 
 
 def palette_of(adata: AnnData, name: str, categories: Collection[str]) -> list[str] | None:
