@@ -124,8 +124,6 @@ def test_groups_of_one_cell_at_odd_places(sphere: AnnData, log: StringIO) -> Non
     assert table.loc[("first", "lost"), "map_length"] == pytest.approx(100 * np.sqrt(2))
     lost = table.loc[("first", "lost")]  # joined by a straight piece, on which the decoder extrapolates
     assert 0 < lost["length_off_data"] < lost["surface_length"] < 2 * lost["length_off_data"]
-    twins = table.loc[("first", "second"), "surface_length"] - table.loc[("twin", "second"), "surface_length"]
-    assert twins == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
