@@ -139,7 +139,10 @@ def palette_of(adata: AnnData, name: str, categories: Collection[str]) -> list[s
     if isinstance(stored, Mapping):
         by_name = {str(category): color for category, color in stored.items()}
         stored = [by_name.get(category, "") for category in categories]
-    colors = list(stored)[: len(categories)] if np.ndim(stored) else []
+    try:
+        colors = list(stored)[: len(categories)]
+    except TypeError:  # a number
+        return None
     if len(colors) < len(categories) or not all(map(is_color_like, colors)):
         return None
     return [to_hex(color, keep_alpha=to_rgba(color)[3] < 1) for color in colors]

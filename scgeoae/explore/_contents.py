@@ -95,6 +95,7 @@ def contents(
     determinant, anisotropy = _distortion(result)
     affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)]), order)
     readout = _readout(model, affine)
+    columns = [*(_column(adata, name) for name in color), determinant, anisotropy]
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
@@ -103,7 +104,7 @@ def contents(
         "coordinates": _float32(drawn),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
-        "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
+        "columns": columns,
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {

@@ -48,10 +48,9 @@ def carried(adata: AnnData, folder: Path) -> dict[str, list[str] | None]:
     page = contents(Result(adata), color=["kind"], genes=["gene 0"], dimensions=(0, 1), cell_names=False, paths={})[
         "columns"
     ][0]["colors"]
-    queries = [
-        [value for name, value in query.uns.items() if name.endswith("kind_colors")] for query in (by_cells, by_file)
-    ]
-    found = {"file": stored, "page": page, "cells": (queries[0] or [None])[0], "tiles": (queries[1] or [None])[0]}
+    found = {"file": stored, "page": page}
+    for name, query in (("cells", by_cells), ("tiles", by_file)):
+        found[name] = next((value for entry, value in query.uns.items() if entry.endswith("kind_colors")), None)
     return {place: None if colors is None else list(colors) for place, colors in found.items()}
 
 
@@ -92,7 +91,7 @@ ODD_LABELS: dict[str, tuple[Any, type[Exception], str]] = {
     "lists": (pd.Series([[1]] * 60).to_numpy(), TypeError, "values that are no labels"),
 }
 LABELS: dict[str, Any] = {
-    "nullable booleans": pd.array([True, None] * 30, dtype="boolean"),
+    "nullable booleans": pd.array([True, False, None] * 20, dtype="boolean"),
     "dates": pd.date_range("2024", periods=2).repeat(30),
     "number and text": np.array([1, "x"] * 30, dtype=object),
     "tuples": pd.Series([(1, 2), (3, 4)] * 30).to_numpy(),
@@ -116,7 +115,7 @@ def test_kinds_of_labels(kind: str, trained: AnnData, tmp_path: Path) -> None:
     trained.obs["odd"] = LABELS[kind]
     for use in uses(trained, tmp_path):
         use()
-    names = [str(name) for name in pd.Categorical(LABELS[kind]).categories]
+    names = pd.Categorical(LABELS[kind]).categories.astype(str).tolist()
     assert scgeoae.read_model(tmp_path / "model").labels["odd"].categories.tolist() == names
 
 
@@ -165,7 +164,7 @@ def test_other_cells_may_have_one_name(trained: AnnData) -> None:
 def test_genes_named_by_numbers(tmp_path: Path) -> None:
     """As `reset_index` leaves them: they are texts in the model, as they are in a file."""
     adata = cells()
-    adata.var = adata.var.reset_index(drop=True)
+    adata.var.reset_index(drop=True, inplace=True)
     sc.pp.pca(adata, n_comps=4)
     for rep in ("X_pca", "X"):
         train(adata, use_rep=rep)
@@ -175,7 +174,7 @@ def test_genes_named_by_numbers(tmp_path: Path) -> None:
         assert model.input.projection.genes.tolist() == [str(i) for i in range(6)]
         text, number = cells(7), cells(7)
         text.var_names = [str(i) for i in range(6)]
-        number.var = adata.var
+        number.var.reset_index(drop=True, inplace=True)
         for query in (text, number):
             tl.map_cells(query, model)
         np.testing.assert_array_equal(text.obsm["X_geoae"], number.obsm["X_geoae"])
@@ -210,7 +209,9 @@ def twice_scaled(adata: AnnData) -> None:
     ],
 )
 def test_no_training_is_lost_by_an_optional_field(
-    change: Callable[[AnnData], None], known: bool, log: StringIO
+    change: Callable[[AnnData], None],
+    known: bool,  # noqa: FBT001
+    log: StringIO,
 ) -> None:
     """Sparse loadings count; others are left out of the model, and the log says why."""
     adata = cells()
@@ -232,7 +233,7 @@ def test_what_cannot_be_read_is_not_written(trained: AnnData, tmp_path: Path) ->
     before = (tmp_path / "model").read_bytes()
     model = get.model(trained)
     model.input.features[0] = 5
-    with pytest.raises(ValueError, match="not written, because it could not be read again: .*features"):
+    with pytest.raises(ValueError, match=r"not written, because it could not be read again: .*features"):
         scgeoae.write_model(model, tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
