@@ -56,8 +56,8 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
         `'map_length'` : `float`
             Straight distance on the map, in units of the map.
         `'surface_length'` : `float`
-            Length of the shortest path on the surface, in input units. NaN, with a warning, if all cells of a group lie
-            off the map's box, which leaves out the outermost 0.1 % of the cells on each side.
+            Length of the shortest path on the surface, in input units. If all cells of a group lie off the region, its
+            place is joined to it by a straight piece (:func:`scgeoae.get.geodesic`).
         `'straight_length'` : `float`
             Distance between the decoded places, in input units; at most `'surface_length'`.
         `'length_off_data'` : `float`
@@ -89,9 +89,6 @@ def cluster_distances(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, c
     names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the distances between the groups of obs[{groupby!r}]")
     places = np.array([result.medoid(codes == number) for number in range(len(names))])
-    off_map = ~region.whole().contains(places)
-    if off_map.any():
-        logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
     first, second = np.triu_indices(len(names), 1)  # (p,)
     pairs, surface = np.column_stack([first, second]), result.surface
     length, off_data = np.full((2, len(pairs)), np.nan)

@@ -116,13 +116,14 @@ def test_groups_of_one_cell_at_odd_places(sphere: AnnData, log: StringIO) -> Non
     sphere.obsm["X_chart"][[0, 1, 3]] = [[0, 0], [0, 0], [0.5, 0.5]]
     sphere.obsm["X_chart"][2] = [100, 100]
     table = measure(sphere).set_index("other", append=True)
-    assert "The groups ['lost'] lie off the map" in log.getvalue()
+    assert log.getvalue() == ""
     assert table.loc[("first", "twin"), "surface_length"] == pytest.approx(0, abs=1e-9)
     assert np.isnan(table.loc[("first", "twin"), ["ratio", "detour"]]).all()
     assert table.loc[("first", "second"), "surface_length"] == pytest.approx(0.69, abs=0.03)
-    assert table.loc[("first", "second"), "ratio"] == pytest.approx(1, rel=0.01)
+    assert np.log(table["ratio"]).mean() == pytest.approx(0, abs=1e-9)
     assert table.loc[("first", "lost"), "map_length"] == pytest.approx(100 * np.sqrt(2))
-    assert np.isnan(table.loc[("first", "lost"), ["surface_length", "length_off_data", "ratio"]]).all()
+    lost = table.loc[("first", "lost")]  # joined by a straight piece, on which the decoder extrapolates
+    assert 0 < lost["length_off_data"] < lost["surface_length"] < 2 * lost["length_off_data"]
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
