@@ -34,10 +34,10 @@ def cluster_areas(
 ) -> AnnData | None:
     """Measure how large each group of cells is on the map and in the data, and its area on the decoder's surface.
 
-    The size of a group is the root mean square distance of its cells from their mean (:func:`scgeoae.metrics.group_sizes`).
-    No decoder has a part in it, so it is the same for all maps of the same data. A cluster that looks three times as
-    large as it is, compared with the others, has ``size_ratio == 3``. Sizes in the data include noise, unless `other`
-    holds the other half of the counts.
+    The size of a group is the root mean square distance of its cells from their mean
+    (:func:`scgeoae.metrics.group_sizes`). No decoder has a part in it, so that in the data it is the same for all maps.
+    A cluster that looks three times as large as it is, compared with the others, has ``size_ratio == 3``. Sizes in the
+    data include noise, unless `other` holds the other half of the counts.
 
     The area of a group on the surface is that of what the decoder makes of the part of the map that the group occupies.
     It depends on the decoder: decoders of two maps of the same cells differ
@@ -55,9 +55,9 @@ def cluster_areas(
     key
         Name of the result.
     other
-        The other half of the counts (:func:`scgeoae.pp.split_counts`) of the cells of `adata`, which must hold the first
-        half, prepared alike but not scaled. Cells and genes are matched by name. Noise then has no part in `data_size`,
-        because that of the halves is independent.
+        The other half of the counts (:func:`scgeoae.pp.split_counts`) of the cells of `adata`, which must hold the
+        first half, prepared alike but not scaled. Cells and genes are matched by name. Noise then has no part in
+        `data_size`, because that of the halves is independent.
     copy
         Return a copy instead of writing to `adata`.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 
 from .._lookup import groups_of, matched
@@ -13,6 +12,7 @@ from ..inputs import genes
 from ..reference import query_of, reference_rows
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from ..core.rows import Rows
@@ -74,7 +74,7 @@ def grouped_cells(result: Result, groupby: str, other: AnnData | None) -> Groupe
     if other is not None:
         second = _taken(_other_half(model, matched(adata, other)), cells)
         if np.allclose(second, x, atol=1e-3 * x.std()):
-            msg = "other holds the same values as adata: it is no other half of the counts. Run `scgeoae.pp.split_counts`."
+            msg = "other holds the values of adata: it is no other half of the counts. Run `scgeoae.pp.split_counts`."
             raise ValueError(msg)
     groups = np.append(names.to_numpy(dtype=object), None)[codes[cells]]
     return GroupedCells(names, codes, groups, result.decoder_points()[cells].astype(np.float64), x, second)
