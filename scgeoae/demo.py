@@ -95,6 +95,6 @@ def _comparison(adata: AnnData) -> Figure:
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
     panels = pl.cluster_areas(adata, key=list(MAPS), ax=axes[2], show=False)
-    for panel, title in zip(panels, MAPS.values(), strict=True):
-        panel.set_title(panel.get_title().replace(panel.get_title().splitlines()[0], title, 1), fontsize="medium")
+    for panel, (key, title) in zip(panels, MAPS.items(), strict=True):
+        panel.set_title(panel.get_title().replace(key, title, 1), fontsize="medium")
     return figure
