@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from matplotlib import colormaps, rcParams
 from matplotlib.colors import LogNorm, to_rgba
-from matplotlib.transforms import Bbox
 
 from ..explore import log_det_limit
 from ..fields import DEFAULT_KEY, Keys
 from ..result import Result
-from ._scatter import colored, coordinates_to_draw, finish, framed, new_axes, scatter, settle, show_frame, write_factors
+from ._scatter import colored, finish, new_axes, scatter, settle, view_of, write_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +94,8 @@ def det_heatmap(
     """
     result = Result(adata, key)
     determinant = result.numbers(Keys.determinant)
-    z = coordinates_to_draw(result, dimensions)
+    view = view_of(result, dimensions, outliers=outliers)
+    z = view.z
     for limit in (vmin, vmax):
         if limit is not None and not limit > 0:
             msg = f"Limits of the determinant must be positive, not {limit}."
@@ -115,18 +115,18 @@ def det_heatmap(
     others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
     colors = [result.keys.determinant, *others]
     defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
-    axes = scatter(result, color=colors, dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs)
+    axes = scatter(view, color=colors, ax=ax, **defaults | kwargs)
     points = colored(axes[0], "data area per map area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
     if field:
-        _draw_field(result, points, dimensions, outliers=outliers)
-    settle(axes, z[:, dimensions])
+        _draw_field(result, points, dimensions)
+    settle(axes, view)
     if (bar := points.colorbar) is not None:
         write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, _factors(norm))
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int], *, outliers: bool) -> None:
+def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int]) -> None:
     """Draw the determinant over the region below the cells, which become dots; the frame holds both."""
     region, ax = cast("OccupiedRegion", result.model.region), cast("Axes", points.axes)
     values = np.full(region.mask.shape, np.nan)
@@ -139,8 +139,6 @@ def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, i
         values, extent=extent, origin="lower", norm=cast("LogNorm", points.norm), cmap=cmap, interpolation="nearest"
     )
     image.set_zorder(0)
-    frame = framed(result.coordinates()[:, dimensions], outliers=outliers)
-    show_frame(ax, Bbox.union([frame, Bbox.from_extents(*extent[::2], *extent[1::2])]))
     points.set(array=None, facecolor=DOT_COLOR, sizes=DOT * points.get_sizes())
 
 
