@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..core.region import OccupiedRegion
     from ._scatter import View
 
-FILL = 0.42
+FILL = 0.35
 """Radius of the undistorted circle as a share of the grid spacing, unless elongated ellipses would overlap."""
 
 LONGEST = 0.8

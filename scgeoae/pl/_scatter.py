@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
 
 
-TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
+TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 50, 0.5, 120_000
 """A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
 the second number. Those of scanpy's dots sum up to the third."""
 
@@ -116,7 +116,7 @@ class View:
             ends = [0, length / self.unit], [0, 0]
             bar.add_artist(Line2D(*ends, color=color, linewidth=2, solid_capstyle="butt"))
             between = length / self.length_between
-            far = f"; {between:.2g} between groups" if abs(self.length_between - 1) > A_THIRD else ""
+            far = f",\n{between:.2g} between groups" if abs(self.length_between - 1) > A_THIRD else ""
             lines.append([bar, TextArea(f"{length:g} in the data, locally{far}")])
         if n_outside := int(self.outside.sum()):
             symbol = DrawingArea(6, 6)
@@ -229,7 +229,7 @@ def scatter(
     beside = colorbar_loc in {"right", None}
     if ax is None and beside:  # scanpy's color bars allow no other layout than its own
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
-        axes[0].figure.set_layout_engine("constrained")
+        axes[0].figure.set_layout_engine("compressed")
     sized = {"size", "s"}.isdisjoint(kwargs)
     sort_order = kwargs.get("sort_order", True)
     x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in view.dimensions)
@@ -261,7 +261,7 @@ def shuffle(points: PathCollection, na_color: Any) -> None:
     if values is not None:
         points.set_array(values[order])
     else:
-        points.set_facecolor(faces[order])
+        points.set_facecolor(list(map(tuple, faces[order])))
     if len(sizes) == len(order):
         points.set_sizes(sizes[order])
 
