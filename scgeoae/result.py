@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .core.surface import Surface
     from .reference import MapModel
 
+CENTRAL, MARGIN, ROOM = 0.99, 0.1, 1.1
+"""The frame holds this share of the cells along each dimension, a margin of this share of the longer side, and all of
+it is this much larger."""
+
 TERMS = ("reconstruction", "regularizer")
 """Terms of the loss. The history has a curve for each, and one of the held-out cells, named ``validation_…``."""
 
@@ -285,6 +289,28 @@ def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str,
         "det_p95_p5": float(np.exp(high - low)),
         "anisotropy": float(np.nanmedian(anisotropy)),
     }
+
+
+def frame_of(drawn: np.ndarray, *, outliers: bool = False) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top of the square that pictures of a map show.
+
+    Parameters
+    ----------
+    drawn
+        Coordinates (n, 2) of the cells.
+    outliers
+        Whether the frame holds all cells, also those far from the central 99 %.
+    """
+    drawn = drawn.astype(np.float64)
+    low, high = drawn.min(0), drawn.max(0)
+    inner = np.quantile(drawn, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
+    margin = MARGIN * np.ptp(inner, axis=0).max()
+    if margin > 0 and not outliers:  # not if most cells are at one place
+        low, high = np.maximum(low, inner[0] - margin), np.minimum(high, inner[1] + margin)
+    middle = (low + high) / 2
+    side = (high - low).max() or np.abs(drawn).max() or 1.0  # a single place is as large as far from the origin
+    (left, bottom), (right, top) = middle - ROOM / 2 * side, middle + ROOM / 2 * side
+    return float(left), float(right), float(bottom), float(top)
 
 
 def region_of(model: MapModel) -> OccupiedRegion:
