@@ -1,6 +1,6 @@
 """What makes new cells comparable with a reference: the recipe of its input, its novelty, its labels; the model."""
 
-from .labels import labeling, tile_labels
+from .labels import labeling, tile_labels, without
 from .model import MapModel, from_state, to_state
 from .projection import Projection
 from .query import place, projected, query_of, reference_rows
@@ -21,4 +21,5 @@ __all__ = [
     "tile_labels",
     "to_state",
     "velocities_of",
+    "without",
 ]

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
     """Measure the area of each group of cells on the map and in the data.
 
-    The occupied region of the map is divided into small tiles, and each tile is assigned to the group of the cell
-    nearest to its center. The area of a group on the map is the area of its tiles. Its area in the data is the integral
-    of the decoder's determinant over these tiles, which is the area of the decoded surface. A cluster that looks three
-    times as large as it is has ``ratio == 3``.
+    The region of the map that the cells occupy is divided into small tiles, and each tile is assigned to the group of
+    the cell nearest to its center. The area of a group on the map is the area of its tiles. Its area in the data is the
+    integral of the decoder's determinant over these tiles, which is the area of the decoded surface. A cluster that
+    looks three times as large as it is has ``ratio == 3``.
 
     Parameters
     ----------
@@ -76,7 +76,9 @@ def cluster_areas(adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, copy:
     region = region_of(result.model)
     names, codes = groups_of(adata, groupby, at_least=2)
     start = logg.info(f"measuring the areas of the groups of obs[{groupby!r}]")
-    tiles = region.points()
+    if result.other_cells:
+        logg.warning(f"{result.other_cells}: areas are of the part of the map that these cells occupy.")
+    tiles = region.points()[region.occupied_by(result.coordinates())]
     _, nearest = cKDTree(result.coordinates()).query(tiles)
     owner = codes[nearest]  # (m,)
     labeled = owner >= 0
