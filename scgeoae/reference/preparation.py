@@ -55,7 +55,9 @@ def recognize(x: np.ndarray, values: ValueRange) -> str | None:
         return found
     spread = _spread(x)
     if spread is not None and np.median(np.abs(np.log(spread))) < UNIT:
-        return "scaled" if values.low < 0 else "uncentered"
+        if abs(values.low) <= DETECTED:
+            return "uncentered"
+        return "scaled" if values.low < 0 else None
     return "residuals" if values.low < -DETECTED else None
 
 
