@@ -71,12 +71,12 @@ def write_model(
             msg = f"obs={obs!r} names labels of cells, but a model has no cells. Pass the AnnData."
             raise ValueError(msg)
         if result.params.get("mapped", False):
-            msg = f"obs={obs!r} names labels of the reference, but {result.other_cells}. Pass the reference."
+            msg = f"{result.other_cells}: they are not those whose labels the model can hold. Pass the reference."
             raise ValueError(msg)
         if result.other_cells:
             logg.warning(
-                f"{result.other_cells}: only where labeled cells lie does the file hold labels. For those of all cells "
-                "pass the AnnData of the training; where a cell has no label, its column may be empty."
+                f"{result.other_cells}: the file holds labels only of the part of the map that the labeled cells "
+                "occupy. To label all of it, pass the AnnData of the training, in which cells may have no label."
             )
         model = replace(model, labels=tile_labels(result.adata, model, result.coordinates(), obs))
     write_arrays(to_state(model), path)

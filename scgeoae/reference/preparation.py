@@ -21,6 +21,14 @@ PREPARATIONS = {
 }
 """All preparations that are told apart, and what messages call them."""
 
+COMPATIBLE = {
+    *((name, name) for name in PREPARATIONS),
+    *(("residuals", name) for name in PREPARATIONS),
+    *((name, "residuals") for name in ("log", "log2", "log10", "scaled", "uncentered")),
+}
+"""Preparations of a query and of a reference that are the same, or may fit: residuals are also what the correction of a
+batch makes of values like those of the reference."""
+
 BASES = {"normalized": 0.0, "log": 1.0, "log2": np.log(2), "log10": np.log(10)}
 """Logarithm of the base by preparation; 0 without a logarithm."""
 

@@ -13,7 +13,7 @@ from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
 from ..core.rows import check_finite, row_blocks
 from ..inputs import ReadRows, choose, genes
-from .preparation import DETECTED, PREPARATIONS, is_scaled, recognize
+from .preparation import COMPATIBLE, DETECTED, PREPARATIONS, is_scaled, recognize
 from .recipe import mean_and_std, recipe_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 N_LISTED = 5
 """Missing genes that a message lists at most."""
 
-QUERY_SAMPLE = 500
-"""About how many cells of a query tell how they were prepared."""
+QUERY_SAMPLE, RUN = 500, 50
+"""How many cells of a query, at most, tell how they were prepared, and how many of them are read together."""
 
 ZERO_SHARE = 0.1
 """Least share of entries at the reference's zero level for a query to count as scaled with the reference's numbers.
@@ -271,7 +271,7 @@ def _scaling_of(
     """
     scaling = None if projection.scaling is None else projection.scaling.subset(present)
     values = x.value_range()
-    sample = np.concatenate([np.empty((0, x.shape[1])), *(x.dense(rows) for rows in x.spread(QUERY_SAMPLE))])
+    sample = _sample_of(x)
     found = recognize(sample, values)
     if scaling is not None and values.low < 0:  # scaled values are below 0 in part
         if recipe.signed:  # as they were before scaling, too: a zero leaves no trace
@@ -279,25 +279,35 @@ def _scaling_of(
         if _is_scaled_as(scaling, var, projection.genes[present], sample):
             return None
         found = "scaled"
-    elif found is None or recipe.preparation in {None, found} or "residuals" in {found, recipe.preparation}:
+    elif found is None or recipe.preparation is None or (found, recipe.preparation) in COMPATIBLE:
         _warn_of_range(values, recipe, x.source, signed=True)
         return scaling
-    held, wanted = (
-        recipe.prepared or "other values",
-        PREPARATIONS.get(recipe.preparation or "", "log-normalized values"),
-    )
-    remedy = f"Pass {wanted}{'' if scaling is None else '; they are scaled as the reference was'}."
+    wanted, then = PREPARATIONS.get(recipe.preparation or "", "unscaled values"), ""
+    remedy = f"Pass {wanted}"
     if (found, recipe.preparation) == ("counts", "log"):
         remedy = (
-            "Run `sc.pp.normalize_total(query, target_sum=…)` with the target_sum of the reference, then "
-            "`sc.pp.log1p(query)`."
+            "Run `sc.pp.normalize_total(query, target_sum=…)`, with the target_sum of the reference, and "
+            "`sc.pp.log1p(query)`"
+        )
+    if scaling is not None:
+        then, remedy = (
+            ", then scaled by its own mean and standard deviation",
+            f"{remedy}; they are scaled as the reference was",
         )
     msg = (
-        f"{x.source} of the query holds {PREPARATIONS[found]}, but that of the reference held {held}"
-        f"{'' if scaling is None else ' with its own mean and standard deviation'}: the cells would land in the wrong "
-        f"place. {remedy}"
+        f"{x.source} of the query holds {PREPARATIONS[found]}, but the reference held {wanted}{then}: the cells would "
+        f"land in the wrong place. {remedy}."
     )
     raise ValueError(msg)
+
+
+def _sample_of(x: Matrix) -> np.ndarray:
+    """Read some cells (n, g), float64, in short runs spread evenly over all."""
+    n = x.shape[0]
+    if n <= QUERY_SAMPLE:
+        return x.dense()
+    starts = np.linspace(0, n - RUN, QUERY_SAMPLE // RUN).astype(int).tolist()
+    return np.concatenate([x.dense(slice(start, start + RUN)) for start in starts])
 
 
 def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: np.ndarray) -> bool:

@@ -154,13 +154,12 @@ def _pca_recipe(adata: AnnData, components: Representation, *, with_novelty: boo
         msg = f"{x.source} was scaled without centering."
         raise ValueError(msg)
     projection = Projection(names, loadings, difference.mean(0), sample.mean, scaling, layer)
-    novelty = None
+    value_range = sample.range_before(scaling)
+    preparation, novelty = sample.preparation(scaling, value_range), None
     if with_novelty:
         _warn_of_silent(sample, scaling)
         spread = sample.spread if scaling is None else None
         novelty = fit_novelty(projection, sample.some, z.var(0), adata.n_obs, spread)
-    value_range = sample.range_before(scaling)
-    preparation = sample.preparation(scaling, value_range)
     return InputRecipe(components.features, obsm_key, projection, value_range, novelty, preparation)
 
 
@@ -210,11 +209,10 @@ class _Sample(NamedTuple):
 
     def preparation(self, scaling: Scaling | None, before: ValueRange) -> str | None:
         """Tell how the genes were prepared before they were scaled, when their range was ``before``."""
-        if scaling is None:
-            return recognize(self.some[:N_TELLING].astype(np.float64), before)
-        x = scaling.undo(self.some[:N_TELLING].astype(np.float64))
-        if scaling.max_value is not None:
-            x[self.some[:N_TELLING] >= scaling.max_value] = 0  # what was clipped says nothing
+        some = self.some[:: -(-len(self.some) // N_TELLING)].astype(np.float64)
+        x = some if scaling is None else scaling.undo(some)
+        if scaling is not None and scaling.max_value is not None:
+            x[some >= scaling.max_value] = 0  # what was clipped says nothing
         return recognize(x, before)
 
     def n_silent(self, scaling: Scaling | None) -> int:
