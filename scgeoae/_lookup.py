@@ -168,7 +168,6 @@ def groups_of(adata: AnnData, groupby: str, at_least: int = 0) -> tuple[pd.Index
     return groups.categories, groups.codes
 
 
-
 def matched(adata: AnnData, other: AnnData) -> AnnData:
     """Return the cells of ``adata`` in ``other``, found by their names, in the order of ``adata``.
 

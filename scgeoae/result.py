@@ -219,6 +219,16 @@ class Result:
             msg = f"The cells of the result {key!r} were mapped, nothing was trained on them. Pass the reference."
             raise ValueError(msg)
 
+    @property
+    def other_cells(self) -> str:
+        """Say how the cells are not those of the training, as far as numbers tell; empty if they may be."""
+        if self.params.get("mapped", False):
+            return f"The cells of the result {self.keys.key!r} were mapped, nothing was trained on them"
+        n_trained, n_here = self.model.frame.n_cells, self.adata.n_obs
+        if n_trained in {None, n_here}:
+            return ""
+        return f"The map {self.keys.key!r} was trained on {n_trained} cells, but the AnnData holds {n_here}"
+
     def ensemble_maps(self) -> list[np.ndarray]:
         """Read the aligned maps (n, d) of the ensemble, or raise an error that says what to run or to choose."""
         entry, name = self.keys.ensemble, self.keys.maps

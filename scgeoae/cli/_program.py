@@ -161,7 +161,7 @@ MAP = Command(
     options_of(
         "tl._map_cells.map_cells",
         key="Name of the result in the reference and in the output. Default: geoae.",
-        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors.",
+        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors, to KEY_LABEL in obs of the output.",
     )
     + REPLACING,
     help="""Put new cells on the map of a reference.

@@ -1,6 +1,6 @@
 """What makes new cells comparable with a reference: the recipe of its input, its novelty, its labels; the model."""
 
-from .labels import Labeling, labeling, tile_labels
+from .labels import Labeling, labeling, tile_labels, without
 from .model import MapModel, from_state, to_state
 from .projection import Projection
 from .query import input_of, place, projected, query_of
@@ -22,4 +22,5 @@ __all__ = [
     "tile_labels",
     "to_state",
     "velocities_of",
+    "without",
 ]
