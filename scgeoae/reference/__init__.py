@@ -1,9 +1,10 @@
 """What makes new cells comparable with a reference: the recipe of its input, its novelty, its labels; the model."""
 
 from .labels import labeling, tile_labels
-from .model import MapModel, from_state, to_state
+from .model import MapModel, from_state, to_state, with_readout
 from .projection import Projection
 from .query import place, projected, query_of, reference_rows
+from .readout import Readout, Space, readout_of
 from .recipe import InputRecipe, recipe_of
 from .velocity import velocities_of
 
@@ -11,14 +12,18 @@ __all__ = [
     "InputRecipe",
     "MapModel",
     "Projection",
+    "Readout",
+    "Space",
     "from_state",
     "labeling",
     "place",
     "projected",
     "query_of",
+    "readout_of",
     "recipe_of",
     "reference_rows",
     "tile_labels",
     "to_state",
     "velocities_of",
+    "with_readout",
 ]
