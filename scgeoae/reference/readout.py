@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scanpy import logging as logg
 
 from ..core.rows import check_finite
@@ -14,7 +15,7 @@ from .projection import Scaling
 from .recipe import mean_and_std
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -118,6 +119,17 @@ class Space(NamedTuple):
     def readable(self) -> np.ndarray:
         """Which genes can be read: their R² is not known or at least `READABLE`, (g,) bool."""
         return np.ones(len(self.names), dtype=bool) if self.r2 is None else self.r2 >= READABLE
+
+    def positions(self, names: str | Sequence[str] | None = None) -> np.ndarray:
+        """Return the positions of some features or genes; of all by default. A `KeyError` names those not found."""
+        if names is None:
+            return np.arange(len(self.names))
+        wanted = [names] if isinstance(names, str) else list(names)
+        found = pd.Index(self.names).get_indexer(pd.Index(wanted, dtype=object))
+        if missing := [name for name, position in zip(wanted, found, strict=True) if position < 0]:
+            msg = f"Did not find {missing[:5]} among the {len(self.names)} genes that the model decodes."
+            raise KeyError(msg)
+        return found
 
 
 def space_of(model: MapModel, space: str) -> Space:
