@@ -106,10 +106,11 @@ def contents(
     sources = _sources(adata, space, layer=layer, use_raw=use_raw)
     columns = [_column(adata, name, sources) for name in color]
     shown = next((name for name, made in zip(color, columns, strict=True) if "categories" in made), None)
-    names, budget = _chosen(decoded, None if shown is None else groups_of(adata, shown)[1][::every]), MEASURED_BYTES
-    if genes is not None:
-        names, budget = list(dict.fromkeys(genes)), None
-    entries, rows = _genes(names, decoded, sources, budget)
+    if genes is None:
+        groups = None if shown is None else groups_of(adata, shown)[1][::every]
+        entries, rows = _genes(_chosen(decoded, groups), decoded, sources, MEASURED_BYTES)
+    else:
+        entries, rows = _genes(list(dict.fromkeys(genes)), decoded, sources, None)
     basis = result.keys.obsm.removeprefix("X_")
     names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
     return {

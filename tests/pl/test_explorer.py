@@ -101,6 +101,7 @@ def values(gene: dict[str, Any]) -> np.ndarray:
 def test_genes_that_are_not_in_var_names(decoded: AnnData) -> None:
     """They are read from `.raw`; a layer and `use_raw` choose the matrix, as in `sc.pl.embedding`."""
     raw = decoded.raw[:, "NKG7"].X.toarray().ravel()
+    raw = np.clip(raw, *np.quantile(raw, [0.001, 0.999]))
     decoded.layers["twice"] = 2 * decoded.X
     fewer = decoded[:, decoded.var_names != "NKG7"].copy()
     (found,) = held(fewer, genes="NKG7")["genes"]
@@ -113,9 +114,7 @@ def test_genes_that_are_not_in_var_names(decoded: AnnData) -> None:
     assert values(of_raw) == pytest.approx(raw, abs=resolution)
     assert not np.allclose(values(own), raw, atol=0.1)
     np.testing.assert_allclose(values(twice), 2 * values(own), atol=0.1)
-    with pytest.raises(
-        KeyError, match=r"Did not find \['no'\] among the 765 genes of \.var_names or the .* \.raw, nor"
-    ):
+    with pytest.raises(KeyError, match=r"Did not find \['no'\] among the 765 .* \.var_names or the .* \.raw"):
         held(decoded, genes=["no"])
     held(fewer, genes="NKG7")  # the model decodes it
     fewer.raw = None
@@ -128,6 +127,7 @@ def test_color_by_a_gene(decoded: AnnData) -> None:
     columns = held(decoded, color=["bulk_labels", "NKG7"], use_raw=True)["columns"]
     assert [column["name"] for column in columns[:2]] == ["bulk_labels", "NKG7"]
     raw = decoded.raw[:, "NKG7"].X.toarray().ravel()
+    raw = np.clip(raw, *np.quantile(raw, [0.001, 0.999]))
     np.testing.assert_allclose(values(columns[1]), raw, atol=np.ptp(raw) / 254)
 
 
@@ -153,9 +153,10 @@ def test_genes_that_cannot_be_read(mapped: AnnData, rng: np.random.Generator) ->
     mapped.X[:, :100] = rng.normal(size=(700, 100))
     scgeoae.tl.gene_readout(mapped)
     r2 = scgeoae.get.decode(mapped, np.zeros((1, 2)), space="genes").var["r2"]
-    assert r2.iloc[:100].max() < 0.02 < r2.iloc[100:].median()
-    assert set(r2.index[:100]).isdisjoint(gene["name"] for gene in held(mapped)["genes"])
-    noise, good = mapped.var_names[0], r2.index[r2.argmax()]
+    assert (r2.iloc[:100] < 0.02).mean() > 0.9  # a few reach more by chance
+    assert (r2.iloc[100:] > 0.02).mean() > 0.9
+    assert all(r2[gene["name"]] >= 0.02 for gene in held(mapped)["genes"])
+    noise, good = r2.index[r2.argmin()], r2.index[r2.argmax()]
     marked = {gene["name"]: gene for gene in held(mapped, genes=[noise, good])["genes"]}
     assert (marked[noise]["readable"], marked[good]["readable"]) == (False, True)
     assert marked[good]["r2"] == pytest.approx(r2.max())
