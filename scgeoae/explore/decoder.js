@@ -97,9 +97,24 @@ class Decoder {
   }
 
   /**
+   * How a gene changes at a place of this geometry: the most that it rises per unit of the data, the direction on the
+   * map in which it does, and how much it rises per unit of the data in another direction, if one is given.
+   */
+  rise(number, { tangents, metric: [a, b, c] }, along = null) {
+    const width = tangents[0].length;
+    const row = this.readout.weight.subarray(number * width, (number + 1) * width);
+    const [p, q] = tangents.map((tangent) => dot(row, tangent));
+    const direction = [(c * p - b * q) / (a * c - b * b), (a * q - b * p) / (a * c - b * b)];
+    const most = Math.sqrt(Math.max(p * direction[0] + q * direction[1], 0));
+    if (!along) return { most, direction };
+    const [x, y] = along;
+    return { most, direction, along: (p * x + q * y) / Math.sqrt(a * x * x + 2 * b * x * y + c * y * y) };
+  }
+
+  /**
    * The geometry at a point.
    *
-   * Returns the hidden values; the metric [a, b, c] of the two drawn coordinates; the semi-axes of the indicatrix of
+   * Returns the hidden values and their tangents along the drawn coordinates; the metric [a, b, c] of the two drawn coordinates; the semi-axes of the indicatrix of
    * radius 1, longest first, and the angle of the longest; their ratio; the area in the data per area of the drawn
    * plane; the determinant, of all coordinates, over its average.
    */
@@ -115,6 +130,7 @@ class Decoder {
     const logDeterminant = logVolume(columns) - this.dimension * Math.log(this.unit);
     return {
       hidden,
+      tangents: tangents.slice(0, 2),
       metric,
       axes: [1 / Math.sqrt(smaller), 1 / Math.sqrt(larger)],
       angle: (Math.atan2(2 * b, a - c) + Math.PI) / 2,

@@ -8,6 +8,7 @@ from ._cluster_distances import cluster_distances
 from ._det_heatmap import det_heatmap
 from ._ensemble import ensemble
 from ._explorer import explorer
+from ._gene_arrows import gene_arrows
 from ._history import history
 from ._indicatrix import indicatrix
 from ._quality import quality
@@ -19,6 +20,7 @@ __all__ = [
     "det_heatmap",
     "ensemble",
     "explorer",
+    "gene_arrows",
     "history",
     "indicatrix",
     "quality",
