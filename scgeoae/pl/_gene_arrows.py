@@ -159,8 +159,8 @@ def _draw_at_groups(ax: Axes, found: AnnData, readable: np.ndarray, n_genes: int
     longest = np.linalg.norm(vector, axis=1).max()
     scale = longest / (LONGEST * side)  # rise per unit of the map
     _draw_arrows(ax, start, vector, scale, longest, color=rcParams["text.color"], edgecolor="white")
-    for name, tip in zip(names, start + vector / scale, strict=True):
-        ax.text(*tip, name, fontsize="small", fontstyle="italic", ha="center", path_effects=HALO, gid=LABEL)
+    for name, (x, y) in zip(names, start + vector / scale, strict=True):
+        ax.text(x, y, name, fontsize="small", fontstyle="italic", ha="center", path_effects=HALO, gid=LABEL)
 
 
 def _apart(vectors: np.ndarray, n_genes: int) -> list[int]:
@@ -196,6 +196,5 @@ def _draw_arrows(ax: Axes, start: np.ndarray, vector: np.ndarray, scale: float, 
     )
     rise = 10 ** np.floor(np.log10(longest))
     rise = max(step * rise for step in (1, 2, 5) if step * rise <= longest * (1 + 1e-6))
-    ax.quiverkey(
-        arrows, 0.04, -0.03, rise, f"rises by {rise:.1g} per unit of the data", labelpos="E", coordinates="axes"
-    )
+    text = f"rises by {rise:.1g} per unit of the data"
+    ax.quiverkey(arrows, 0.05, 0.04, rise, text, labelpos="E", coordinates="axes", fontproperties={"size": "small"})
