@@ -18,6 +18,7 @@ from scipy import sparse
 from .._lookup import column, groups_of, holds_numbers, names_of_layers
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
+from ..reference import Bend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,6 +125,7 @@ def contents(
         "decoder": {
             "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in affine.layers],
             "surface": _float32(affine.surface),
+            "bend": {"weight": _float32(decoded.bend), "bias": _float32(decoded.bend_bias)},
             "readout": {"weight": _float32(decoded.weight[rows]), "bias": _float32(decoded.bias[rows])},
             "unit": float(model.unit),
         },
@@ -230,32 +232,38 @@ def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
 
 
 class Decoded(NamedTuple):
-    """What is decoded, as an affine function of the values ``h`` (n, width) before the decoder's last layer.
+    """What is decoded, as an affine function of features: the values ``h`` (n, width) before the decoder's last layer.
+
+    Where genes are no affine function of these, bent features ``elu(h bend^T + bend_bias)`` (n, p) follow.
 
     Attributes
     ----------
     space
         Names of genes, or of input features if genes are unknown, (g,), and how well they are read.
     weight, bias
-        (g, width) and (g,); the values are those before scaling, as of :func:`scgeoae.get.decode`.
-    hidden
-        ``h`` (m, width) at some cells.
+        (g, width + p) and (g,); the values are those before scaling, as of :func:`scgeoae.get.decode`.
+    bend, bend_bias
+        (p, width) and (p,); p may be 0.
+    features
+        (m, width + p), at some cells.
     """
 
     space: Space
     weight: np.ndarray
     bias: np.ndarray
-    hidden: np.ndarray
+    bend: np.ndarray
+    bend_bias: np.ndarray
+    features: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of each gene over the cells, (g,)."""
-        return self.weight @ self.hidden.mean(0) + self.bias
+        return self.weight @ self.features.mean(0) + self.bias
 
     @property
     def deviation(self) -> np.ndarray:
         """Standard deviation of each gene over the cells, (g,)."""
-        covariance = np.atleast_2d(np.cov(self.hidden, rowvar=False, ddof=0))
+        covariance = np.atleast_2d(np.cov(self.features, rowvar=False, ddof=0))
         return np.sqrt(np.maximum(((self.weight @ covariance) * self.weight).sum(1), 0))
 
 
@@ -273,7 +281,15 @@ def _decoded(space: Space, affine: Affine, hidden: np.ndarray) -> Decoded:
     if not pd.Index(space.names).is_unique:
         msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
         raise ValueError(msg)
-    return Decoded(space, space.differential(affine.weight.T).T, space.values(affine.bias[None])[0], hidden)
+    width, n_features = hidden.shape[1], len(affine.bias)
+    bend = Bend(np.empty((n_features, 0)), np.empty(0)) if space.bend is None else space.bend
+    inner = Bend(affine.weight.T @ bend.weight, affine.bias @ bend.weight + bend.bias)  # of the hidden values
+    n_bent = len(bend.bias)
+    slopes = np.zeros((width + n_bent, n_features + n_bent))
+    slopes[:width, :n_features], slopes[width:, n_features:] = affine.weight.T, np.eye(n_bent)
+    origin = np.append(affine.bias, np.zeros(n_bent))[None]
+    weight, bias = space.linear(slopes).T, space.affine(origin)[0]
+    return Decoded(space, weight, bias, inner.weight.T, inner.bias, inner.features(hidden))
 
 
 def _chosen(decoded: Decoded, groups: np.ndarray | None) -> list[str]:
@@ -287,8 +303,8 @@ def _chosen(decoded: Decoded, groups: np.ndarray | None) -> list[str]:
     spread = np.ones(len(decoded.bias)) if scaling is None else scaling.std
     used = np.empty(0) if groups is None else np.unique(groups[groups >= 0])
     if len(used) > 1:
-        hidden = np.array([decoded.hidden[groups == group].mean(0) for group in used])  # (k, width)
-        means = hidden @ (decoded.weight / spread[:, None]).T  # (k, g)
+        features = np.array([decoded.features[groups == group].mean(0) for group in used])  # (k, width + p)
+        means = features @ (decoded.weight / spread[:, None]).T  # (k, g)
         score = np.abs(means - means.mean(0))
     else:
         score = (decoded.deviation / spread)[None]

@@ -173,7 +173,7 @@ function showPlace() {
   const occupied = cells.region.contains(...at);
   const text = occupied ? "" : "No cells here: the profile is an extrapolation.";
   const warning = element("p", { className: "warning", hidden: occupied }, text);
-  $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), warning, profile(geometry.hidden), rises());
+  $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), warning, profile(geometry.features), rises());
 }
 
 /** The genes that rise most at the place or, while a path is drawn, from its first end towards the pointer. */
@@ -198,8 +198,8 @@ function rises() {
 }
 
 /** The genes that stand out against the average over the cells, and the followed ones. */
-function profile(hidden) {
-  const values = decoder.genes(hidden);
+function profile(features) {
+  const values = decoder.genes(features);
   const rows = standingOut((gene) => (isRead(gene) ? values[gene.row] - gene.mean : NaN)).map(({ gene, length }) => ({
     name: decodedName(gene),
     length,
@@ -248,7 +248,7 @@ function showPath() {
   const length = positions.slice(1).reduce((sum, position, i) => {
     return sum + Math.hypot(...position.map((value, j) => value - positions[i][j]));
   }, 0);
-  const curves = hidden.map((values) => decoder.genes(values));
+  const curves = hidden.map((values) => decoder.genes(decoder.features(values)));
   const outside = places.map((place) => !cells.region.contains(...place));
   const trusted = outside.includes(false) ? curves.filter((_, i) => !outside[i]) : curves;
   const range = (gene) => {

@@ -83,7 +83,8 @@ def gene_gradient(
     direction = np.empty((model.n_components, *made.shape), dtype=np.float32)
     for where in blocks(len(points), model.n_components * max(len(space.names), model.n_features)):
         tangents = surface.differential(points[where])  # (d, b, D)
-        rates = np.stack([space.differential(v)[:, chosen] for v in tangents])  # (d, b, g)
+        x = surface.decode(points[where])
+        rates = np.stack([space.differential(x, v)[:, chosen] for v in tangents])  # (d, b, g)
         found = geometry.gradient(torch.from_numpy(surface.metric(points[where])), torch.from_numpy(rates))
         size[where], direction[:, where] = (part.numpy() for part in found)
     made.X = size

@@ -4,11 +4,12 @@ from .labels import labeling, tile_labels
 from .model import MapModel, from_state, to_state, with_readout
 from .projection import Projection
 from .query import place, projected, query_of, reference_rows
-from .readout import Readout, Space, readout_of
+from .readout import Bend, Readout, Space, readout_of
 from .recipe import InputRecipe, recipe_of
 from .velocity import velocities_of
 
 __all__ = [
+    "Bend",
     "InputRecipe",
     "MapModel",
     "Projection",

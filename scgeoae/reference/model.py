@@ -58,8 +58,8 @@ class MapModel:
         if projection is not None and projection.n_features != self.n_features:
             msg = f"A projection to {projection.n_features} features belongs to another model, of {self.n_features}."
             raise ValueError(msg)
-        if self.readout is not None and len(self.readout.weight) != self.n_features:
-            msg = f"A readout of {len(self.readout.weight)} features belongs to another model, of {self.n_features}."
+        if self.readout is not None and self.readout.n_features != self.n_features:
+            msg = f"A readout of {self.readout.n_features} features belongs to another model, of {self.n_features}."
             raise ValueError(msg)
         n_tiles = 0 if self.region is None else int(self.region.mask.sum())
         for name, table in self.labels.items():

@@ -1,4 +1,4 @@
-"""What decoded inputs are read as: the input features, or genes by an affine function of these."""
+"""What decoded inputs are read as: the input features, or genes as a function of these."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from scanpy import logging as logg
 
 from ..core.rows import check_finite
@@ -34,6 +35,9 @@ SAMPLE = 50_000
 MAX_FEATURES = 1_000
 """Most input features that genes are read from: time grows with their square, memory with their product with genes."""
 
+N_BENT = 200
+"""Bent features. Measured (``tests/benchmarks/readout.py``): genes of scVI's ten latent dimensions need them."""
+
 N_FOLDS = 5
 """Parts of the cells, of which each is held out once."""
 
@@ -45,22 +49,45 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, repr=False)
+class Bend:
+    """A fixed layer of bent features of an input, ``elu(x A + c)``: linear functions of these are not linear in it.
+
+    Attributes
+    ----------
+    weight, bias
+        `A`, (D, p), and `c`, (p,).
+    """
+
+    weight: np.ndarray = field(metadata={"shape": ("D", "bent")})
+    bias: np.ndarray = field(metadata={"shape": ("bent",)})
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Inputs ``x`` (n, D) with their bent features behind, (n, D + p)."""
+        bent = x @ self.weight + self.bias
+        return np.hstack([x, np.where(bent > 0, bent, np.expm1(np.minimum(bent, 0)))])
+
+    def differential(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Rates of change (n, D + p) of the features at ``x`` (n, D) along vectors ``v`` (n, D)."""
+        return np.hstack([v, np.exp(np.minimum(x @ self.weight + self.bias, 0)) * (v @ self.weight)])
+
+
+@dataclass(frozen=True, repr=False)
 class Readout:
-    """Genes as an affine function of the input of a model, ``x W + b``, fitted by ridge regression.
+    """Genes as a function of the input of a model, fitted by ridge regression on it and on bent features of it.
 
     Attributes
     ----------
     genes
         Names, (g,) object.
-    weight
-        `W`, (D, g) float32.
-    bias
-        `b`, (g,) float64.
+    bend
+        The bent features.
+    weight, bias
+        Genes are ``features W + b``: W is (D + p, g) float32, b is (g,) float64.
     r2
         Share of the variance of each gene, within batches, that it explains in cells that were held out, (g,); 0 for
         genes that do not vary.
     penalty
-        Strength of the ridge, as a share of the mean variance of the input features.
+        Strength of the ridge, as a share of the mean variance of the features.
     layer
         Layer that holds the genes; `X`, or the raw matrix, if `None`.
     raw
@@ -68,37 +95,41 @@ class Readout:
     """
 
     genes: np.ndarray = field(metadata={"shape": ("read",), "dtype": str})
-    weight: np.ndarray = field(metadata={"shape": ("D", "read")})
+    bend: Bend
+    weight: np.ndarray = field(metadata={"shape": ("features", "read")})
     bias: np.ndarray = field(metadata={"shape": ("read",)})
     r2: np.ndarray = field(metadata={"shape": ("read",)})
     penalty: float = field(metadata={"positive": True})
     layer: str | None = None
     raw: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.weight) != sum(self.bend.weight.shape):
+            msg = f"A readout has weights of {len(self.weight)} features, but {sum(self.bend.weight.shape)} features."
+            raise ValueError(msg)
+
     def __repr__(self) -> str:
         """Sizes instead of arrays."""
-        return f"Readout({len(self.genes)} genes of {len(self.weight)} features, R² {np.median(self.r2):.2f})"
+        return f"Readout({len(self.genes)} genes of {self.n_features} features, R² {np.median(self.r2):.2f})"
 
-    def values(self, x: np.ndarray) -> np.ndarray:
-        """Genes (n, g), float64, of inputs ``x`` (n, D)."""
-        return np.asarray(x, dtype=np.float64) @ self.weight + self.bias
-
-    def differential(self, v: np.ndarray) -> np.ndarray:
-        """Rates of change (n, g) of the genes along vectors ``v`` (n, D) of the input."""
-        return np.asarray(v, dtype=np.float64) @ self.weight
+    @property
+    def n_features(self) -> int:
+        """D, the number of input features."""
+        return len(self.bend.weight)
 
 
 class Space(NamedTuple):
-    """What decoded inputs are read as.
+    """What decoded inputs are read as: an affine function of an input and, where there is a bend, of bent features.
 
     Attributes
     ----------
     names
         Of the features or genes, (g,) object.
-    values
-        A function of inputs (n, D): values (n, g), float64, before scaling.
-    differential
-        A function of vectors (n, D) of the input: rates of change (n, g) of the values along them.
+    affine, linear
+        Functions of features (n, D) or (n, D + p): values (n, g), float64, before scaling; the same without what is
+        added.
+    bend
+        The bent features, if there are any.
     r2
         How well each gene can be read, (g,), where that was measured.
     scaling
@@ -108,12 +139,21 @@ class Space(NamedTuple):
     """
 
     names: np.ndarray
-    values: Callable[[np.ndarray], np.ndarray]
-    differential: Callable[[np.ndarray], np.ndarray]
+    affine: Callable[[np.ndarray], np.ndarray]
+    linear: Callable[[np.ndarray], np.ndarray]
+    bend: Bend | None = None
     r2: np.ndarray | None = None
     scaling: Scaling | None = None
     layer: str | None = None
     raw: bool = False
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Values (n, g) of inputs ``x`` (n, D)."""
+        return self.affine(x if self.bend is None else self.bend.features(x))
+
+    def differential(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Rates of change (n, g) of the values at ``x`` (n, D) along vectors ``v`` (n, D)."""
+        return self.linear(v if self.bend is None else self.bend.differential(x, v))
 
     @property
     def readable(self) -> np.ndarray:
@@ -148,12 +188,19 @@ def space_of(model: MapModel, space: str) -> Space:
         names = np.arange(model.n_features).astype(str).astype(object) if features is None else features
         return Space(names, np.asarray, np.asarray)
     if readout is not None:
+        weight, bias = readout.weight.astype(np.float64), readout.bias
         return Space(
-            readout.genes, readout.values, readout.differential, readout.r2, layer=readout.layer, raw=readout.raw
+            readout.genes,
+            lambda features: features @ weight + bias,
+            lambda features: features @ weight,
+            bend=readout.bend,
+            r2=readout.r2,
+            layer=readout.layer,
+            raw=readout.raw,
         )
     if projection is not None:
-        undo, backwards = projection.undo, projection.undo_differential
-        return Space(projection.genes, undo, backwards, scaling=projection.scaling, layer=projection.layer)
+        affine, linear = projection.undo, projection.undo_differential
+        return Space(projection.genes, affine, linear, scaling=projection.scaling, layer=projection.layer)
     msg = (
         "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do not "
         "reproduce. Run `scgeoae.tl.gene_readout(adata)` to read genes from it, or pass space='input'."
@@ -163,6 +210,7 @@ def space_of(model: MapModel, space: str) -> Space:
 
 def readout_of(
     adata: AnnData,
+    model: MapModel,
     rows: Rows,
     *,
     layer: str | None = None,
@@ -171,16 +219,20 @@ def readout_of(
 ) -> Readout:
     """Fit genes to the input of a model by ridge regression, with an intercept for each batch.
 
-    Slopes are fitted to differences within batches; what is read is the mean over the batches, weighted by their cells.
-    The strength is the one with the largest mean R² over the genes in cells that were held out, each cell once. Values
-    that were scaled are scaled back first.
+    Genes are seldom linear functions of a representation that a network has learned. So the regression is on the input
+    and on `N_BENT` bent features of it: random directions, each of which bends at one of the cells. Slopes are fitted
+    to differences within batches; what is read is the mean over the batches, weighted by their cells. The strength is
+    the one with the largest mean R² over the genes in cells that were held out, each cell once. Values that were scaled
+    are scaled back first.
 
     Parameters
     ----------
     adata
         The cells and their expression.
+    model
+        The model.
     rows
-        Input of the model (n, D) of the same cells.
+        Its input (n, D) of the same cells.
     layer, use_raw
         A layer, or the raw matrix, instead of `X`.
     batches
@@ -212,19 +264,32 @@ def readout_of(
             f"{matrix.source} has negative values, and `var` holds no mean and std by which it was scaled: genes are "
             "read in its units."
         )
-    sums = _Sums(n_features, matrix.shape[1], 1 if batches is None else max(1, batches.max(initial=0) + 1))
+    bend = _bend(model, rows)
+    scale = np.repeat([model.scale, 1.0], [n_features, N_BENT])  # which makes the features alike
+    sums = _Sums(n_features + N_BENT, matrix.shape[1], 1 if batches is None else max(1, batches.max(initial=0) + 1))
     for where in matrix.spread(SAMPLE):
         y = matrix.dense(where)
         y = y if scaling is None else scaling.undo(y)
         codes = np.zeros(len(y), dtype=np.int64) if batches is None else batches[where]
         x = rows.block(where.start, where.stop).cpu().numpy().astype(np.float64)
-        sums.add(x[codes >= 0], y[codes >= 0], codes[codes >= 0])
+        features = bend.features(x) / scale
+        sums.add(features[codes >= 0], y[codes >= 0], codes[codes >= 0])
     weight, bias, r2, penalty = sums.fit()
-    return Readout(names, weight.astype(np.float32), bias, r2, penalty, layer, use_raw)
+    return Readout(names, bend, (weight / scale[:, None]).astype(np.float32), bias, r2, penalty, layer, use_raw)
+
+
+def _bend(model: MapModel, rows: Rows) -> Bend:
+    """Make random bent features of rows (n, D), as large as the input; the same for the same rows."""
+    n, n_features = rows.shape
+    directions = np.random.default_rng(0).normal(size=(n_features, N_BENT))
+    directions /= np.linalg.norm(directions, axis=0)
+    cells = rows.take(torch.linspace(0, n - 1, N_BENT).long()).cpu().double().numpy()  # (p, D)
+    weight = directions / model.scale
+    return Bend(weight, -(cells * weight.T).sum(1))
 
 
 class _Sums:
-    """What ridge regression needs to know of the cells, in `N_FOLDS` folds (k) and by batch (B).
+    """What ridge regression needs to know of the cells, in `N_FOLDS` folds (k) and by batch (B). D counts the features.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ def gene_readout(
     """Learn to read genes from the input of a model, so that a map of any representation decodes to genes.
 
     The model of a map that was trained on principal components knows genes by their loadings. For any other
-    representation (Harmony, scVI, MOFA, components of proteins), this function fits each gene as a linear function of
+    representation (Harmony, scVI, MOFA, components of proteins), this function fits each gene as a smooth function of
     the representation, by ridge regression on the cells, and stores it with the model. :func:`scgeoae.get.decode`
     with ``space="genes"``, :func:`scgeoae.get.gene_gradient`, and :func:`scgeoae.pl.explorer` then use it, in place of
     loadings if there are any.
@@ -64,8 +64,8 @@ def gene_readout(
     `None`, or the copy if `copy=True`. Sets this field:
 
     `adata.uns['geoae' | key]` : :class:`dict`
-        In ``['model']['readout']``: names of the genes, weights (D, g), intercepts, R² by gene, and strength of the
-        ridge. Everything else stays. It is part of the model and of its file, and goes with a new training.
+        In ``['model']['readout']``: names of the genes, weights, intercepts, R² by gene, and strength of the ridge.
+        Everything else stays. It is part of the model and of its file, and goes with a new training.
 
     Raises
     ------
@@ -77,9 +77,15 @@ def gene_readout(
 
     Notes
     -----
-    The slopes minimize the squared residuals plus the strength times their squares; the strength, one for all genes, is
-    the one with the largest mean R² in five-fold cross-validation, among powers of ten times the mean variance of the
-    input features. Rotating the representation changes nothing. The cells are read once.
+    Genes are seldom linear in a representation that a network has learned. So they are fitted to its D features and to
+    200 bent ones, ``elu(x A + c)``, of random directions, each of which bends at a cell: a network whose hidden layer
+    is drawn at random, and whose last layer has a closed form [1]_. The slopes minimize the squared residuals plus the
+    strength times their squares. The strength, one for all genes, is the one with the largest mean R² in five-fold
+    cross-validation, among powers of ten times the mean variance of the features. The cells are read once.
+
+    References
+    ----------
+    .. [1] Huang, Zhu, Siew (2006), Extreme learning machine: theory and applications, Neurocomputing 70.
 
     Examples
     --------
@@ -96,7 +102,7 @@ def gene_readout(
     mapped = result.params.get("mapped", False)
     rows = query_of(adata, model).rows if mapped else reference_rows(adata, model)
     start = logg.info(f"reading genes from the input of the model {key!r}")
-    readout = readout_of(adata, rows, layer=layer, use_raw=use_raw, batches=batches)
+    readout = readout_of(adata, model, rows, layer=layer, use_raw=use_raw, batches=batches)
     logg.info(f"    R² in held-out cells: {np.median(readout.r2):.2f} (median of {len(readout.genes)} genes)")
     stored = {**result.stored, "model": with_readout(result.stored["model"], readout)}
     return finish(adata, result.keys, {Keys.readout: stored}, start, copy=copy)

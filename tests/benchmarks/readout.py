@@ -11,9 +11,11 @@ over the 500 genes that differ most between the types, by route:
 components
     A map of the principal components, by their loadings.
 readout
-    `tl.gene_readout`, a ridge regression; without and with `batch_key`.
+    `tl.gene_readout`; without and with `batch_key`.
+linear
+    The same map, but a ridge regression on the input alone.
 network
-    The same map, but a network with one hidden layer in place of the ridge regression.
+    The same map, but a network with one hidden layer, trained as a whole.
 30 nearest
     The same map; the mean of the 30 training cells that are nearest on it, without a decoder.
 
@@ -32,6 +34,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from scipy.spatial import KDTree
+from sklearn.linear_model import RidgeCV
 from sklearn.neural_network import MLPRegressor
 
 import scgeoae
@@ -86,7 +89,7 @@ def scvi_latent(adata: AnnData, seed: int) -> np.ndarray:
     cells = adata.copy()
     scvi.model.SCVI.setup_anndata(cells, layer="counts", batch_key="laboratory")
     model = scvi.model.SCVI(cells)
-    model.train(max_epochs=100, accelerator="cpu", enable_progress_bar=False)
+    model.train(max_epochs=50, accelerator="cpu", enable_progress_bar=False)
     return model.get_latent_representation()
 
 
@@ -107,12 +110,13 @@ def routes(adata: AnnData, held_out: np.ndarray, use_rep: str) -> dict[str, np.n
         scgeoae.tl.gene_readout(train, layer="log", batch_key=batch_key)
         found[route] = decoded()
     found["r2"] = scgeoae.get.model(train).readout.r2
+    scale = train.obsm[use_rep].std()
+    x, y, at = train.obsm[use_rep] / scale, dense(expression), scgeoae.get.decode(train, z).X / scale
+    found["linear"] = RidgeCV(np.logspace(-2, 4, 7)).fit(x, y).predict(at)
     network = MLPRegressor(
         hidden_layer_sizes=(64,), early_stopping=True, n_iter_no_change=5, max_iter=100, random_state=0
     )
-    scale = train.obsm[use_rep].std()
-    network.fit(train.obsm[use_rep] / scale, dense(expression))
-    found["network"] = network.predict(scgeoae.get.decode(train, z).X / scale)
+    found["network"] = network.fit(x, y).predict(at)
     nearest = KDTree(scgeoae.get.coordinates(train)).query(z, k=N_NEAREST)[1]
     found["30 nearest"] = np.mean([dense(expression[column]) for column in nearest.T], axis=0)
     return found

@@ -15,9 +15,9 @@ import scgeoae
 
 AT_POINTS = """
     const at = POINTS.map(([x, y]) => {
-        const { metric, axes, angle, anisotropy, determinant, hidden } = decoder.geometry([x, y]);
+        const { metric, axes, angle, anisotropy, determinant, features } = decoder.geometry([x, y]);
         const occupied = region.contains(x, y);
-        return { metric, axes, angle, anisotropy, determinant, genes: Array.from(decoder.genes(hidden)), occupied };
+        return { metric, axes, angle, anisotropy, determinant, genes: Array.from(decoder.genes(features)), occupied };
     });
     result = { names: contents.genes.map(({ name }) => name), at };"""
 
@@ -49,6 +49,11 @@ def compare(adata, node, key: str, space: str, **arguments: Any) -> None:
 
 
 def test_genes(decodable, node) -> None:
+    compare(decodable, node, "geoae", "genes")
+
+
+def test_genes_of_a_readout(decodable, node) -> None:
+    scgeoae.tl.gene_readout(decodable, use_raw=True)
     compare(decodable, node, "geoae", "genes")
 
 
@@ -86,8 +91,8 @@ def test_three_dimensions(pbmc, node) -> None:
     scgeoae.tl.geometric_ae(pbmc, n_components=3, **QUICK | {"n_steps": 30})
     z = scgeoae.get.coordinates(pbmc)
     code = """result = [cells.point(cells.x(5), cells.y(5)), cells.point(cells.x(9), cells.y(9))].map((z) => {
-        const { metric, determinant, hidden } = decoder.geometry(z);
-        return { z, metric, determinant, genes: Array.from(decoder.genes(hidden)) };
+        const { metric, determinant, features } = decoder.geometry(z);
+        return { z, metric, determinant, genes: Array.from(decoder.genes(features)) };
     });
     result = { names: contents.genes.map(({ name }) => name), at: result };"""
     names, found = node(pbmc, code, dimensions=(2, 0)).values()

@@ -77,7 +77,7 @@ def test_hover(opened, decodable) -> None:
         """const times = [];
         for (let i = 0; i < 100; i++) {
             const start = performance.now();
-            explorer.decoder.genes(explorer.decoder.geometry([i / 50 - 1, 0]).hidden);
+            explorer.decoder.genes(explorer.decoder.geometry([i / 50 - 1, 0]).features);
             times.push(performance.now() - start);
         }
         return times.sort((a, b) => a - b)[50];"""

@@ -14,7 +14,7 @@ from helpers import QUICK
 
 import scgeoae
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.reference import MapModel, Readout
+from scgeoae.reference import Bend, MapModel, Readout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,8 @@ def linear(jacobian: np.ndarray, weight: np.ndarray) -> MapModel:
     network = GeometricAutoencoder(n_features, d, hidden_dims=())
     network.decoder.last.weight.data = torch.tensor(jacobian, dtype=torch.float32)
     names = np.array([f"g{i}" for i in range(weight.shape[1])], dtype=object)
-    readout = Readout(names, weight.astype(np.float32), np.zeros(len(names)), np.ones(len(names)), 1.0)
+    bend = Bend(np.empty((n_features, 0)), np.empty(0))
+    readout = Readout(names, bend, weight.astype(np.float32), np.zeros(len(names)), np.ones(len(names)), 1.0)
     return replace(MapModel(network), readout=readout)
 
 
