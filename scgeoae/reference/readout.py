@@ -41,9 +41,13 @@ N_BENT = 200
 N_FOLDS = 5
 """Parts of the cells, of which each is held out once."""
 
+MOST_GENES = 1_000
+"""Genes, spread over all, by which the strength of the ridge is chosen."""
+
 PENALTIES = np.logspace(-6, 2, 9)
 """Strengths of the ridge, as shares of the mean variance of the input features."""
 
+ALL = slice(None)
 ROUNDING = 1e-12
 """A sum of squares below this share of that before centering is a rounding error."""
 
@@ -325,27 +329,29 @@ class _Sums:
         if not n.sum() > N_FOLDS:
             msg = f"{n.sum():.0f} cells are too few to read genes from the input of the model."
             raise ValueError(msg)
-        errors, total = np.zeros((len(PENALTIES), self.y.shape[2])), np.zeros(self.y.shape[2])
-        for fold in range(N_FOLDS):
-            others = np.arange(N_FOLDS) != fold
-            x, y = (_means(part[others].sum(0), self.n[others].sum(0)) for part in (self.x, self.y))
-            ridge = _Ridge(*self._scatter(others, x, y)[:2])
-            xx, xy, yy = self._scatter(~others, x, y)
-            total += yy
-            for number, penalty in enumerate(PENALTIES):
-                weight = ridge.weight(penalty)
-                errors[number] += yy + (weight * (xx @ weight - 2 * xy)).sum(0)
+        n_genes = self.yy.shape[1]
+        some = np.linspace(0, n_genes - 1, min(n_genes, MOST_GENES)).astype(int)
+        folds = [self._fold(number) for number in range(N_FOLDS)]
+        errors = sum(
+            np.array([fold.errors(penalty, some) for penalty in PENALTIES]) for fold in folds
+        )  # (penalties, s)
+        total = sum(fold.yy for fold in folds)  # (g,)
         varies = total > ROUNDING * self.yy.sum(0)
         if not varies.any():
             msg = "No gene varies between the cells."
             raise ValueError(msg)
-        r2 = np.where(varies, 1 - errors / np.where(varies, total, 1), 0)  # (penalties, g)
-        best = int(r2.mean(1).argmax())
-        everything = np.ones(N_FOLDS, dtype=bool)
+        unexplained = errors / np.where(varies, total, np.inf)[some]
+        penalty = float(PENALTIES[unexplained.sum(1).argmin()])
+        r2 = np.where(varies, 1 - sum(fold.errors(penalty) for fold in folds) / np.where(varies, total, 1), 0)
         x, y = (_means(part.sum(0), n) for part in (self.x, self.y))
-        weight = _Ridge(*self._scatter(everything, x, y)[:2]).weight(PENALTIES[best])
-        bias = (n / n.sum()) @ (y - x @ weight)
-        return weight, bias, r2[best], float(PENALTIES[best])
+        weight = _Ridge(*self._scatter(np.ones(N_FOLDS, dtype=bool), x, y)[:2]).weight(penalty)
+        return weight, (n / n.sum()) @ (y - x @ weight), r2, penalty
+
+    def _fold(self, number: int) -> _Fold:
+        """Return what is held out in a fold, about the means of the others, and the regression on these."""
+        others = np.arange(N_FOLDS) != number
+        x, y = (_means(part[others].sum(0), self.n[others].sum(0)) for part in (self.x, self.y))
+        return _Fold(_Ridge(*self._scatter(others, x, y)[:2]), *self._scatter(~others, x, y))
 
     def _scatter(self, folds: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sums of products over some folds of differences from the means ``x`` (B, D) and ``y`` (B, g) by batch."""
@@ -372,6 +378,20 @@ class _Ridge:
             raise ValueError(msg)
         self.along = self.axes.T @ xy
 
-    def weight(self, penalty: float) -> np.ndarray:
-        """Slopes (D, g)."""
-        return self.axes @ (self.along / (self.values + penalty * self.mean)[:, None])
+    def weight(self, penalty: float, genes: slice | np.ndarray = ALL) -> np.ndarray:
+        """Slopes (D, g), of all or of some genes."""
+        return self.axes @ (self.along[:, genes] / (self.values + penalty * self.mean)[:, None])
+
+
+class _Fold(NamedTuple):
+    """A regression, and sums of products over cells that were held out: (D, D), (D, g) and (g,)."""
+
+    ridge: _Ridge
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+
+    def errors(self, penalty: float, genes: slice | np.ndarray = ALL) -> np.ndarray:
+        """Sums of the squared residuals of the held-out cells, (g,), of all or of some genes."""
+        weight = self.ridge.weight(penalty, genes)
+        return self.yy[genes] + (weight * (self.xx @ weight - 2 * self.xy[:, genes])).sum(0)
