@@ -80,7 +80,7 @@ def fit_decoder(
     hidden_dims, n_steps, batch_size, learning_rate, validation_fraction
         As in :func:`geometric_ae`.
     patience
-        Stop after this many validations without a new lowest loss; a full run has 50. With `None` training never stops
+        Stop after this many validations, of 25 steps each, without a new lowest loss. With `None` training never stops
         early.
 
     Returns
