@@ -35,8 +35,9 @@ def gene_readout(
     loadings if there are any.
 
     Not every gene can be read: a representation holds what many genes share. R² says how much of the variance of a gene
-    is read in cells that the fit has not seen. It is small for most genes, since the counts of single cells are noisy:
-    from about 0.02 on, the means of groups are decoded well (``tests/benchmarks/readout.py``).
+    is read in cells that the fit has not seen. It is small for most genes, since the counts of single cells are noisy,
+    also where the means of groups are decoded well. Genes below 0.02 count as not read: plots leave them out, unless
+    they are asked for.
 
     Parameters
     ----------
