@@ -72,11 +72,9 @@ class Batch:
         """Decode cells, with tangents at the first ``n_cells`` of them and at further map points ``between`` (k, d)."""
         points = z if between is None else torch.cat([between, z])
         k = len(points) - len(z)
-        if not k + n_cells:
-            return cls(model.observation, x, z, model.decoder(z), None, landmarks)
         outputs, tangents = model.decoder.pushforward(points, k + n_cells)
-        tangents = model.observation.carry(outputs[: k + n_cells], tangents)
-        return cls(model.observation, x, z, outputs[k:], tangents, landmarks)
+        carried = model.observation.carry(outputs[: k + n_cells], tangents) if k + n_cells else None
+        return cls(model.observation, x, z, outputs[k:], carried, landmarks)
 
 
 class Term(NamedTuple):
