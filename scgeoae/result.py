@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .core.evaluation import Cells
     from .core.loop import History
     from .core.region import OccupiedRegion
+    from .core.rows import Rows
     from .core.surface import Surface
     from .reference import MapModel
 
@@ -108,6 +109,12 @@ class Result:
         """The decoder as a surface, after :meth:`check_coordinates`."""
         self.check_coordinates()
         return self.model.surface
+
+    def rows(self) -> Rows:
+        """The input (n, D) of the cells, as it was when the result was made: see :func:`.reference.input_of`."""
+        from .reference import input_of
+
+        return input_of(self.adata, self.model, self.fingerprint("input"), mapped=self.mapped)
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
