@@ -33,7 +33,7 @@ class Frame:
     unit: float = field(default=1.0, metadata={"positive": True})
     region: OccupiedRegion | None = None
     error_quantiles: np.ndarray | None = field(default=None, repr=False, metadata={"shape": (101,)})
-    length_between: float = field(default=1.0, metadata={"positive": True})
+    length_between: float = field(default=1.0, metadata={"positive": True, "later": True})
 
     def outside(self, z: np.ndarray, error: np.ndarray) -> np.ndarray:
         """Flag cells that the training cells do not explain.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import is_color_like, to_hex
+from matplotlib.colors import to_hex
 from scanpy import pl
 from scipy import sparse
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, gene_names, holds_numbers, labels_of, palette_of
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
 
@@ -95,6 +95,7 @@ def contents(
     determinant, anisotropy = _distortion(result)
     affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)]), order)
     readout = _readout(model, affine)
+    columns = [*(_column(adata, name) for name in color), determinant, anisotropy]
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
@@ -103,7 +104,7 @@ def contents(
         "coordinates": _float32(drawn),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
-        "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
+        "columns": columns,
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
@@ -178,21 +179,17 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _column(adata: AnnData, name: str) -> dict[str, Any]:
     """Convert a column of `obs`: numbers to levels, anything else to groups with their colors."""
-    values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
+    values = column(adata, name, "Genes are named by `genes`." if name in gene_names(adata) else "")
     if holds_numbers(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
-    try:
-        groups = values.astype("category")
-    except TypeError as error:  # lists, for example
-        msg = f"obs[{name!r}] holds values that are no groups: {error}."
-        raise TypeError(msg) from error
-    names = groups.cat.categories
-    used = np.bincount(groups.cat.codes[groups.cat.codes >= 0], minlength=len(names)) > 0
+    groups = labels_of(adata, name)
+    names = groups.categories
+    used = np.bincount(groups.codes[groups.codes >= 0], minlength=len(names)) > 0
     if used.sum() > MAX_GROUPS:
         msg = f"obs[{name!r}] has {used.sum()} different values; colors are for at most {MAX_GROUPS} groups."
         raise ValueError(msg)
-    codes = np.append(np.cumsum(used) - 1, used.sum())[groups.cat.codes]  # the last one is for missing values
-    colors = np.array(_group_colors(adata, name, len(names)), dtype=object)[used]
+    codes = np.append(np.cumsum(used) - 1, used.sum())[groups.codes]  # the last one is for missing values
+    colors = np.array(palette_of(adata, name, names) or _usual_colors(len(names)), dtype=object)[used]
     return {
         "name": short(name),
         "categories": [short(category) for category in names[used]],
@@ -201,11 +198,8 @@ def _column(adata: AnnData, name: str) -> dict[str, Any]:
     }
 
 
-def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
-    """Return the colors that scanpy has stored for the groups, or would choose."""
-    stored = list(adata.uns.get(f"{name}_colors", ()))
-    if n_groups <= len(stored) and all(is_color_like(color) for color in stored):
-        return [to_hex(color) for color in stored[:n_groups]]
+def _usual_colors(n_groups: int) -> list[str]:
+    """Return the colors that scanpy would choose."""
     palettes = (pl.palettes.default_20, pl.palettes.default_28, pl.palettes.default_102)
     usual = next((palette for palette in palettes if n_groups <= len(palette)), None)
     return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
@@ -259,7 +253,8 @@ def _genes(
 
     ``hidden`` (m, width) are the hidden values at some cells.
     """
-    if not (readout.names.is_unique and adata.var_names.is_unique):
+    here = gene_names(adata)
+    if not (readout.names.is_unique and here.is_unique):
         msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
         raise ValueError(msg)
     covariance = np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
@@ -271,7 +266,7 @@ def _genes(
     else:
         names, budget = list(dict.fromkeys(genes)), None
     rows = readout.names.get_indexer(pd.Index(names))
-    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in adata.var_names]
+    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in here]
     if unknown:
         msg = (
             f"Did not find {unknown[:5]} among the {adata.n_vars} genes of .var_names, nor among what the model "
@@ -295,10 +290,11 @@ def _measured(
     """
     layer = None if projection is None else projection.layer
     matrix = adata.X if layer is None else adata.layers.get(layer)
-    here = [name for name in names if name in adata.var_names] if matrix is not None else []
+    present = gene_names(adata)
+    here = [name for name in names if name in present] if matrix is not None else []
     for start in range(0, len(here), BATCH):
         part = here[start : start + BATCH]
-        view = adata[:, part]
+        view = adata[:, present.get_indexer(pd.Index(part))]
         values = view.X if layer is None else view.layers[layer]
         values = values.compute() if hasattr(values, "compute") else values  # of dask
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)

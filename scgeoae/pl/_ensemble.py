@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, holds_numbers, labels_of, palette_of
 from ..fields import DEFAULT_KEY, Keys
 from ..result import Result
 from ._scatter import colored, coordinates_to_draw, embedding, finish, framed, scatter, settle, show_frame
@@ -97,7 +97,7 @@ def ensemble(
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
     numeric = holds_numbers(shown)
-    shown = shown if numeric else shown.astype("category")
+    shown = shown if numeric else pd.Series(labels_of(adata, str(color)), adata.obs_names)
     n_listed = 1 if numeric else ceil(len(shown.cat.categories) / ROWS_OF_LEGEND)
     letters = 0 if color is None else max(map(len, [color] if numeric else map(str, shown.cat.categories)), default=0)
     left = HEIGHT + BAR
@@ -111,7 +111,7 @@ def ensemble(
     for unused in places[len(drawn) :]:
         unused.remove()
     names = ["stored map", *(f"map {i + 1}" for i in range(len(maps)))]
-    palette = adata.uns.get(f"{color}_colors")
+    palette = None if numeric else palette_of(adata, str(color), shown.cat.categories)
     cells = AnnData(
         obs=pd.DataFrame({"shown": shown}, index=adata.obs_names),
         obsm=dict(zip(names, drawn, strict=True)),

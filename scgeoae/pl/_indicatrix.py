@@ -16,9 +16,11 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from pandas.api.types import infer_dtype
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from .._lookup import cells_named
 from ..fields import DEFAULT_KEY
 from ..result import Result
 from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle, show_frame
@@ -135,7 +137,8 @@ def indicatrix(
     spacing, nodes = _grid(np.clip(drawn, frame.min, frame.max), n_grid)
     region, unit = result.model.region, result.model.unit
     if cells is not None:
-        points = adata[cells].obsm[result.keys.obsm]
+        named = infer_dtype(np.ravel(cells)) == "string"
+        points = z[cells_named(adata, np.ravel(cells).tolist())] if named else adata[cells].obsm[result.keys.obsm]
     elif region is not None:
         points = _points_in_region(region, z, nodes[:, np.argsort(dimensions)], spacing)
     else:  # cells near the nodes

@@ -14,13 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
+from pandas.api.types import infer_dtype
 from scipy.spatial import KDTree
 
 from .._checks import check_dimensions
+from .._lookup import column, holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
@@ -139,6 +142,8 @@ def scatter(
         if name is not None and name not in adata.obs and name not in genes:
             msg = f"Did not find {name!r} in .obs, which holds {list(adata.obs)}, nor among the genes."
             raise KeyError(msg)
+        if name is not None and name in adata.obs:
+            _check_drawable(column(adata, name))
     arguments = {
         "color": colors[0] if len(colors) == 1 else colors,
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
@@ -167,6 +172,18 @@ def scatter(
             if colorbar_loc == "right" and points.get_array() is not None:
                 panel.figure.colorbar(points, cax=panel.inset_axes((1.02, 0, 0.05, 1)))  # as high as the panel
     return axes
+
+
+def _check_drawable(values: pd.Series) -> None:
+    """Raise a `TypeError` unless scanpy can draw a column: numbers, categories, texts, or booleans of numpy."""
+    if values.dtype not in ("category", "bool") and not holds_numbers(values):
+        found = infer_dtype(values)
+        if found not in {"string", "empty"}:
+            msg = (
+                f"obs[{values.name!r}] holds values that cannot be drawn ({found}). Convert it: "
+                f"`adata.obs[{values.name!r}] = adata.obs[{values.name!r}].astype(str).astype('category')`."
+            )
+            raise TypeError(msg)
 
 
 def _smaller(ax: Axes, drawn: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, holds_numbers, labels_of, palette_of
 from ..core.rows import row_blocks
 
 if TYPE_CHECKING:
@@ -111,25 +111,26 @@ def labeling(
 
 
 def label_columns(adata_ref: AnnData, names: Sequence[str]) -> dict[str, pd.Categorical]:
-    """Read columns of labels as categoricals.
+    """Read columns of labels as categoricals, whose categories are texts.
 
     Raises
     ------
     KeyError
         If a column does not exist.
     ValueError
-        If a column holds numbers or no label at all.
+        If a column holds numbers or no label at all, several columns have this name, or several categories one name.
+    TypeError
+        If the values of a column, such as lists, are no labels.
     """
     labels: dict[str, pd.Categorical] = {}
     if missing := [name for name in names if name not in adata_ref.obs]:
         msg = f"Did not find {missing} in .obs of the reference, which holds {list(adata_ref.obs.columns)}."
         raise KeyError(msg)
     for name in names:
-        values = column(adata_ref, name)
-        if holds_numbers(values):
+        if holds_numbers(column(adata_ref, name)):
             msg = f"obs[{name!r}] of the reference holds numbers; only labels can be voted on. Make it categorical."
             raise ValueError(msg)
-        labels[name] = pd.Categorical(values)
+        labels[name] = labels_of(adata_ref, name)
         if not (labels[name].codes >= 0).any():
             msg = f"obs[{name!r}] of the reference holds no label."
             raise ValueError(msg)
@@ -140,9 +141,8 @@ def label_colors(adata_ref: AnnData, labels: Mapping[str, pd.Categorical]) -> di
     """Return scanpy's colors (c,) of the categories by name of the label; leave out labels without colors."""
     colors: dict[str, np.ndarray] = {}
     for name, known in labels.items():
-        palette = list(adata_ref.uns.get(f"{name}_colors", []))
-        if len(palette) >= len(known.categories):  # like scanpy, ignore a palette that is too short
-            colors[name] = np.array(palette[: len(known.categories)], dtype=object)
+        if (palette := palette_of(adata_ref, name, known.categories)) is not None:
+            colors[name] = np.array(palette, dtype=object)
     return colors
 
 
@@ -226,7 +226,7 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
         counts = np.zeros((len(codes), len(known.categories)), dtype=np.uint8)
         for voters in codes.T:
             counts[np.arange(len(codes)), voters] += 1
-        tables[name] = TileLabels(known.categories.astype(str).to_numpy(dtype=object), counts, colors.get(name))
+        tables[name] = TileLabels(known.categories.to_numpy(dtype=object), counts, colors.get(name))
     return tables
 
 

@@ -139,10 +139,10 @@ def fit_decoder(
         patience=patience,
     )
     seed = seed_of(rng)
+    recipe = recipe_of(adata, planned.representation, with_novelty=False)  # what fails here must not cost a training
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
     fitted = planned.fit(seed)
-    recipe = recipe_of(adata, planned.representation, with_novelty=False)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
     params = planned.params(fitted, seed)

@@ -205,10 +205,10 @@ def geometric_ae(
         patience=patience,
     )
     seed = seed_of(rng)
+    recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
 
     start = logg.info(f"training a geometric autoencoder on {planned.source}")
     fitted = planned.fit(seed)
-    recipe = recipe_of(adata, planned.representation)
     warn_of_counts(recipe)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
