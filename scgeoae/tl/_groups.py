@@ -9,7 +9,7 @@ import torch
 
 from .._lookup import groups_of, matched
 from ..inputs import genes
-from ..reference import query_of, reference_rows
+from ..reference import input_of, query_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def grouped_cells(result: Result, groupby: str, other: AnnData | None) -> Groupe
     drawn = [part if len(part) <= MOST_CELLS else rng.choice(part, MOST_CELLS, replace=False) for part in parts]
     cells = np.sort(np.concatenate(drawn))
     adata, model = result.adata, result.model
-    own = query_of(adata, model).rows if result.params.get("mapped", False) else reference_rows(adata, model)
+    own = input_of(adata, model, result.fingerprint("input"), mapped=result.mapped)
     x, second = _taken(own, cells), None
     if other is not None:
         second = _taken(_other_half(model, matched(adata, other)), cells)
