@@ -17,7 +17,6 @@ from scipy import sparse
 from .._lookup import column, holds_numbers
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
-from ..result import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,7 +104,7 @@ def contents(
     return {
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
-        "frame": list(frame_of(drawn[:, :2])),
+        "frame": list(result.frame(dimensions)),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
         "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
