@@ -19,7 +19,6 @@ from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, n
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
 from ..reference import Bend
-from ..result import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,7 +120,7 @@ def contents(
     return {
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
-        "frame": list(frame_of(drawn[:, :2])),
+        "frame": list(result.frame(dimensions)),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
         "columns": [*columns, determinant, anisotropy],

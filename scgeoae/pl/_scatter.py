@@ -146,7 +146,7 @@ def view_of(
         result.keys.obsm,
         z,
         dimensions,
-        frame_of(z[:, dimensions], outliers=outliers),
+        result.frame(dimensions, outliers=outliers),
         result.model.unit if own else None,
         result.model.length_between,
     )
