@@ -182,12 +182,8 @@ def _panels(ax: Axes, table: pd.DataFrame, n: int) -> list[Axes]:
     """Divide an Axes into panels side by side, with a label below all."""
     ax.axis("off")
     hollow = " (hollow: uncertain)" if table["uncertain"].any() else ""
-    below = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
-    ax.annotate(
-        f"size on the map / size in the {_source(table)}{hollow}",
-        (0.5, 0),
-        xytext=(0, -2 * rcParams["font.size"]),
-        **below,
-    )
+    label = f"size on the map / size in the {_source(table)}{hollow}"
+    text = ax.annotate(label, (0.5, 0), (0, -2 * rcParams["font.size"]), "axes fraction", "offset points")
+    text.set(ha="center", va="top")
     width = (1 - (n - 1) * GAP) / n
     return [ax.inset_axes((number * (width + GAP), 0, width, 1)) for number in range(n)]

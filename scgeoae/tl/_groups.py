@@ -76,7 +76,7 @@ def grouped_cells(result: Result, groupby: str, other: AnnData | None) -> Groupe
         if np.allclose(second, x, atol=1e-3 * x.std()):
             msg = "other holds the values of adata: it is no other half of the counts. Run `scgeoae.pp.split_counts`."
             raise ValueError(msg)
-    groups = np.append(names.to_numpy(dtype=object), None)[codes[cells]]
+    groups = np.array([*names, None], dtype=object)[codes[cells]]
     return GroupedCells(names, codes, groups, result.decoder_points()[cells].astype(np.float64), x, second)
 
 
