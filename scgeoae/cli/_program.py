@@ -161,7 +161,7 @@ MAP = Command(
     options_of(
         "tl._map_cells.map_cells",
         key="Name of the result in the reference and in the output. Default: geoae.",
-        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors.",
+        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors, to KEY_LABEL in obs of the output.",
     )
     + REPLACING,
     help="""Put new cells on the map of a reference.
@@ -301,6 +301,7 @@ class Program(click.Group):
 def program() -> None:
     """Area-preserving maps of single cells.
 
-    AnnData files are read and written as .h5ad or .zarr, by their suffix. Results go to stdout, progress and errors to
-    stderr. The exit status is 2 for invalid input and 130 after Ctrl-C; then nothing is written.
+    AnnData files are read and written as .h5ad or .zarr, by their suffix; outputs are compressed as the input is.
+    Results go to stdout, progress and errors to stderr. The exit status is 2 for invalid input and 130 after Ctrl-C;
+    then nothing is written.
     """

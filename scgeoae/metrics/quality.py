@@ -59,7 +59,7 @@ def embedding_quality(
     """Measure how well maps represent the data, one row per map and one column per measure.
 
     The functions of this module define the measures; `scgeoae.metrics.quality.MEASURES` says of each whether higher or
-    lower is better. What depends on the data alone is computed once for all maps.
+    lower values are better, those near 1, or none. What depends on the data alone is computed once for all maps.
 
     A map also represents the noise in the data from which it was made, and that improves the measures. With `other`,
     maps are compared with other data of the same cells. `scgeoae.pp.split_counts` makes such data: maps of one half of

@@ -9,6 +9,7 @@ from matplotlib import rcParams
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator
 
+from .._lookup import labels_of, palette_of
 from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import PLAIN, draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes, write_factors
@@ -126,10 +127,11 @@ def _tables(adata: AnnData, keys: Sequence[str]) -> dict[str, pd.DataFrame]:
 
 def _colors_of(adata: AnnData, groups: pd.Index) -> list[str]:
     """Return the colors that scanpy stores for groups of the column that the index is named after, or `PLAIN`."""
-    palette = adata.uns.get(f"{groups.name}_colors")
-    if palette is None or groups.name not in adata.obs or adata.obs[groups.name].dtype != "category":
+    name = str(groups.name)
+    if name not in adata.obs:
         return [PLAIN] * len(groups)
-    known = dict(zip(adata.obs[groups.name].cat.categories.astype(str), palette, strict=False))
+    categories = labels_of(adata, name).categories
+    known = dict(zip(categories, palette_of(adata, name, categories) or [], strict=False))
     return [known.get(name, PLAIN) for name in groups]
 
 

@@ -69,8 +69,8 @@ def cluster_distances(
             Distance between the means in the data, in input units. Of groups of more than 5,000 cells so many are
             drawn. NaN where, by `other`, the groups differ by noise alone.
         `'surface_length'` : `float`
-            Length of the shortest path on the surface, in input units. NaN, with a warning, if all cells of a group lie
-            off the map's box, which leaves out the outermost 0.1 % of the cells on each side.
+            Length of the shortest path on the surface, in input units. If all cells of a group lie off the region, its
+            place is joined to it by a straight piece (:func:`scgeoae.get.geodesic`).
         `'share_off_data'` : `float`
             Which share of `'surface_length'` lies off the occupied region.
         `'note'` : `str`
@@ -115,9 +115,6 @@ def cluster_distances(
     names = cells.names
     start = logg.info(f"measuring the distances between the groups of obs[{groupby!r}]")
     places = np.array([result.medoid(cells.codes == number) for number in range(len(names))])
-    off_map = ~region.whole().contains(places)
-    if off_map.any():
-        logg.warning(f"The groups {names[off_map].tolist()} lie off the map: they have no distance along the surface.")
     first, second = np.triu_indices(len(names), 1)  # (p,)
     pairs, surface = np.column_stack([first, second]), result.surface
     length, off_data = np.full((2, len(pairs)), np.nan)
