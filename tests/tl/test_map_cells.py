@@ -349,7 +349,7 @@ def test_the_query_is_read_once_for_its_range_and_once_for_all_results(
     monkeypatch.setattr("scgeoae.reference.query.QUERY_SAMPLE", 100)  # these tell how the query was prepared
     scgeoae.tl.map_cells(cells, reference)
     assert times_read.min() == 2
-    assert times_read.sum() == 2 * cells.n_obs + 100
+    assert times_read.sum() <= 2 * cells.n_obs + 100
     assert np.isfinite(cells.obs["geoae_novelty"]).all()
 
 
