@@ -12,7 +12,7 @@ from ._checks import check_adata
 from .fields import DEFAULT_KEY
 from .reference import MapModel, from_state, tile_labels, to_state
 from .result import Result
-from .storage import read_arrays, write_arrays
+from .storage import read_arrays, replacing, write_arrays
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,8 @@ def write_model(
 ) -> None:
     """Write a model, without the cells, to one file.
 
-    The file is written whole or not at all; an existing one is replaced.
+    The file is written whole or not at all, and read once before it replaces an existing one: what
+    :func:`scgeoae.read_model` would refuse is not written.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ def write_model(
         If it is neither an AnnData nor a model.
     ValueError
         If the stored model is damaged, labels are asked of a model, of mapped cells or of a map that is not of two
-        dimensions, or a column holds numbers or fewer than 30 labels.
+        dimensions, a column holds numbers or fewer than 30 labels, several columns or categories have one name, or the
+        file could not be read again.
 
     Examples
     --------
@@ -79,7 +81,13 @@ def write_model(
                 "occupy. To label all of it, pass the AnnData of the training, in which cells may have no label."
             )
         model = replace(model, labels=tile_labels(result.adata, model, result.coordinates(), obs))
-    write_arrays(to_state(model), path)
+    with replacing(path) as temporary:
+        write_arrays(to_state(model), temporary)
+        try:
+            read_model(temporary)
+        except ValueError as error:
+            msg = f"The model is not written, because it could not be read again: {error}"
+            raise ValueError(msg) from error
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:

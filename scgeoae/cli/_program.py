@@ -301,6 +301,7 @@ class Program(click.Group):
 def program() -> None:
     """Area-preserving maps of single cells.
 
-    AnnData files are read and written as .h5ad or .zarr, by their suffix. Results go to stdout, progress and errors to
-    stderr. The exit status is 2 for invalid input and 130 after Ctrl-C; then nothing is written.
+    AnnData files are read and written as .h5ad or .zarr, by their suffix; outputs are compressed as the input is.
+    Results go to stdout, progress and errors to stderr. The exit status is 2 for invalid input and 130 after Ctrl-C;
+    then nothing is written.
     """

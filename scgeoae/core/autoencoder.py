@@ -11,6 +11,7 @@ from torch import nn
 
 from .network import DenseNetwork
 from .observation import OBSERVATIONS
+from .precision import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,6 +125,7 @@ class GeometricAutoencoder(nn.Module):
         return {"architecture": architecture, "weights": weights}
 
     @classmethod
+    @as_written()
     def from_arrays(cls, stored: Mapping[str, Any]) -> GeometricAutoencoder:
         """Rebuild the autoencoder from what :meth:`to_arrays` returned, in evaluation mode on the host.
 

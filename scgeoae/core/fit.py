@@ -15,6 +15,7 @@ from .autoencoder import GeometricAutoencoder
 from .batches import MAX_VALIDATION_CELLS, split
 from .calibration import calibrate, calibrate_decoder, nearest_frame
 from .loop import train
+from .precision import as_written
 from .rows import block_size, check_finite
 from .start import STARTS, components
 from .step import Sample
@@ -48,6 +49,7 @@ class Fitted(NamedTuple):
     spec: Spec
 
 
+@as_written()
 def fit(
     rows: Rows,
     spec: Spec,

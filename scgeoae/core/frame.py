@@ -35,7 +35,7 @@ class Frame:
     unit: float = field(default=1.0, metadata={"positive": True})
     region: OccupiedRegion | None = None
     error_quantiles: np.ndarray | None = field(default=None, repr=False, metadata={"shape": (101,)})
-    length_between: float = field(default=1.0, metadata={"positive": True})
+    length_between: float = field(default=1.0, metadata={"positive": True, "later": True})
     n_cells: int | None = field(default=None, metadata={"positive": True})
 
     def outside(self, z: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -154,7 +154,8 @@ def train(
     averaged = cast("GeometricAutoencoder", averages.module)
     state, history, best, rate = State(model, spec), History(), Best(averaged), 1.0
     size = cast("int", spec.batch_size)
-    drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
+    drawn_from, before = batches(index, size, chunk, generator), 0
+    sums = torch.zeros(2, dtype=torch.float32, device=model.device)
     try:
         with threads_for(min(size, len(index)) * model.widest, LARGE_STEP):
             for number in range(1, limit + 1):

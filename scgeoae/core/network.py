@@ -59,7 +59,8 @@ class DenseNetwork(nn.Module):
         self, sizes: Sequence[int], generator: torch.Generator | None = None, *, with_shortcut: bool = False
     ) -> None:
         super().__init__()
-        self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if with_shortcut else None)
+        zeros = torch.zeros(sizes[-1], sizes[0], dtype=torch.float32) if with_shortcut else None
+        self.register_buffer("shortcut", zeros)
         self.activation = ELU
         self.layers = nn.ModuleList(_initialized_linear(n_in, n_out, generator) for n_in, n_out in pairwise(sizes))
 
@@ -175,7 +176,7 @@ class _Carried(torch.autograd.Function):
 
 def _initialized_linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with torch's own initialization, drawn from ``generator``."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, dtype=torch.float32)
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     bound = 1 / math.sqrt(n_in)
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

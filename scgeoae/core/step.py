@@ -52,9 +52,11 @@ def draw(spec: Spec, size: int, model: GeometricAutoencoder, generator: torch.Ge
     """Draw the random numbers of a step with ``size`` cells, on the host, and bring them to the device."""
     noise = shares = None
     if spec.noise and model.encoder is not None:
-        noise = spec.noise * torch.randn(size, model.n_features, generator=generator).to(model.device)
+        noise = spec.noise * torch.randn(size, model.n_features, generator=generator, dtype=torch.float32).to(
+            model.device
+        )
     if spec.weights.get("regularizer") and (n_between := int(spec.interpolation * min(spec.regularizer_batch, size))):
-        shares = torch.rand(n_between, 1, generator=generator).to(model.device)
+        shares = torch.rand(n_between, 1, generator=generator, dtype=torch.float32).to(model.device)
     return Drawn(noise, shares)
 
 

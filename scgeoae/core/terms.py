@@ -100,7 +100,7 @@ class Objective:
         self.spec = spec
         self.weights: Mapping[str, float] = {"reconstruction": 1.0, **spec.weights}
         self.learned: dict[str, Tensor] = {
-            name: torch.full((), term.initial, device=device, requires_grad=True)
+            name: torch.full((), term.initial, dtype=torch.float32, device=device, requires_grad=True)
             for name, term in TERMS.items()
             if term.initial is not None and self.weights.get(name)
         }

@@ -11,9 +11,8 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, holds_numbers, labels_of, palette_of
 from ..core.rows import row_blocks
-from .query import reference_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,8 +77,15 @@ class Labeling(NamedTuple):
     colors: dict[str, np.ndarray]
 
 
-def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str]) -> Labeling:
+def labeling(
+    model: MapModel,
+    adata_ref: AnnData | None,
+    obs: str | Sequence[str],
+    read_input: Callable[[], Rows] | None = None,
+) -> Labeling:
     """Choose how new cells are labeled: by the cells of the reference, or without them by the tiles of the map.
+
+    The input (n, D) of the cells of the reference is read by ``read_input``, if they vote.
 
     Raises
     ------
@@ -91,7 +97,7 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
     names = [obs] if isinstance(obs, str) else list(obs)
     if not names:
         return Labeling(lambda *_: {}, {})
-    if adata_ref is None:
+    if adata_ref is None or read_input is None:
         if missing := [name for name in names if name not in model.labels]:
             msg = (
                 f"The model holds no labels {missing} (labels there: {list(model.labels) or 'none'}) and no cells. "
@@ -101,30 +107,31 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
         colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
         return Labeling(lambda _, z: look_up(model, z, names), colors)
     known = label_columns(adata_ref, names)
-    voters = reference_rows(adata_ref, model)
+    voters = read_input()
     return Labeling(lambda rows, _: vote(model, rows, voters, known), label_colors(adata_ref, known))
 
 
 def label_columns(adata_ref: AnnData, names: Sequence[str]) -> dict[str, pd.Categorical]:
-    """Read columns of labels as categoricals.
+    """Read columns of labels as categoricals, whose categories are texts.
 
     Raises
     ------
     KeyError
         If a column does not exist.
     ValueError
-        If a column holds numbers or no label at all.
+        If a column holds numbers or no label at all, several columns have this name, or several categories one name.
+    TypeError
+        If the values of a column, such as lists, are no labels.
     """
     labels: dict[str, pd.Categorical] = {}
     if missing := [name for name in names if name not in adata_ref.obs]:
         msg = f"Did not find {missing} in .obs of the reference, which holds {list(adata_ref.obs.columns)}."
         raise KeyError(msg)
     for name in names:
-        values = column(adata_ref, name)
-        if holds_numbers(values):
+        if holds_numbers(column(adata_ref, name)):
             msg = f"obs[{name!r}] of the reference holds numbers; only labels can be voted on. Make it categorical."
             raise ValueError(msg)
-        labels[name] = pd.Categorical(values)
+        labels[name] = labels_of(adata_ref, name)
         if not (labels[name].codes >= 0).any():
             msg = f"obs[{name!r}] of the reference holds no label."
             raise ValueError(msg)
@@ -135,9 +142,8 @@ def label_colors(adata_ref: AnnData, labels: Mapping[str, pd.Categorical]) -> di
     """Return scanpy's colors (c,) of the categories by name of the label; leave out labels without colors."""
     colors: dict[str, np.ndarray] = {}
     for name, known in labels.items():
-        palette = list(adata_ref.uns.get(f"{name}_colors", []))
-        if len(palette) >= len(known.categories):  # like scanpy, ignore a palette that is too short
-            colors[name] = np.array(palette[: len(known.categories)], dtype=object)
+        if (palette := palette_of(adata_ref, name, known.categories)) is not None:
+            colors[name] = np.array(palette, dtype=object)
     return colors
 
 
@@ -225,7 +231,7 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
         if not counts.any():
             msg = f"The cells that obs[{name!r}] labels lie off the region of the map that the training cells occupy."
             raise ValueError(msg)
-        tables[name] = TileLabels(known.categories.astype(str).to_numpy(dtype=object), counts, colors.get(name))
+        tables[name] = TileLabels(known.categories.to_numpy(dtype=object), counts, colors.get(name))
     return tables
 
 

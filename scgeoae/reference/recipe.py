@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scanpy import logging as logg
 
-from .._lookup import PCA_KEYS, in_memory
+from .._checks import real_array
+from .._lookup import PCA_KEYS, gene_names, in_memory
 from ..inputs import ValueRange, genes
 from .novelty import Novelty, fit_novelty
 from .preparation import DETECTED, PREPARATIONS, recognize
@@ -29,6 +31,9 @@ SAMPLE = 20_000
 
 ROUNDING = 1e-12
 """A variance below this share of the mean square is a rounding error."""
+
+ZERO = 1e-4
+"""Largest difference, as a share, of a scaled zero from the least value of its gene."""
 
 N_CALIBRATION, N_TELLING = 1_000, 500
 """How many of these cells, at most, calibrate the novelty, and tell how they were prepared."""
@@ -83,6 +88,7 @@ class InputRecipe:
             raise ValueError(msg)
 
 
+@np.errstate(all="ignore")  # the training says which values are missing or too large
 def recipe_of(adata: AnnData, representation: Representation, *, with_novelty: bool = True) -> InputRecipe:
     """Record how the input of a model was made: from genes, by a projection of genes, or an `obsm` by its name.
 
@@ -94,6 +100,11 @@ def recipe_of(adata: AnnData, representation: Representation, *, with_novelty: b
         What the model was trained on.
     with_novelty
         Whether new cells will be mapped, so that their novelty is worth calibrating.
+
+    Notes
+    -----
+    The fields that say how components were made may be missing, or hold anything: then the recipe has no projection,
+    and the log says why.
     """
     features, obsm_key = representation.features, representation.obsm_key
     if obsm_key is None:
@@ -110,8 +121,8 @@ def recipe_of(adata: AnnData, representation: Representation, *, with_novelty: b
         try:
             return _pca_recipe(adata, representation, with_novelty=with_novelty)
         except (KeyError, ValueError, TypeError) as error:
-            reason = error.args[0]
-            logg.info(f"    new cells can be mapped only by an obsm[{obsm_key!r}] in the same components: {reason}")
+            log = logg.warning if isinstance(error, TypeError) else logg.info  # not of what is usual, as after Harmony
+            log(f"New cells can be mapped only by an obsm[{obsm_key!r}] in the same components: {error.args[0]}")
     value_range = representation.value_range(SAMPLE if representation.streamed else None)
     return InputRecipe(features, obsm_key, None, value_range)
 
@@ -128,19 +139,24 @@ def _pca_recipe(adata: AnnData, components: Representation, *, with_novelty: boo
     ------
     KeyError
         If the loadings or the layer are missing.
+    TypeError
+        If they do not hold real numbers.
     ValueError
         If X, the loadings and Z do not belong together (another X, Harmony), names of genes are not unique, or X was
         scaled without centering: in a query, such values look like unscaled ones.
     """
     n_components, obsm_key = components.shape[1], components.obsm_key
     varm_key, uns_key = ("PCs", "pca") if obsm_key == "X_pca" else (obsm_key, obsm_key)
-    if varm_key not in adata.varm or adata.varm[varm_key].shape[1] < n_components:
+    stored = real_array(adata.varm.get(varm_key, np.empty((adata.n_vars, 0))), f"varm[{varm_key!r}]")
+    if stored.ndim != 2 or stored.shape[1] < n_components:
         msg = f"Did not find .varm[{varm_key!r}] with the loadings of {n_components} components."
         raise KeyError(msg)
-    loadings = np.nan_to_num(np.asarray(adata.varm[varm_key])[:, :n_components]).astype(np.float32)
+    loadings = np.nan_to_num(stored[:, :n_components]).astype(np.float32)
     used = loadings.any(1)
-    loadings, names = loadings[used], adata.var_names[used].to_numpy(dtype=object)
-    layer = dict(adata.uns.get(uns_key, {})).get("params", {}).get("layer")
+    loadings, names = loadings[used], gene_names(adata)[used].to_numpy(dtype=object)
+    layer: Any = adata.uns
+    for entry in (uns_key, "params", "layer"):
+        layer = layer.get(entry) if isinstance(layer, Mapping) else None
     x, _ = genes(adata, names, layer)
     sample = _read_sample(x, loadings)
 
@@ -253,26 +269,35 @@ def _read_sample(matrix: Matrix, loadings: np.ndarray | None = None) -> _Sample:
 def _scaling(var: pd.DataFrame, names: np.ndarray, sample: _Sample) -> tuple[Scaling | None, bool]:
     """How the genes were scaled, by ``var['mean']`` and ``var['std']``; and whether that is certain.
 
-    Scaled values are negative in part. If none is, X was either scaled without centering or not scaled, and `var`
-    describes another matrix: the means of the genes show which.
+    `var` may describe another matrix, such as a layer that was scaled for a plot. Scaled values are negative in part.
+    If none is, X was either scaled without centering or not scaled: the means of the genes show which. If some are, X
+    was scaled if the least value of most genes is what a zero became. Where the data held no zeros, as after
+    `sc.pp.regress_out`, means and standard deviations show whether X was scaled or only has some negative values.
     """
     stored = mean_and_std(var, names)
     if stored is None:
         return None, True
     mean, std = stored
-    if sample.low.min() < 0:
-        # scanpy does not store max_value: values that were clipped at it equal the largest one
-        return Scaling(mean, std, float(sample.high.max()) if sample.n_largest > 1 else None), True
-    unscaled, divided = (np.median(np.abs(sample.mean - guess)) for guess in (mean, mean / std))
-    return None, bool(unscaled <= divided)
+    if sample.low.min() >= 0:
+        unscaled, divided = (np.median(np.abs(sample.mean - guess)) for guess in (mean, mean / std))
+        return None, bool(unscaled <= divided)
+    # scanpy does not store max_value: values that were clipped at it equal the largest one
+    scaling = Scaling(mean, std, float(sample.high.max()) if sample.n_largest > 1 else None)
+    at_zero = np.abs(sample.low - scaling.zero_level) <= ZERO * np.abs(scaling.zero_level)
+    scaled, unscaled = (
+        np.median(np.abs(sample.mean - center) + np.abs(sample.spread - spread))
+        for center, spread in ((0, 1), (mean, std))
+    )
+    return scaling if at_zero.mean() > 0.5 or scaled <= unscaled else None, True
 
 
 def mean_and_std(var: pd.DataFrame, names: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Return ``var['mean']`` and ``var['std']`` of genes, each (g,) float64, where `sc.pp.scale` wrote them."""
-    if not {"mean", "std"} <= set(var.columns):
+    if sorted(name for name in var.columns if name in ("mean", "std")) != ["mean", "std"]:
         return None
     try:
-        stored = in_memory(var, ("mean", "std")).loc[names]
+        stored = in_memory(var, ("mean", "std"))
+        stored = stored.set_axis(stored.index.astype(str)).loc[names]
         mean, std = (stored[name].to_numpy(dtype=np.float64) for name in ("mean", "std"))
     except (TypeError, ValueError):  # columns of these names that hold something else
         return None

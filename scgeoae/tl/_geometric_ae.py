@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .._checks import seed_of
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
-from ..result import result_fields
+from ..result import check_names, result_fields
 from ._log import finish, rank_0_logs
 from ._warnings import warn_of_counts
 from .plan import plan
@@ -154,7 +154,8 @@ def geometric_ae(
     `adata.obs['geoae_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae' | key_added]` : :class:`dict`
-        `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
+        `'params'`, `'model'`, `'history'`, and `'fingerprint'`, by which changes of the input and of the coordinates
+        are noticed. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
         called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
         ``params['interrupted']`` is `True`. Before or after the training, a Ctrl-C leaves `adata` unchanged.
 
@@ -163,7 +164,7 @@ def geometric_ae(
     KeyError
         If the chosen field does not exist.
     ValueError, TypeError
-        If an argument or the data are invalid. Nothing is written.
+        If an argument or the data are invalid, or `key_added` names something else. Nothing is written.
     FloatingPointError
         If the training diverges, also after one retry from the best weights at a tenth of the learning rate, or the
         map collapses.
@@ -179,6 +180,7 @@ def geometric_ae(
     (700, 2)
     """
     keys = Keys.named(key_added)
+    check_names(adata, keys)
     planned = plan(
         adata,
         use_rep=use_rep,
@@ -203,14 +205,15 @@ def geometric_ae(
         patience=patience,
     )
     seed = seed_of(rng)
+    recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
 
     start = logg.info(f"training a geometric autoencoder on {planned.source}")
     fitted = planned.fit(seed)
-    recipe = recipe_of(adata, planned.representation)
     warn_of_counts(recipe)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
     params, history = planned.params(fitted, seed), fitted.history
     values = {Keys.coordinates: fitted.cells.z}
-    values |= result_fields(keys, model, fitted.cells, params=params, history=history)
+    fingerprint = planned.fingerprint(fitted)
+    values |= result_fields(keys, model, fitted.cells, params=params, fingerprint=fingerprint, history=history)
     return finish(adata, keys, values, start, copy=copy)

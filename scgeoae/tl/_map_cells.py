@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ from anndata import AnnData
 from scanpy import logging as logg
 
 from ..fields import DEFAULT_KEY, Field, Keys, check_labels
+from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
-from ..reference import MapModel, labeling, place, query_of, without
-from ..result import Result, result_fields
+from ..reference import Labeling, MapModel, input_of, labeling, place, query_of, without
+from ..result import Result, check_names, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
@@ -99,9 +101,9 @@ def map_cells(
     `adata.uns['geoae_cell_type_colors']` : :class:`numpy.ndarray` of `str`
         (``f'{key}_{name}_colors'``.) The reference's colors of the categories, if it has any.
     `adata.uns['geoae']` : :class:`dict`
-        `'params'`, with ``mapped=True`` and `'obs'`, and `'model'`: plots and getters work on the query. If genes are
-        missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared loadings that
-        falls on them; without loadings, the share of the genes) and `'missing_share_by_component'`.
+        `'params'`, with ``mapped=True`` and `'obs'`, `'model'` and `'fingerprint'`: plots and getters work on the query. If
+        genes are missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared
+        loadings that falls on them; without loadings, the share of the genes) and `'missing_share_by_component'`.
 
     Raises
     ------
@@ -146,10 +148,11 @@ def map_cells(
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
     keys = Keys.named(None if key == DEFAULT_KEY else key)
+    check_names(adata, keys)
     model, reference = _reference(adata_ref, key)
     names = [] if obs is None else [obs] if isinstance(obs, str) else list(obs)
     check_labels(keys, names)
-    labels = labeling(model, None if reference is None else reference.adata, names)
+    labels = _labeling(model, reference, names)
     query = query_of(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
@@ -177,18 +180,34 @@ def map_cells(
     values[Keys.label] = {name: label for name, (label, _) in found.items()}
     values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
     values[Keys.palette] = labels.colors
+    fingerprint = {
+        "input": Fingerprint.of(Values.of_rows(query.rows), adata.obs_names),
+        "coordinates": Fingerprint.of(Values.of(cells.z), adata.obs_names),
+    }
     params = {"mapped": True, "obs": names or None, **query.missing}
-    values |= result_fields(keys, model, cells, params=params)
+    values |= result_fields(keys, model, cells, params=params, fingerprint=fingerprint)
     return finish(adata, keys, values, start, copy=copy)
 
 
+def _labeling(model: MapModel, result: Result | None, names: Sequence[str]) -> Labeling:
+    """Choose how new cells are labeled, by the cells of the reference if there are any."""
+    if result is None:
+        return labeling(model, None, names)
+    read_input = partial(input_of, result.adata, model, result.fingerprint("input"), mapped=result.mapped)
+    return labeling(model, result.adata, names, read_input)
+
+
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
-    """Return the model of the reference, on its device, and the result with the cells, if there are any."""
+    """Return the model of the reference, on its device, and its result, if there are any cells.
+
+    The coordinates of these must be those of the result: new cells would land elsewhere on a map that was changed.
+    """
     result = None
     if isinstance(adata_ref, MapModel):
         model = adata_ref
     elif isinstance(adata_ref, AnnData):
         result = Result(adata_ref, key)
+        result.check_coordinates()
         model = result.model.to(resolve_device(None))
     elif isinstance(adata_ref, str | PathLike):
         model = read_model(adata_ref).to(resolve_device(None))
