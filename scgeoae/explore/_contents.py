@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from matplotlib.colors import to_hex
 from scanpy import pl
 from scipy import sparse
@@ -20,8 +21,6 @@ from ..fields import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from anndata import AnnData
 
     from ..core.observation import Affine
     from ..reference import MapModel, Projection
@@ -294,8 +293,8 @@ def _measured(
     here = [name for name in names if name in present] if matrix is not None else []
     for start in range(0, len(here), BATCH):
         part = here[start : start + BATCH]
-        view = adata[:, present.get_indexer(pd.Index(part))]
-        values = view.X if layer is None else view.layers[layer]
+        # of the matrix alone: columns of one name or odd colors do not matter here
+        values = AnnData(matrix)[:, present.get_indexer(pd.Index(part))].X
         values = values.compute() if hasattr(values, "compute") else values  # of dask
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)
         x = values.astype(np.float64)  # (n, BATCH)
