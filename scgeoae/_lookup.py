@@ -166,3 +166,32 @@ def groups_of(adata: AnnData, groupby: str, at_least: int = 0) -> tuple[pd.Index
         msg = f"obs[{groupby!r}] names {n_groups} groups; at least {at_least} are compared. Choose another column."
         raise ValueError(msg)
     return groups.categories, groups.codes
+
+
+
+def matched(adata: AnnData, other: AnnData) -> AnnData:
+    """Return the cells of ``adata`` in ``other``, found by their names, in the order of ``adata``.
+
+    Raises
+    ------
+    TypeError
+        If ``other`` is no AnnData.
+    ValueError
+        If a name occurs more than once, or ``other`` lacks cells.
+    """
+    check_adata(other)
+    for name, cells in (("adata", adata.obs_names), ("other", other.obs_names)):
+        if n_equal := cells.duplicated(keep=False).sum():
+            msg = (
+                f"Cells are matched by name, but {n_equal} cells of {name} have a name that occurs more than once. "
+                "Make the names unique, in the same way in adata and in other."
+            )
+            raise ValueError(msg)
+    found = adata.obs_names.isin(other.obs_names)
+    if not found.all():
+        msg = (
+            f"{(~found).sum()} of the {adata.n_obs} cells of adata are not in other, such as "
+            f"{adata.obs_names[~found][0]!r}. Pass `adata[adata.obs_names.isin(other.obs_names)]`, those in both."
+        )
+        raise ValueError(msg)
+    return other if adata.obs_names.equals(other.obs_names) else other[adata.obs_names]

@@ -37,7 +37,9 @@ class Field:
     tools
         The functions of :mod:`scgeoae.tl` that write it.
     made_from
-        Fields that it describes. It is stale, and dropped, as soon as one of them is written without it.
+        Fields that it describes. It is stale, and dropped, as soon as one of them is written without it. Others write
+        the coordinates, and the input, too: the model is stored with a fingerprint of both
+        (:mod:`scgeoae.fingerprint`), with which :class:`~scgeoae.result.Result` compares them.
     """
 
     slot: str
@@ -54,6 +56,14 @@ class Field:
     def name(self, keys: Keys, label: str = "") -> str:
         """Name the field of a result."""
         return self.pattern.format(key=keys.key, obsm=keys.obsm, basis=keys.basis, label=label)
+
+    def may_be(self, name: str) -> bool:
+        """Whether it is the name of this field for some result, with something before or after the name of that."""
+        before, brace, rest = self.pattern.partition("{")
+        after = rest.partition("}")[2]
+        if not (brace and before + after):
+            return name == self.pattern
+        return len(name) > len(before + after) and name.startswith(before) and name.endswith(after)
 
     @overload
     def __get__(self, keys: None, _: type) -> Field: ...
@@ -82,7 +92,7 @@ class Keys:
     obsm: str
 
     coordinates = Field("obsm", "{obsm}", "map coordinates", MAPPING)
-    model = Field("uns", "{key}", "parameters and model", DECODING)
+    model = Field("uns", "{key}", "parameters and model", DECODING, (coordinates,))
     determinant = Field("obs", "{key}_det", "relative determinant", DECODING, (model,))
     anisotropy = Field("obs", "{key}_anisotropy", "anisotropy", DECODING, (model,))
     error = Field("obs", "{key}_reconstruction_error", "reconstruction error", DECODING, (model,))
@@ -189,6 +199,9 @@ def _checked(key_added: str) -> str:
     if not isinstance(key_added, str):
         msg = f"key_added must be a str, not {type(key_added).__name__}."
         raise TypeError(msg)
+    if taken := [row.meaning for row in FIELDS if row.slot != "obs" and row.may_be(key_added)]:
+        msg = f"key_added={key_added!r} is a name by which scgeoae stores the {taken[0]} of a result. Choose another."
+        raise ValueError(msg)
     if key_added in {"", ".", ".."} or not key_added.isprintable() or not {"/", "\\"}.isdisjoint(key_added):
         msg = (
             "key_added must be printable, not empty, not '.' or '..', and without '/' or '\\', which h5ad and zarr "

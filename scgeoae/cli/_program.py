@@ -134,11 +134,11 @@ TRAIN = Command(
         landmark_weight="Weight of the landmarks.",
         noise="Noise on the input, relative to its standard deviation. Default: by the data.",
         hidden_dims=HIDDEN_DIMS,
-        n_steps="Number of optimizer steps. Default: by the data, at most 1,500.",
+        n_steps="Number of optimizer steps. Default: by held-out cells, at most 1,200.",
         batch_size="Cells per step. Default: 2 % of the cells, 256 to 2,048.",
         learning_rate="Peak learning rate.",
         validation_fraction=VALIDATION_FRACTION,
-        patience="Stop after this many validations, of 50, without a lower loss. Default: never.",
+        patience="Stop after this many validations, of 25 steps each, without a lower loss. Default: never.",
     ),
     help="""Train a map of the cells and write it with them.
 
@@ -197,7 +197,7 @@ FIT_DECODER = Command(
         batch_size="Cells per step.",
         learning_rate="Peak learning rate.",
         validation_fraction=VALIDATION_FRACTION,
-        patience="Stop after this many validations, of 50, without a lower loss; or null.",
+        patience="Stop after this many validations, of 25 steps each, without a lower loss; or null.",
     ),
     help="""Fit a decoder to a UMAP or another map.
 

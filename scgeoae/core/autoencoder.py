@@ -82,7 +82,7 @@ class GeometricAutoencoder(nn.Module):
 
     def place(self, x: Tensor) -> Tensor:
         """Place standardized cells ``x`` (n, D) on the map (n, d)."""
-        return self._known_encoder()(x)
+        return self._known_encoder().pushforward(x, 0)[0]
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
+from scipy.spatial import cKDTree
 
 RESOLUTION = 128
 """Grid cells along the longer side of the box."""
@@ -15,6 +16,10 @@ COVERAGE = 0.99
 
 PADDING = 0.05
 """Margin of the box on each side, as a share of its longer side."""
+
+NEIGHBOR, FARTHEST = 3, 0.9
+"""Where groups are measured, a cell reaches as far as its neighbor of this number on the map is, but no farther than
+this share of all cells: one that is far from all others does not cover the gap."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,21 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     density = gaussian_filter(counts, width, mode="constant")
     level = np.quantile(density[row[inside], column[inside]], 1 - COVERAGE)
     return OccupiedRegion((density >= level) & (density > 0), extent)
+
+
+def reached_tiles(region: OccupiedRegion, z: np.ndarray) -> np.ndarray:
+    """Centers (m, 2) of the tiles that lie in the region or within the reach of one of the cells ``z`` (n, 2).
+
+    A kernel of one width for all cells leaves out most of a group that is sparse on the map. The reach of a cell widens
+    with its distance to others, so that a group is covered on maps that show it dense and on those that show it sparse.
+    """
+    tiles = region.whole().points()
+    distance = cKDTree(z).query(z, k=[min(NEIGHBOR, len(z) - 1) + 1])[0][:, 0]
+    reach = np.minimum(distance, np.quantile(distance, FARTHEST))
+    reached = region.contains(tiles)
+    for near in cKDTree(tiles).query_ball_point(z, reach):
+        reached[near] = True
+    return tiles[reached]
 
 
 def _grid(z: np.ndarray) -> tuple[tuple[float, float, float, float], tuple[int, int]]:

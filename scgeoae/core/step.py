@@ -62,6 +62,13 @@ def draw(spec: Spec, size: int, model: GeometricAutoencoder, generator: torch.Ge
 
 def step(state: State, cells: Sample, drawn: Drawn, share: float) -> Tensor:
     """Take one step at ``share`` of the peak learning rate; return the measured terms (2,) of the loss before it."""
+    measured = backward(state, cells, drawn)
+    state.optimizer.step(share)
+    return measured
+
+
+def backward(state: State, cells: Sample, drawn: Drawn) -> Tensor:
+    """Compute the gradients of the loss; return its measured terms (2,)."""
     model, spec = state.model, state.spec
     z = place(model, cells, drawn.noise)
     n_points = min(spec.regularizer_batch, len(z)) if spec.weights.get("regularizer") else 0
@@ -69,7 +76,6 @@ def step(state: State, cells: Sample, drawn: Drawn, share: float) -> Tensor:
     n_cells = n_points - (0 if between is None else len(between))
     loss, measured = state.objective(Batch.decoded(model, cells.x, z, n_cells, between, cells.landmarks))
     loss.backward()
-    state.optimizer.step(share)
     return measured
 
 

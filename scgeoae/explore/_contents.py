@@ -11,13 +11,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from matplotlib.colors import to_hex
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from scanpy import pl
 from scipy import sparse
 
 from .._lookup import column, gene_names, holds_numbers, labels_of, palette_of
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
+from ..result import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,9 @@ CLIPPED = (0.001, 0.999)
 COVERED, SMALLEST = 99, 2.0
 """Percentage of the cells that the limits of the colors of the determinant cover, and the smallest limit, so that an
 even map looks even."""
+
+DIVERGING = LinearSegmentedColormap.from_list("around 1", ["#2c3fb0", "#86a3e0", "#b9b9b9", "#e59a7c", "#b2182b"])
+"""Colors of the determinant. Cells where it is 1 stand out from a white and from a black background."""
 
 GRAY = "#808080"
 BATCH = 16
@@ -101,6 +105,7 @@ def contents(
     return {
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
+        "frame": list(frame_of(drawn[:, :2])),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
         "columns": columns,
@@ -117,7 +122,7 @@ def contents(
             "columns": region.mask.shape[1],
             "extent": list(region.extent),
         },
-        "colormaps": {"sequential": _colors("viridis"), "diverging": _colors("coolwarm")},
+        "colormaps": {"sequential": _colors(mpl.colormaps["viridis"]), "diverging": _colors(DIVERGING)},
     }
 
 
@@ -138,9 +143,9 @@ def short(name: Any) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
-def _colors(name: str) -> dict[str, str]:
-    """Return 256 colors of a color map of matplotlib, (256, 3)."""
-    return packed(mpl.colormaps[name](np.arange(256), bytes=True)[:, :3])
+def _colors(cmap: Colormap) -> dict[str, str]:
+    """Return 256 colors of a color map, (256, 3)."""
+    return packed(cmap(np.arange(256), bytes=True)[:, :3])
 
 
 def _levels(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def geodesic(
     occupied = region_of(model)
     ends = {"start": start, "end": end}
     places = np.array([_place(place, name, result, groupby) for name, place in ends.items()])
-    path = shortest_path(model.surface, occupied, places, n_points, anywhere=region == "anywhere")
+    surface = model.surface if result is None else result.surface
+    path = shortest_path(surface, occupied, places, n_points, anywhere=region == "anywhere")
     if path is None:
         first, second = occupied.pieces(joined(occupied, places)[0])
         sizes = np.bincount(occupied.pieces(occupied.points())) / occupied.mask.sum()

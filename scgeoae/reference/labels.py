@@ -13,7 +13,6 @@ from sklearn.preprocessing import normalize
 
 from .._lookup import column, holds_numbers, labels_of, palette_of
 from ..core.rows import row_blocks
-from .query import reference_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,8 +76,15 @@ class Labeling(NamedTuple):
     colors: dict[str, np.ndarray]
 
 
-def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str]) -> Labeling:
+def labeling(
+    model: MapModel,
+    adata_ref: AnnData | None,
+    obs: str | Sequence[str],
+    read_input: Callable[[], Rows] | None = None,
+) -> Labeling:
     """Choose how new cells are labeled: by the cells of the reference, or without them by the tiles of the map.
+
+    The input (n, D) of the cells of the reference is read by ``read_input``, if they vote.
 
     Raises
     ------
@@ -90,7 +96,7 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
     names = [obs] if isinstance(obs, str) else list(obs)
     if not names:
         return Labeling(lambda *_: {}, {})
-    if adata_ref is None:
+    if adata_ref is None or read_input is None:
         if missing := [name for name in names if name not in model.labels]:
             msg = (
                 f"The model holds no labels {missing} (labels there: {list(model.labels) or 'none'}) and no cells. "
@@ -100,7 +106,7 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
         colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
         return Labeling(lambda _, z: look_up(model, z, names), colors)
     known = label_columns(adata_ref, names)
-    voters = reference_rows(adata_ref, model)
+    voters = read_input()
     return Labeling(lambda rows, _: vote(model, rows, voters, known), label_colors(adata_ref, known))
 
 

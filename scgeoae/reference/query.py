@@ -12,6 +12,7 @@ from .._checks import check_adata
 from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
 from ..core.rows import check_finite, row_blocks
+from ..fingerprint import Values, compare, warn_if_unknown
 from ..inputs import ReadRows, choose, genes
 from .recipe import mean_and_std, recipe_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..core.evaluation import Cells
     from ..core.rows import Rows
+    from ..fingerprint import Fingerprint
     from ..inputs import Matrix, Representation, ValueRange
     from .model import MapModel
     from .novelty import Novelty
@@ -187,18 +189,58 @@ def projected(adata: AnnData, representation: Representation, other: AnnData) ->
     return np.concatenate([projection.apply(x.dense(rows)) for rows in x.blocks()])
 
 
-def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:
-    """Return the input (n, D) of the reference's own cells: its `obsm` where that is still there, else from genes.
+def input_of(adata: AnnData, model: MapModel, fingerprint: Fingerprint | None, *, mapped: bool = False) -> Rows:
+    """Return the input (n, D) of the cells of a result, as it was when the result was made.
+
+    That is the `obsm`, where it is still there and the same, else what is computed from genes, if that is the same.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        Their model.
+    fingerprint
+        That of the input. An earlier version stored none: then a warning is logged.
+    mapped
+        Whether the cells were mapped, so that an `obsm` of the same name may be in another space.
 
     Raises
     ------
-    KeyError, ValueError, TypeError
+    KeyError, TypeError
         As :func:`query_of`.
+    ValueError
+        Also if neither is the same as it was.
     """
-    key = model.input.obsm_key
-    if key is None or key not in adata_ref.obsm:
-        return query_of(adata_ref, model).rows
-    return choose(adata_ref, use_rep=key, n_pcs=model.n_features).rows(model.device)
+    key, changed = model.input.obsm_key, ""
+    if key is not None and key in adata.obsm and not mapped:
+        values = choose(adata, use_rep=key, n_pcs=min(model.n_features, adata.obsm[key].shape[1]))
+        found = compare(fingerprint, values.by_cell(), adata.obs_names)
+        if found.same is not False and values.shape[1] == model.n_features:
+            warn_if_unknown(found, f"{values.source} is still what the map was made from")
+            return values.rows(model.device)
+        changed = f"{values.source} is no longer what the map was made from: {found.why}."
+        if model.input.projection is None:
+            msg = f"{changed} Write the earlier values back, or train again."
+            raise ValueError(msg)
+    try:
+        rows = query_of(adata, model).rows
+    except ValueError as error:
+        if not changed:
+            raise
+        msg = f"{changed} Nor can it be computed from genes: {error}"
+        raise ValueError(msg) from error
+    found = compare(fingerprint, Values.of_rows(rows), adata.obs_names)
+    if found.same is False:
+        msg = (
+            f"{changed} The expression that the map was made from was changed too: {found.why}. Write the earlier "
+            "values back, or train again."
+        ).lstrip()
+        raise ValueError(msg)
+    warn_if_unknown(found, "the cells still have the expression that the map was made from")
+    if changed:
+        logg.warning(f"{changed} Its values are computed again, from genes.")
+    return rows
 
 
 def place(model: MapModel, query: Query) -> tuple[Cells, np.ndarray | None]:

@@ -31,6 +31,9 @@ SAMPLE = 20_000
 ROUNDING = 1e-12
 """A variance below this share of the mean square is a rounding error."""
 
+ZERO = 1e-4
+"""Largest difference, as a share, of a scaled zero from the least value of its gene."""
+
 N_CALIBRATION = 1_000
 """How many of these cells, at most, calibrate the novelty."""
 
@@ -212,18 +215,26 @@ def _read_sample(matrix: Matrix, loadings: np.ndarray | None = None) -> _Sample:
 def _scaling(var: pd.DataFrame, names: np.ndarray, sample: _Sample) -> tuple[Scaling | None, bool]:
     """How the genes were scaled, by ``var['mean']`` and ``var['std']``; and whether that is certain.
 
-    Scaled values are negative in part. If none is, X was either scaled without centering or not scaled, and `var`
-    describes another matrix: the means of the genes show which.
+    `var` may describe another matrix, such as a layer that was scaled for a plot. Scaled values are negative in part.
+    If none is, X was either scaled without centering or not scaled: the means of the genes show which. If some are, X
+    was scaled if the least value of most genes is what a zero became. Where the data held no zeros, as after
+    `sc.pp.regress_out`, means and standard deviations show whether X was scaled or only has some negative values.
     """
     stored = mean_and_std(var, names)
     if stored is None:
         return None, True
     mean, std = stored
-    if sample.low.min() < 0:
-        # scanpy does not store max_value: values that were clipped at it equal the largest one
-        return Scaling(mean, std, float(sample.high.max()) if sample.n_largest > 1 else None), True
-    unscaled, divided = (np.median(np.abs(sample.mean - guess)) for guess in (mean, mean / std))
-    return None, bool(unscaled <= divided)
+    if sample.low.min() >= 0:
+        unscaled, divided = (np.median(np.abs(sample.mean - guess)) for guess in (mean, mean / std))
+        return None, bool(unscaled <= divided)
+    # scanpy does not store max_value: values that were clipped at it equal the largest one
+    scaling = Scaling(mean, std, float(sample.high.max()) if sample.n_largest > 1 else None)
+    at_zero = np.abs(sample.low - scaling.zero_level) <= ZERO * np.abs(scaling.zero_level)
+    scaled, unscaled = (
+        np.median(np.abs(sample.mean - center) + np.abs(sample.spread - spread))
+        for center, spread in ((0, 1), (mean, std))
+    )
+    return scaling if at_zero.mean() > 0.5 or scaled <= unscaled else None, True
 
 
 def mean_and_std(var: pd.DataFrame, names: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

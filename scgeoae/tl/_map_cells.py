@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ from anndata import AnnData
 from scanpy import logging as logg
 
 from ..fields import DEFAULT_KEY, Field, Keys
+from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
-from ..reference import MapModel, labeling, place, query_of
-from ..result import Result, result_fields
+from ..reference import Labeling, MapModel, input_of, labeling, place, query_of
+from ..result import Result, check_names, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
@@ -95,9 +97,9 @@ def map_cells(
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
         For each of `obs`: the reference's colors of the categories, if it has any.
     `adata.uns['geoae']` : :class:`dict`
-        `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query. If genes are missing,
-        `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared loadings that falls on
-        them; without loadings, the share of the genes) and `'missing_share_by_component'`.
+        `'params'`, with ``mapped=True``, `'model'` and `'fingerprint'`: plots and getters work on the query. If
+        genes are missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared
+        loadings that falls on them; without loadings, the share of the genes) and `'missing_share_by_component'`.
 
     Raises
     ------
@@ -142,8 +144,9 @@ def map_cells(
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
     keys = Keys.named(None if key == DEFAULT_KEY else key)
-    model, reference = _reference(adata_ref, key)
-    labels = labeling(model, reference, [] if obs is None else obs)
+    check_names(adata, keys)
+    model, result = _reference(adata_ref, key)
+    labels = _labeling(model, result, [] if obs is None else obs)
     query = query_of(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
@@ -162,22 +165,40 @@ def map_cells(
     values[Keys.label] = {name: label for name, (label, _) in found.items()}
     values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
     values[Keys.palette] = labels.colors
-    values |= result_fields(keys, model, cells, params={"mapped": True, **query.missing})
+    fingerprint = {
+        "input": Fingerprint.of(Values.of_rows(query.rows), adata.obs_names),
+        "coordinates": Fingerprint.of(Values.of(cells.z), adata.obs_names),
+    }
+    values |= result_fields(keys, model, cells, params={"mapped": True, **query.missing}, fingerprint=fingerprint)
     return finish(adata, keys, values, start, copy=copy)
 
 
-def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:
-    """Return the model of the reference, on its device, and the cells, if there are any."""
+def _labeling(model: MapModel, result: Result | None, obs: str | Sequence[str]) -> Labeling:
+    """Choose how new cells are labeled, by the cells of the reference if there are any."""
+    if result is None:
+        return labeling(model, None, obs)
+    read_input = partial(input_of, result.adata, model, result.fingerprint("input"), mapped=result.mapped)
+    return labeling(model, result.adata, obs, read_input)
+
+
+def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
+    """Return the model of the reference, on its device, and its result, if there are any cells.
+
+    The coordinates of these must be those of the result: new cells would land elsewhere on a map that was changed.
+    """
+    result = None
     if isinstance(adata_ref, MapModel):
-        model, cells = adata_ref, None
+        model = adata_ref
     elif isinstance(adata_ref, AnnData):
-        model, cells = Result(adata_ref, key).model.to(resolve_device(None)), adata_ref
+        result = Result(adata_ref, key)
+        result.check_coordinates()
+        model = result.model.to(resolve_device(None))
     elif isinstance(adata_ref, str | PathLike):
-        model, cells = read_model(adata_ref).to(resolve_device(None)), None
+        model = read_model(adata_ref).to(resolve_device(None))
     else:
         msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
         raise TypeError(msg)
     if not model.has_encoder:
         msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
         raise ValueError(msg)
-    return model, cells
+    return model, result

@@ -12,7 +12,7 @@ from scgeoae.core.network import Activation
 from scgeoae.core.region import OccupiedRegion
 from scgeoae.core.surface import Surface
 
-SINE = Activation(torch.sin, torch.cos)
+SINE = Activation(lambda v: (v.sin(), v.cos()), lambda values, slopes: -values / slopes)
 BOX = (-1.5, 1.5, -1.0, 1.0)
 WHOLE = OccupiedRegion(np.ones((60, 90), dtype=bool), BOX)
 SMALL = 1e-4
