@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .core.evaluation import Cells
     from .core.loop import History
     from .core.region import OccupiedRegion
+    from .core.rows import Rows
     from .core.surface import Surface
     from .reference import MapModel
 
@@ -108,6 +109,12 @@ class Result:
         """The decoder as a surface, after :meth:`check_coordinates`."""
         self.check_coordinates()
         return self.model.surface
+
+    def rows(self) -> Rows:
+        """The input (n, D) of the cells, as it was when the result was made: see :func:`.reference.input_of`."""
+        from .reference import input_of
+
+        return input_of(self.adata, self.model, self.fingerprint("input"), mapped=self.mapped)
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -218,6 +225,16 @@ class Result:
         if self.mapped:
             msg = f"The cells of the result {key!r} were mapped, nothing was trained on them. Pass the reference."
             raise ValueError(msg)
+
+    @property
+    def other_cells(self) -> str:
+        """Say how the cells are not those of the training, as far as numbers tell; empty if they may be."""
+        if self.params.get("mapped", False):
+            return f"The cells of the result {self.keys.key!r} were mapped, nothing was trained on them"
+        n_trained, n_here = self.model.frame.n_cells, self.adata.n_obs
+        if n_trained in {None, n_here}:
+            return ""
+        return f"The map {self.keys.key!r} was trained on {n_trained} cells, but the AnnData holds {n_here}"
 
     def ensemble_maps(self) -> list[np.ndarray]:
         """Read the aligned maps (n, d) of the ensemble, or raise an error that says what to run or to choose."""

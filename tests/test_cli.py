@@ -187,17 +187,17 @@ def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
     np.testing.assert_allclose(there.obsm["X_geoae"], mapped.obsm["X_geoae"][:50], atol=1e-4)
     assert results["cells"] == 50
     assert results["cells_outside"] == there.obs["geoae_outside"].sum()
-    assert {"bulk_labels", "bulk_labels_confidence"} <= set(there.obs)
+    assert {"geoae_bulk_labels", "geoae_bulk_labels_confidence"} <= set(there.obs)
     model = result.with_name("model.safetensors")
     scgeoae.write_model(mapped, model)
     run("map", query, model, output, "--quiet")
     np.testing.assert_array_equal(ad.read_h5ad(output).obsm["X_geoae"], there.obsm["X_geoae"])
     run("map", query, result, output, "--obs", "bulk_labels,louvain", "--quiet")
-    assert {"bulk_labels_confidence", "louvain_confidence"} <= set(ad.read_h5ad(output).obs)
+    assert {"geoae_bulk_labels_confidence", "geoae_louvain_confidence"} <= set(ad.read_h5ad(output).obs)
     assert "labels there: none" in refused(capsys, "map", query, model, output, "--obs", "bulk_labels", "-q")
     scgeoae.write_model(mapped, model, obs="bulk_labels")
     run("map", query, model, output, "--obs", "bulk_labels", "--quiet")
-    assert "bulk_labels_confidence" in ad.read_h5ad(output).obs
+    assert "geoae_bulk_labels_confidence" in ad.read_h5ad(output).obs
 
 
 def test_fit_decoder(cells: Path, capsys) -> None:

@@ -148,7 +148,7 @@ def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> Frame:
     decoded = np.linalg.norm(surface.on_surface(z[i]) - surface.on_surface(z[j]), axis=1)
     apart = decoded > 0
     between = float(np.median(on_map[apart] / decoded[apart])) if apart.any() else 1.0
-    return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)), between)
+    return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)), between, len(cells.z))
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:

@@ -74,6 +74,13 @@ class OccupiedRegion:
         row, column, inside = _tiles(z, self.mask.shape, self.extent)
         return np.where(inside, label(self.mask)[0][row, column], 0)
 
+    def occupied_by(self, z: np.ndarray) -> np.ndarray:
+        """Which of the occupied tiles, (m,) bool in the order of :meth:`points`, the cells ``z`` (n, 2) occupy.
+
+        By the same definition, with the tiles of this region: for the cells that it was made of, all tiles.
+        """
+        return _occupied(z, self.mask.shape, self.extent)[self.mask]
+
     def whole(self) -> OccupiedRegion:
         """The region of all tiles of the grid."""
         return OccupiedRegion(np.ones_like(self.mask), self.extent)
@@ -87,9 +94,16 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     occupied where the smoothed count reaches the level that 99 % of the points reach. Outliers, which are farther from
     the central 99 % than these are wide, are left out from the beginning: of few points, one is more than 0.1 %.
     """
-    z = _without_outliers(z.astype(np.float64))  # squares and sums of large coordinates are beyond float32
-    extent, shape = _grid(z)
+    extent, shape = _grid(_without_outliers(z))
+    return OccupiedRegion(_occupied(z, shape, extent), extent)
+
+
+def _occupied(z: np.ndarray, shape: tuple[int, int], extent: tuple[float, float, float, float]) -> np.ndarray:
+    """Mask (rows, columns) of the tiles of a grid that the points ``z`` (n, 2) occupy."""
+    z = _without_outliers(z)
     row, column, inside = _tiles(z, shape, extent)
+    if not inside.any():
+        return np.zeros(shape, dtype=bool)
     counts = np.zeros(shape)
     np.add.at(counts, (row[inside], column[inside]), 1)
     tile = (extent[1] - extent[0]) / shape[1]
@@ -97,11 +111,11 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     width = min(max(1.0, 0.5 * scott / tile), RESOLUTION)  # few cells, far from a box of equal ones, widen it endlessly
     density = gaussian_filter(counts, width, mode="constant")
     level = np.quantile(density[row[inside], column[inside]], 1 - COVERAGE)
-    return OccupiedRegion((density >= level) & (density > 0), extent)
+    return np.asarray((density >= level) & (density > 0))
 
 
 def reached_tiles(region: OccupiedRegion, z: np.ndarray) -> np.ndarray:
-    """Centers (m, 2) of the tiles that lie in the region or within the reach of one of the cells ``z`` (n, 2).
+    """Centers (m, 2) of the tiles that the cells ``z`` (n, 2) occupy of a region or that lie within the reach of one.
 
     A kernel of one width for all cells leaves out most of a group that is sparse on the map. The reach of a cell widens
     with its distance to others, so that a group is covered on maps that show it dense and on those that show it sparse.
@@ -109,13 +123,18 @@ def reached_tiles(region: OccupiedRegion, z: np.ndarray) -> np.ndarray:
     tiles = region.whole().points()
     distance = cKDTree(z).query(z, k=[min(NEIGHBOR, len(z) - 1) + 1])[0][:, 0]
     reach = np.minimum(distance, np.quantile(distance, FARTHEST))
-    reached = region.contains(tiles)
+    reached = np.zeros(len(tiles), dtype=bool)
+    reached[region.mask.ravel()] = region.occupied_by(z)
     for near in cKDTree(tiles).query_ball_point(z, reach):
         reached[near] = True
     return tiles[reached]
 
 
 def _without_outliers(z: np.ndarray) -> np.ndarray:
+    """Leave out points that are farther from the central 99 % than these are wide; float64."""
+    z = z.astype(np.float64)  # squares and sums of large coordinates are beyond float32
+    if not len(z):
+        return z
     low, high = np.quantile(z, [0.005, 0.995], axis=0)
     width = (high - low).max()
     near = ((z >= low - width) & (z <= high + width)).all(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rcParams
@@ -184,7 +184,7 @@ def _panels(ax: Axes, table: pd.DataFrame, n: int) -> list[Axes]:
     """Divide an Axes into panels side by side, with a label below all."""
     ax.axis("off")
     hollow = " (hollow: uncertain)" if table["uncertain"].any() else ""
-    below = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
+    below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
     ax.annotate(
         f"size on the map / size in the {_source(table)}{hollow}",
         (0.5, 0),

@@ -100,7 +100,8 @@ def _draw_row(ax: Axes, table: pd.DataFrame, name: str, row: float, cmap: str) -
     # scores are those of the printed numbers, so that what looks alike is alike; the lowest is best
     printed = np.array([float(number) if number != MISSING else np.nan for number in numbers])
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = {"higher": -printed, "lower": printed, "one": np.abs(np.log(printed)), "none": np.nan * printed}[better]
+        by_kind = {"higher": -printed, "lower": printed, "one": np.abs(np.log(printed)), "none": np.nan * printed}
+        scores = by_kind[better]
     known = np.isfinite(scores)
     share, best = np.where(np.isfinite(printed), 0.0, np.nan), np.zeros(len(values), dtype=bool)  # 0 worst, 1 best
     if known.sum() > 1:

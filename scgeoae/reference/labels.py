@@ -33,7 +33,8 @@ cell's vector varies with its sequencing depth. Measured (``tests/benchmarks/map
 are right than by the nearest cells in Euclidean distance."""
 
 Label = tuple[pd.Categorical, np.ndarray]
-"""Labels (n,) and confidences (n,) float64 in (0, 1]: the share of the votes for the label."""
+"""Labels (n,) and confidences (n,) float64 in (0, 1]: the share of the votes for the label; missing, and NaN, where
+there is none."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TileLabels:
         Names (c,) of the classes, object.
     counts
         Votes (m, c) uint8 of the reference cells nearest to the center of each tile, in the order of
-        :meth:`~scgeoae.core.region.OccupiedRegion.points`.
+        :meth:`~scgeoae.core.region.OccupiedRegion.points`; none for tiles that labeled cells do not occupy.
     colors
         Colors (c,) of the classes, object, or `None`.
     """
@@ -56,7 +57,7 @@ class TileLabels:
     colors: np.ndarray | None = field(default=None, metadata={"shape": ("classes",), "dtype": str})
 
     def __post_init__(self) -> None:
-        if not self.counts.any(1).all() or len(set(self.categories)) < len(self.categories):
+        if not self.counts.any() or len(set(self.categories)) < len(self.categories):
             msg = "Labels of tiles are not made of votes for different classes."
             raise ValueError(msg)
 
@@ -190,7 +191,7 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
 
 
 def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | Sequence[str]) -> dict[str, TileLabels]:
-    """Count, for each occupied tile of the map, the labels of the reference cells nearest to its center.
+    """Count, for each tile of the map that labeled cells occupy, the labels of those nearest to its center.
 
     Parameters
     ----------
@@ -226,6 +227,10 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
         counts = np.zeros((len(codes), len(known.categories)), dtype=np.uint8)
         for voters in codes.T:
             counts[np.arange(len(codes)), voters] += 1
+        counts[~model.region.occupied_by(z[has_label])] = 0  # the nearest labeled cells say nothing of other cells
+        if not counts.any():
+            msg = f"The cells that obs[{name!r}] labels lie off the region of the map that the training cells occupy."
+            raise ValueError(msg)
         tables[name] = TileLabels(known.categories.to_numpy(dtype=object), counts, colors.get(name))
     return tables
 
@@ -238,6 +243,16 @@ def look_up(model: MapModel, z: np.ndarray, names: Sequence[str]) -> dict[str, L
     found: dict[str, Label] = {}
     for name in names:
         table = model.labels[name]
-        shares = table.counts[tile] / table.counts[tile].sum(1, keepdims=True)  # (n, classes)
-        found[name] = pd.Categorical.from_codes(shares.argmax(1), pd.Index(table.categories)), shares.max(1)
+        votes = table.counts[tile].astype(float)  # (n, classes)
+        known = votes.any(1)
+        codes = np.where(known, votes.argmax(1), -1)
+        confidence = votes.max(1) / np.where(known, votes.sum(1), np.nan)
+        found[name] = pd.Categorical.from_codes(codes, pd.Index(table.categories)), confidence
     return found
+
+
+def without(label: Label, cells: np.ndarray) -> Label:
+    """Take the label from some of the cells, (n,) bool."""
+    names, confidence = label
+    codes = np.where(cells, -1, names.codes)
+    return pd.Categorical.from_codes(codes, dtype=names.dtype), np.where(cells, np.nan, confidence)

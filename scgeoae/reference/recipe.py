@@ -13,6 +13,7 @@ from .._checks import real_array
 from .._lookup import PCA_KEYS, gene_names, in_memory
 from ..inputs import ValueRange, genes
 from .novelty import Novelty, fit_novelty
+from .preparation import DETECTED, PREPARATIONS, recognize
 from .projection import Projection, Scaling
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ ROUNDING = 1e-12
 ZERO = 1e-4
 """Largest difference, as a share, of a scaled zero from the least value of its gene."""
 
-N_CALIBRATION = 1_000
-"""How many of these cells, at most, calibrate the novelty."""
+N_CALIBRATION, N_TELLING = 1_000, 500
+"""How many of these cells, at most, calibrate the novelty, and tell how they were prepared."""
+
+ROUNDING_SHARE, ROUNDING_SUM = 1e-6, 1e-2
+"""What is a rounding error of a value, as a share of the range of all, and of the sum over all genes of a cell."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class InputRecipe:
         Range of what new cells are read from: genes before scaling, or the input.
     novelty
         How far genes exceed their reconstruction from the components, where these leave something out.
+    preparation
+        How genes were prepared before scaling, one of `PREPARATIONS`, where their values tell.
     """
 
     features: np.ndarray | None = field(default=None, repr=False, metadata={"shape": ("D",), "dtype": str})
@@ -61,6 +67,20 @@ class InputRecipe:
     projection: Projection | None = None
     value_range: ValueRange | None = None
     novelty: Novelty | None = None
+    preparation: str | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Whether ordinary values are below 0, so that a 0 does not say that nothing is there."""
+        reach = self.value_range
+        return reach is not None and reach.low < -ROUNDING_SHARE * (reach.high - reach.low)
+
+    @property
+    def prepared(self) -> str:
+        """What messages call the preparation; empty where it is not known."""
+        name = PREPARATIONS.get(self.preparation or "")
+        scaled = self.projection is not None and self.projection.scaling is not None
+        return "" if name is None else f"{name}, then scaled by `sc.pp.scale`" if scaled else name
 
     def __post_init__(self) -> None:
         if self.novelty is not None and (self.projection is None or self.projection.loadings is None):
@@ -90,8 +110,13 @@ def recipe_of(adata: AnnData, representation: Representation, *, with_novelty: b
     if obsm_key is None:
         sample = _read_sample(representation)
         scaling, _ = _scaling(adata.var, features, sample)
+        if with_novelty:
+            _warn_of_silent(sample, scaling)
         projection = Projection(features, scaling=scaling, layer=representation.layer)
-        return InputRecipe(features, obsm_key, projection, sample.range_before(scaling))
+        value_range = sample.range_before(scaling)
+        return InputRecipe(
+            features, obsm_key, projection, value_range, preparation=sample.preparation(scaling, value_range)
+        )
     if obsm_key in PCA_KEYS or obsm_key in adata.varm:
         try:
             return _pca_recipe(adata, representation, with_novelty=with_novelty)
@@ -145,11 +170,22 @@ def _pca_recipe(adata: AnnData, components: Representation, *, with_novelty: boo
         msg = f"{x.source} was scaled without centering."
         raise ValueError(msg)
     projection = Projection(names, loadings, difference.mean(0), sample.mean, scaling, layer)
-    novelty = None
+    value_range = sample.range_before(scaling)
+    preparation, novelty = sample.preparation(scaling, value_range), None
     if with_novelty:
+        _warn_of_silent(sample, scaling)
         spread = sample.spread if scaling is None else None
         novelty = fit_novelty(projection, sample.some, z.var(0), adata.n_obs, spread)
-    return InputRecipe(components.features, obsm_key, projection, sample.range_before(scaling), novelty)
+    return InputRecipe(components.features, obsm_key, projection, value_range, novelty, preparation)
+
+
+def _warn_of_silent(sample: _Sample, scaling: Scaling | None) -> None:
+    """Log a warning if cells of the reference express none of the genes of the model."""
+    if n_silent := sample.n_silent(scaling):
+        logg.warning(
+            f"{n_silent} of {len(sample.totals)} cells express none of the genes that the map is made of: where they "
+            "lie means nothing. Remove them by `sc.pp.filter_cells`, and compute the components and train again."
+        )
 
 
 class _Sample(NamedTuple):
@@ -166,7 +202,9 @@ class _Sample(NamedTuple):
     whole
         Whether all values are whole numbers.
     some
-        About `N_CALIBRATION` of the cells, (m, g) float32; none without loadings.
+        About `N_CALIBRATION` of the cells, (m, g) float32.
+    totals
+        Sum of the values of each cell, (n,).
     """
 
     products: np.ndarray
@@ -177,6 +215,7 @@ class _Sample(NamedTuple):
     n_largest: int
     whole: bool
     some: np.ndarray
+    totals: np.ndarray
 
     def range_before(self, scaling: Scaling | None) -> ValueRange:
         """Range of the values before they were scaled; scaling keeps the order of the values of a gene."""
@@ -184,20 +223,35 @@ class _Sample(NamedTuple):
             return ValueRange(float(self.low.min()), float(self.high.max()), self.whole)
         return ValueRange(float(scaling.undo(self.low).min()), float(scaling.undo(self.high).max()), whole=False)
 
+    def preparation(self, scaling: Scaling | None, before: ValueRange) -> str | None:
+        """Tell how the genes were prepared before they were scaled, when their range was ``before``."""
+        some = self.some[:: -(-len(self.some) // N_TELLING)].astype(np.float64)
+        x = some if scaling is None else scaling.undo(some)
+        if scaling is not None and scaling.max_value is not None:
+            x[some >= scaling.max_value] = 0  # what was clipped says nothing
+        return recognize(x, before)
+
+    def n_silent(self, scaling: Scaling | None) -> int:
+        """Count the cells in which all genes are 0, before they were scaled."""
+        zero = np.zeros_like(self.low) if scaling is None else scaling.zero_level
+        if not np.allclose(self.low, zero, rtol=0, atol=DETECTED):
+            return 0
+        return int((self.totals <= zero.sum() + ROUNDING_SUM).sum())
+
 
 def _read_sample(matrix: Matrix, loadings: np.ndarray | None = None) -> _Sample:
     """Read the sampled cells once, and multiply them by ``loadings`` (g, D); without, the products are (n, 0)."""
     n_genes = matrix.shape[1]
     loadings = np.empty((n_genes, 0)) if loadings is None else loadings
-    products, some, total, squares = [], [np.empty((0, n_genes), np.float32)], np.zeros(n_genes), np.zeros(n_genes)
+    products, some, totals, total, squares = [], [], [], np.zeros(n_genes), np.zeros(n_genes)
     every = -(-min(matrix.shape[0], SAMPLE) // N_CALIBRATION)
     low, high, largest = np.full(n_genes, np.inf), np.full(n_genes, -np.inf), -np.inf
     n_read, n_largest, whole = 0, 0, True
     for rows in matrix.spread(SAMPLE):
         x = matrix.dense(rows)  # in float64: X P and o are large beside their difference
         products.append(x @ loadings)
-        if loadings.size:
-            some.append(x[-n_read % every :: every].astype(np.float32))
+        totals.append(x.sum(1))
+        some.append(x[-n_read % every :: every].astype(np.float32))
         n_read += len(x)
         total += x.sum(0)
         squares += np.square(x).sum(0)
@@ -209,7 +263,7 @@ def _read_sample(matrix: Matrix, loadings: np.ndarray | None = None) -> _Sample:
     mean, mean_square = total / n_read, squares / n_read
     variance = mean_square - np.square(mean)
     spread = np.sqrt(np.where(variance > ROUNDING * mean_square, variance, 1))
-    return _Sample(stacked, mean, spread, low, high, n_largest, whole, np.vstack(some))
+    return _Sample(stacked, mean, spread, low, high, n_largest, whole, np.vstack(some), np.concatenate(totals))
 
 
 def _scaling(var: pd.DataFrame, names: np.ndarray, sample: _Sample) -> tuple[Scaling | None, bool]:

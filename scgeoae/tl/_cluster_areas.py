@@ -115,6 +115,8 @@ def cluster_areas(
         name: result.column(field).groupby(cells.codes).median().drop(-1, errors="ignore").to_numpy()
         for name, field in (("anisotropy", Keys.anisotropy), ("reconstruction_error", Keys.error))
     }
+    if result.other_cells:
+        logg.warning(f"{result.other_cells}: areas are of the part of the map that these cells occupy.")
     start = logg.info(f"measuring the sizes of the groups of obs[{groupby!r}]")
     table = pd.DataFrame({"n_cells": np.bincount(cells.codes[cells.codes >= 0])}, index=cells.names)
     table = table.join(_sizes(cells)).assign(free_of_noise=other is not None)

@@ -182,3 +182,14 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
     region = occupied_region(z)
     assert region.extent[1] < 10
     assert region.contains(z[:-1]).mean() > 0.95
+
+
+def test_tiles_that_some_of_the_cells_occupy(rng: np.random.Generator) -> None:
+    """All for all cells; of two islands, those of the island where the cells are; none off the map."""
+    z = rng.normal(size=(2000, 2)) + np.repeat([[0, 0], [12, 0]], 1000, axis=0)
+    region = occupied_region(z)
+    assert region.occupied_by(z).all()
+    on_first = region.points()[:, 0] < 6
+    assert region.occupied_by(z[:1000])[~on_first].sum() == 0
+    assert region.occupied_by(z[:1000])[on_first].mean() > 0.9
+    assert not region.occupied_by(z + 100).any()

@@ -171,7 +171,7 @@ READERS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def _full_once() -> AnnData:
+def full() -> AnnData:
     """Cells with a field in every slot."""
     adata = cells(80)
     adata.raw = adata.copy()
@@ -185,8 +185,8 @@ def _full_once() -> AnnData:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_whatever_reads_changes_nothing(reader: str, _full_once: AnnData, tmp_path: Path) -> None:
-    adata = _full_once.copy()
+def test_whatever_reads_changes_nothing(reader: str, full: AnnData, tmp_path: Path) -> None:
+    adata = full.copy()
     before = frozen(adata)
     READERS[reader](adata, tmp_path)
     assert frozen(adata) == before

@@ -13,6 +13,7 @@ import scgeoae
 from scgeoae.core.surface import Surface
 
 if TYPE_CHECKING:
+    from io import StringIO
     from pathlib import Path
 
     from anndata import AnnData
@@ -67,6 +68,30 @@ def test_areas_of_bands_on_a_sphere(sphere: AnnData) -> None:
     for band, rows in sphere.obs.groupby("band").indices.items():
         assert table.loc[band, "anisotropy"] == pytest.approx(np.median(1 / np.cos(latitude[rows])), rel=0.05)
         assert table.loc[band, "reconstruction_error"] < 0.05
+
+
+@pytest.mark.parametrize("bands", [["middle", "north"], ["north", "south"]])
+def test_cells_of_a_subset_keep_their_areas(sphere: AnnData, bands: list[str], log: StringIO) -> None:
+    """They do not get the place of the cells that are gone, next to them or far away."""
+    table = measure(sphere[sphere.obs["band"].isin(bands)].copy())
+    assert list(table.index) == bands
+    for band in bands:
+        assert table.loc[band, "map_area"] == pytest.approx(3 * np.deg2rad(40), rel=0.15)
+        assert table.loc[band, "data_area"] == pytest.approx(true_areas()[band], rel=0.15)
+    assert "was trained on 4000 cells, but the AnnData holds" in log.getvalue()
+
+
+def test_a_random_part_has_the_areas_of_all(sphere: AnnData, log: StringIO) -> None:
+    table = measure(sphere[::4].copy())
+    for band, area in true_areas().items():
+        assert table.loc[band, "data_area"] == pytest.approx(area, rel=0.1)
+    assert "areas are of the part of the map that these cells occupy" in log.getvalue()
+
+
+def test_all_cells_in_another_order_are_not_told_of(sphere: AnnData, log: StringIO) -> None:
+    expected = measure(sphere)
+    pd.testing.assert_frame_equal(measure(sphere[::-1].copy()), expected, rtol=1e-3)
+    assert log.getvalue() == ""
 
 
 def test_the_integral_of_an_exact_determinant(sphere: AnnData, monkeypatch) -> None:

@@ -266,7 +266,7 @@ def test_lazy_data(pbmc: AnnData, tmp_path: Path, use_rep: str) -> None:
     np.testing.assert_allclose(query.obsm["X_geoae"], lazy.obsm["X_geoae"], atol=1e-2)
     reference = lazy.to_memory()
     expected = scgeoae.tl.map_cells(reference, reference, obs="bulk_labels", copy=True)
-    assert (query.to_memory().obs["bulk_labels"] == expected.obs["bulk_labels"]).mean() > 0.99
+    assert (query.to_memory().obs["geoae_bulk_labels"] == expected.obs["geoae_bulk_labels"]).mean() > 0.99
     scgeoae.tl.cluster_areas(lazy, "bulk_labels")
     assert lazy.uns["geoae_areas"]["data_area"].gt(0).all()
 
