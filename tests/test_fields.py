@@ -14,7 +14,7 @@ from scgeoae import fields, tl
 from scgeoae.fields import FIELDS, Field, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from anndata import AnnData
 
@@ -223,6 +223,28 @@ def test_a_tool_writes_its_rows_and_a_new_training_drops_the_stale_ones(tool: st
     kept = {place for place, field in rows.items() if field in written or written.isdisjoint(origins(field))}
     new = {(field.slot, field.name(KEYS)) for field in written}
     assert set(contents(adata)) == (set(after) - set(rows)) | kept | new
+
+
+def without(adata: AnnData, places: Collection[tuple[str, str]]) -> Any:
+    """All that an AnnData holds, but for these places."""
+    rest = adata.copy()
+    for slot, name in places:
+        if name in getattr(rest, slot):
+            del getattr(rest, slot)[name]
+    return frozen(rest)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_changes_nothing_but_its_fields(tool: str, trained: AnnData) -> None:
+    """Neither in the cells that it is given, of which all is compared, nor in the reference."""
+    keys = Keys.named(None, fields.ALPHA_PATH) if tool == "alpha_path" else KEYS
+    adata, reference = trained.copy(), frozen(trained)
+    written = [field for field in FIELDS if tool in field.tools]
+    places = {(field.slot, field.name(keys, "bulk_labels")) for field in [*written, *fields.stale(written)]}
+    before = without(adata, places)
+    TOOLS[tool](adata, trained)
+    assert without(adata, places) == before
+    assert frozen(trained) == reference
 
 
 @pytest.mark.parametrize("tool", TOOLS)
