@@ -184,6 +184,10 @@ class Immersion:
         """Decoded values (n, D)."""
         return self.observation.values(self.decoder(z))
 
+    def hidden(self, z: Tensor) -> Tensor:
+        """Values (n, width) before the last layer of the decoder."""
+        return self.decoder.hidden(z)
+
     def resolve(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates (n, w) of vectors ``v`` (n, D) and the squared length (n,) of what these leave out."""
         return v, v.new_zeros(len(v))

@@ -8,6 +8,7 @@ from ._cluster_distances import cluster_distances
 from ._ensemble import ensemble
 from ._fit_decoder import fit_decoder
 from ._geometric_ae import geometric_ae
+from ._lens import lens
 from ._map_cells import map_cells
 from ._velocity import velocity
 from ._verdict import verdict
@@ -19,6 +20,7 @@ __all__ = [
     "ensemble",
     "fit_decoder",
     "geometric_ae",
+    "lens",
     "map_cells",
     "velocity",
     "verdict",

@@ -12,7 +12,7 @@ from ..fields import DEFAULT_KEY, Field, Keys
 from ..inputs import resolve_device
 from ..models import read_model
 from ..reference import MapModel, labeling, place, query_of
-from ..result import Result, result_fields
+from ..result import Result, lens_fields, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def map_cells(
         For each of `obs`: the label, in the reference's categories, and the share of the votes for it.
     `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
         For each of `obs`: the reference's colors of the categories, if it has any.
+    `adata.obsm['X_geoae_lens']`, `adata.uns['geoae_lens']` : :class:`numpy.ndarray` (n, 2) and :class:`dict`
+        Coordinates on the bent map, and the lens of the reference (:func:`lens`), if it has one.
     `adata.uns['geoae']` : :class:`dict`
         `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query. If genes are missing,
         `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared loadings that falls on
@@ -162,6 +164,8 @@ def map_cells(
     values[Keys.label] = {name: label for name, (label, _) in found.items()}
     values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
     values[Keys.palette] = labels.colors
+    if model.lens is not None:
+        values |= lens_fields(model.lens, cells.z)
     values |= result_fields(keys, model, cells, params={"mapped": True, **query.missing})
     return finish(adata, keys, values, start, copy=copy)
 
