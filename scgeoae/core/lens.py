@@ -52,8 +52,8 @@ EVEN = 1e-6
 RUNGE_KUTTA = ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6))
 """Time of each stage, as a share of the step, and its weight."""
 
-BLOCK_WIDTH = 200
-"""Numbers that a point needs on the way."""
+BLOCK_WIDTH = 2000
+"""Points are moved in blocks as if each took so many numbers: what blocks need then fits into a cache."""
 
 DEGREE, HALO = 5, 3
 """Degree of the splines, and nodes beyond the sides that they need."""
@@ -120,8 +120,11 @@ class Lens:
         return replace(self, strength=strength)
 
     def bend(self, region: OccupiedRegion) -> OccupiedRegion:
-        """Return the region that an occupied region becomes: tiles of the box whose centers go back into it."""
-        grid = OccupiedRegion(np.ones(self.density.shape, dtype=bool), self.extent)
+        """Return the region that an occupied region becomes: tiles of the box whose centers go back into it.
+
+        Its tiles are twice as wide as those of the density, about as wide as those of the occupied region.
+        """
+        grid = OccupiedRegion(np.ones([size // 2 for size in self.density.shape], dtype=bool), self.extent)
         inside = region.contains(self.inverse(grid.points()))
         return OccupiedRegion(inside.reshape(grid.mask.shape), self.extent)
 
@@ -303,7 +306,7 @@ def lens(z: np.ndarray, occupied: OccupiedRegion, strength: float) -> Lens:
     left, right, bottom, top = occupied.extent
     margin = MARGIN * max(right - left, top - bottom)
     tile = (max(right - left, top - bottom) + 2 * margin) / RESOLUTION
-    columns, rows = (round((side + 2 * margin) / tile) for side in (right - left, top - bottom))
+    columns, rows = (2 * round((side / 2 + margin) / tile) for side in (right - left, top - bottom))
     middle, half = np.array([left + right, bottom + top]) / 2, np.array([columns, rows]) * tile / 2
     (left, bottom), (right, top) = (middle - half).tolist(), (middle + half).tolist()
     column, row = np.floor((z.astype(np.float64) - [left, bottom]) / tile).T
