@@ -1,23 +1,28 @@
-"""Look up what a user names in an AnnData: a map, a column, its groups; in memory or on disk."""
+"""Look up what a user names in an AnnData: a map, a column, its labels and their colors, cells, genes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.colors import is_color_like, to_hex, to_rgba
 
 from ._checks import check_adata
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    import numpy as np
     from anndata import AnnData
 
 PCA_KEYS = ("X_pca", "pca")
 """Where in `obsm` `sc.pp.pca` writes the components by default: as scanpy 1, and as its preset ``ScanpyV2Preview``."""
 
 SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
+
+ONE_OF_EACH = "adata.obs = adata.obs.loc[:, ~adata.obs.columns.duplicated()]"
+"""Keeps the first of equally named columns."""
 
 MOST_NUMBERS = 100
 """Columns of more different numbers are measurements; fewer may be numbers of clusters."""
@@ -51,14 +56,42 @@ def embedding_key(adata: AnnData, basis: str) -> str:
     raise KeyError(msg)
 
 
+def gene_names(adata: AnnData) -> pd.Index:
+    """Names of the genes as `str`, as files hold them; `reset_index` leaves numbers."""
+    return adata.var_names.astype(str)
+
+
+def cells_named(adata: AnnData, names: Collection[str], advice: str = "") -> np.ndarray:
+    """Find the positions (m,) of cells; raise a `KeyError` unless each name is that of one cell."""
+    present = adata.obs_names.astype(str)
+    (here,) = np.nonzero(present.isin(list(names)))
+    places = pd.Series(here, index=present[here])
+    for name in names:
+        if (n_cells := np.count_nonzero(places.index == name)) != 1:
+            msg = f"{n_cells} cells are named {name!r}. {advice}".rstrip()
+            raise KeyError(msg)
+    return places[list(names)].to_numpy()
+
+
 def column(adata: AnnData, name: str, advice: str = "") -> pd.Series:
-    """Read a column of `obs`, or raise a `KeyError` that names those that are there."""
+    """Read a column of `obs`.
+
+    Raises
+    ------
+    KeyError
+        If there is none of this name; names those that are there.
+    ValueError
+        If there are several.
+    """
     if not isinstance(name, str):
         msg = f"Pass the name of one column of .obs, not {name!r}."
         raise TypeError(msg)
     if name not in adata.obs:
         msg = f"Did not find .obs[{name!r}]; .obs holds {list(adata.obs.columns) or 'nothing'}. {advice}".rstrip()
         raise KeyError(msg)
+    if (n_columns := np.count_nonzero(adata.obs.columns == name)) > 1:
+        msg = f".obs has {n_columns} columns named {name!r}. Rename all but one, or drop them: `{ONE_OF_EACH}`."
+        raise ValueError(msg)
     return in_memory(adata.obs, [name])[name]
 
 
@@ -67,21 +100,97 @@ def holds_numbers(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
+def labels_of(adata: AnnData, name: str, advice: str = "") -> pd.Categorical:
+    """Read a column of `obs` as labels (n,): whatever their type is, the categories become `str` and keep their order.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    ValueError
+        If there are several, or several categories have one name, such as the number 1 and the text ``'1'``.
+    TypeError
+        If the values, such as lists, are no labels.
+    """
+    values = column(adata, name, advice)
+    try:
+        labels = pd.Categorical(values)
+    except TypeError as error:
+        msg = f"obs[{name!r}] holds values that are no labels: {error}."
+        raise TypeError(msg) from error
+    names = labels.categories.astype(str)
+    if not names.is_unique:
+        twice = names[names.duplicated()][0]
+        msg = (
+            f"Several categories of obs[{name!r}] are called {twice!r}, such as a number and a text. Rename one, or "
+            f"make them one: `adata.obs[{name!r}] = adata.obs[{name!r}].astype(str)`."
+        )
+        raise ValueError(msg)
+    return labels.rename_categories(dict(zip(labels.categories, names, strict=True)))
+
+
+def palette_of(adata: AnnData, name: str, categories: Collection[str]) -> list[str] | None:
+    """Read the colors of all categories of a column from ``uns[f'{name}_colors']``, as hexadecimal texts.
+
+    They may be whatever matplotlib takes: names, hexadecimal texts, tuples or rows of RGB or RGBA, in the order of the
+    categories or in a mapping by category. As for scanpy, there are no colors (`None`) if one is missing or invalid.
+    """
+    stored = adata.uns.get(f"{name}_colors", ())
+    if isinstance(stored, Mapping):
+        by_name = {str(category): color for category, color in stored.items()}
+        stored = [by_name.get(category, "") for category in categories]
+    try:
+        colors = list(stored)[: len(categories)]
+    except TypeError:  # a number
+        return None
+    if len(colors) < len(categories) or not all(map(is_color_like, colors)):
+        return None
+    return [to_hex(color, keep_alpha=to_rgba(color)[3] < 1) for color in colors]
+
+
 def groups_of(adata: AnnData, groupby: str, at_least: int = 0) -> tuple[pd.Index, np.ndarray]:
     """Read a column of `obs`: names (k,) of the groups that have cells, `str`, and number of each cell's group (n,).
 
     Groups are in the order of the categories; the number of cells without a label is -1. Raises a `ValueError` if there
     are fewer groups than ``at_least``, or the column holds measurements.
     """
-    labels = column(adata, groupby)
-    if holds_numbers(labels) and (n_values := labels.nunique()) > MOST_NUMBERS:
+    values = column(adata, groupby)
+    if holds_numbers(values) and (n_values := values.nunique()) > MOST_NUMBERS:
         msg = (
             f"obs[{groupby!r}] holds {n_values} different numbers, not groups. Choose a column of labels, or divide "
             "the numbers into groups by `pandas.cut`."
         )
         raise ValueError(msg)
-    groups = labels.astype("category").cat.remove_unused_categories()
-    if (n_groups := len(groups.cat.categories)) < at_least:
+    groups = labels_of(adata, groupby).remove_unused_categories()
+    if (n_groups := len(groups.categories)) < at_least:
         msg = f"obs[{groupby!r}] names {n_groups} groups; at least {at_least} are compared. Choose another column."
         raise ValueError(msg)
-    return groups.cat.categories.astype(str), groups.cat.codes.to_numpy()
+    return groups.categories, groups.codes
+
+
+def matched(adata: AnnData, other: AnnData) -> AnnData:
+    """Return the cells of ``adata`` in ``other``, found by their names, in the order of ``adata``.
+
+    Raises
+    ------
+    TypeError
+        If ``other`` is no AnnData.
+    ValueError
+        If a name occurs more than once, or ``other`` lacks cells.
+    """
+    check_adata(other)
+    for name, cells in (("adata", adata.obs_names), ("other", other.obs_names)):
+        if n_equal := cells.duplicated(keep=False).sum():
+            msg = (
+                f"Cells are matched by name, but {n_equal} cells of {name} have a name that occurs more than once. "
+                "Make the names unique, in the same way in adata and in other."
+            )
+            raise ValueError(msg)
+    found = adata.obs_names.isin(other.obs_names)
+    if not found.all():
+        msg = (
+            f"{(~found).sum()} of the {adata.n_obs} cells of adata are not in other, such as "
+            f"{adata.obs_names[~found][0]!r}. Pass `adata[adata.obs_names.isin(other.obs_names)]`, those in both."
+        )
+        raise ValueError(msg)
+    return other if adata.obs_names.equals(other.obs_names) else other[adata.obs_names]

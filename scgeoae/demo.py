@@ -94,8 +94,7 @@ def _comparison(adata: AnnData) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed")
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
-    first, second = MAPS
-    pl.cluster_areas(adata, key=first, other=second, ax=axes[2], show=False)
-    for text, title in zip(axes[2].get_legend().get_texts(), MAPS.values(), strict=True):
-        text.set_text(title)
+    panels = pl.cluster_areas(adata, key=list(MAPS), ax=axes[2], show=False)
+    for panel, (key, title) in zip(panels, MAPS.items(), strict=True):
+        panel.set_title(panel.get_title().replace(key, title, 1), fontsize="medium")
     return figure

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -38,7 +39,9 @@ class Field:
     tools
         The functions of :mod:`scgeoae.tl` that write it.
     made_from
-        Fields that it describes. It is stale, and dropped, as soon as one of them is written without it.
+        Fields that it describes. It is stale, and dropped, as soon as one of them is written without it. Others write
+        the coordinates, and the input, too: the model is stored with a fingerprint of both
+        (:mod:`scgeoae.fingerprint`), with which :class:`~scgeoae.result.Result` compares them.
     """
 
     slot: str
@@ -52,9 +55,22 @@ class Field:
         """What to do where it is missing."""
         return f"Run `scgeoae.tl.{self.tools[0]}` first."
 
+    @property
+    def by_label(self) -> bool:
+        """Whether there is one for each label."""
+        return "{label}" in self.pattern
+
     def name(self, keys: Keys, label: str = "") -> str:
         """Name the field of a result."""
         return self.pattern.format(key=keys.key, obsm=keys.obsm, basis=keys.basis, label=label)
+
+    def may_be(self, name: str) -> bool:
+        """Whether it is the name of this field for some result, with something before or after the name of that."""
+        before, brace, rest = self.pattern.partition("{")
+        after = rest.partition("}")[2]
+        if not (brace and before + after):
+            return name == self.pattern
+        return len(name) > len(before + after) and name.startswith(before) and name.endswith(after)
 
     @overload
     def __get__(self, keys: None, _: type) -> Field: ...
@@ -83,7 +99,7 @@ class Keys:
     obsm: str
 
     coordinates = Field("obsm", "{obsm}", "map coordinates", MAPPING)
-    model = Field("uns", "{key}", "parameters and model", DECODING)
+    model = Field("uns", "{key}", "parameters and model", DECODING, (coordinates,))
     determinant = Field("obs", "{key}_det", "relative determinant", DECODING, (model,))
     anisotropy = Field("obs", "{key}_anisotropy", "anisotropy", DECODING, (model,))
     error = Field("obs", "{key}_reconstruction_error", "reconstruction error", DECODING, (model,))
@@ -91,9 +107,9 @@ class Keys:
     outside = Field("obs", "{key}_outside", "cells that the reference does not explain", QUERY, (model,))
     novelty = Field("obs", "{key}_novelty", "novelty of the genes", QUERY, (model,))
     novel = Field("obs", "{key}_novel", "cells more novel than those of the reference", QUERY, (model,))
-    label = Field("obs", "{label}", "labels by the reference", QUERY)
-    confidence = Field("obs", "{label}_confidence", "share of the votes for the label", QUERY)
-    palette = Field("uns", "{label}_colors", "colors of the reference", QUERY)
+    label = Field("obs", "{key}_{label}", "labels by the reference", QUERY, (model,))
+    confidence = Field("obs", "{key}_{label}_confidence", "share of the votes for the label", QUERY, (model,))
+    palette = Field("uns", "{key}_{label}_colors", "colors of the reference", QUERY, (model,))
 
     ensemble = Field("uns", "{key}_ensemble", "parameters of the ensemble", ENSEMBLE, (model,))
     maps = Field("obsm", "{obsm}_ensemble", "coordinates on the aligned maps", ENSEMBLE, (ensemble,))
@@ -105,7 +121,7 @@ class Keys:
     areas = Field("uns", "{key}_areas", "areas of the groups", ("cluster_areas",), (model,))
     distances = Field("uns", "{key}_distances", "distances between the groups", ("cluster_distances",), (model,))
 
-    lens = Field("uns", "{key}_lens", "the lens that bends the map", LENS, (model, coordinates))
+    lens = Field("uns", "{key}_lens", "the lens that bends the map", LENS, (model,))
     bent = Field("obsm", "{obsm}_lens", "coordinates on the bent map", LENS, (lens,))
 
     velocity = Field("obsm", "velocity_{basis}", "velocities on the map", VELOCITY, (coordinates,))
@@ -140,12 +156,26 @@ FIELDS = tuple(row for row in vars(Keys).values() if isinstance(row, Field))
 
 
 def stale(written: Collection[Field]) -> list[Field]:
-    """List the fields that are made, directly or by way of others, from those written, and are not written too."""
+    """List the fields that are made, directly or by way of others, from those written, and are not written too.
+
+    Of fields by label, those of other labels may be stale although some are written.
+    """
     changed = set(written)
     for field in FIELDS:
         if not changed.isdisjoint(field.made_from):
             changed.add(field)
-    return [field for field in FIELDS if field in changed and field not in written]
+    return [field for field in FIELDS if field in changed and (field.by_label or field not in written)]
+
+
+def check_labels(keys: Keys, labels: Sequence[str]) -> None:
+    """Raise a `ValueError` if columns of labels would have the name of another field of the result."""
+    names = [(row.slot, row.name(keys)) for row in FIELDS if not row.by_label]
+    for label in labels:
+        own = [(row.slot, row.name(keys, label)) for row in FIELDS if row.by_label]
+        if taken := [name for slot, name in own if (slot, name) in names]:
+            msg = f"The labels {label!r} would be written as {taken[0]!r}, which has another meaning. Rename them."
+            raise ValueError(msg)
+        names += own
 
 
 def write(adata: AnnData, keys: Keys, values: Mapping[Field, Any]) -> list[str]:
@@ -165,18 +195,27 @@ def write(adata: AnnData, keys: Keys, values: Mapping[Field, Any]) -> list[str]:
     Name, meaning and slot of each field that was written, for the log.
     """
     lines: dict[tuple[str, str], str] = {}
+    before = labels_of(adata, keys)
     with _all_or_none(adata):
         for field in (row for row in FIELDS if row in values):
-            by_label = values[field] if "{label}" in field.pattern else {"": values[field]}
+            by_label = values[field] if field.by_label else {"": values[field]}
             for label, value in by_label.items():
                 name = field.name(keys, label)
                 getattr(adata, field.slot)[name] = value
                 lines[field.slot, name] = f"{name!r}, {field.meaning} (adata.{field.slot})"
         for field in stale(values):
-            name, slot = field.name(keys), getattr(adata, field.slot)
-            if name in slot and (field.slot, name) not in lines:
-                del slot[name]
+            slot = getattr(adata, field.slot)
+            for name in {field.name(keys, label) for label in (before if field.by_label else [""])}:
+                if name in slot and (field.slot, name) not in lines:
+                    del slot[name]
     return list(lines.values())
+
+
+def labels_of(adata: AnnData, keys: Keys) -> list[str]:
+    """Return the labels that :func:`scgeoae.tl.map_cells` carried over to this result, as its parameters name them."""
+    stored = adata.uns.get(keys.key)
+    params = stored.get("params") if isinstance(stored, Mapping) else None
+    return [str(label) for label in params.get("obs", [])] if isinstance(params, Mapping) else []
 
 
 def read_table(adata: AnnData, field: Field, key: str, columns: Collection[str]) -> pd.DataFrame:
@@ -193,6 +232,9 @@ def _checked(key_added: str) -> str:
     if not isinstance(key_added, str):
         msg = f"key_added must be a str, not {type(key_added).__name__}."
         raise TypeError(msg)
+    if taken := [row.meaning for row in FIELDS if row.slot != "obs" and row.may_be(key_added)]:
+        msg = f"key_added={key_added!r} is a name by which scgeoae stores the {taken[0]} of a result. Choose another."
+        raise ValueError(msg)
     if key_added in {"", ".", ".."} or not key_added.isprintable() or not {"/", "\\"}.isdisjoint(key_added):
         msg = (
             "key_added must be printable, not empty, not '.' or '..', and without '/' or '\\', which h5ad and zarr "

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scanpy import logging as logg
+
 from ._checks import check_adata
 from .fields import DEFAULT_KEY
 from .reference import MapModel, from_state, tile_labels, to_state
 from .result import Result
-from .storage import read_arrays, write_arrays
+from .storage import read_arrays, replacing, write_arrays
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +30,8 @@ def write_model(
 ) -> None:
     """Write a model, without the cells, to one file.
 
-    The file is written whole or not at all; an existing one is replaced.
+    The file is written whole or not at all, and read once before it replaces an existing one: what
+    :func:`scgeoae.read_model` would refuse is not written.
 
     Parameters
     ----------
@@ -41,7 +44,8 @@ def write_model(
     obs
         Columns of labels in `adata.obs` to store with the model, and their colors, so that :func:`scgeoae.tl.map_cells`
         can label new cells without the cells of the reference. Stored are, for each of some thousand tiles of the map,
-        the votes of the 30 labeled cells nearest to its center, so no number is about fewer cells. Labels that are
+        the votes of the 30 labeled cells nearest to its center, so no number is about fewer cells. Tiles that labeled
+        cells do not occupy have no label; a warning says if cells of the training are missing. Labels that are
         read off the map are less accurate than those by the cells of the reference
         (``tests/benchmarks/mapping.py labels``).
 
@@ -52,8 +56,9 @@ def write_model(
     TypeError
         If it is neither an AnnData nor a model.
     ValueError
-        If the stored model is damaged, labels are asked of a model or of a map that is not of two dimensions, or a
-        column holds numbers or fewer than 30 labels.
+        If the stored model is damaged, labels are asked of a model, of mapped cells or of a map that is not of two
+        dimensions, a column holds numbers or fewer than 30 labels, several columns or categories have one name, or the
+        file could not be read again.
 
     Examples
     --------
@@ -67,8 +72,22 @@ def write_model(
         if result is None:
             msg = f"obs={obs!r} names labels of cells, but a model has no cells. Pass the AnnData."
             raise ValueError(msg)
+        if result.params.get("mapped", False):
+            msg = f"{result.other_cells}: they are not those whose labels the model can hold. Pass the reference."
+            raise ValueError(msg)
+        if result.other_cells:
+            logg.warning(
+                f"{result.other_cells}: the file holds labels only of the part of the map that the labeled cells "
+                "occupy. To label all of it, pass the AnnData of the training, in which cells may have no label."
+            )
         model = replace(model, labels=tile_labels(result.adata, model, result.coordinates(), obs))
-    write_arrays(to_state(model), path)
+    with replacing(path) as temporary:
+        write_arrays(to_state(model), temporary)
+        try:
+            read_model(temporary)
+        except ValueError as error:
+            msg = f"The model is not written, because it could not be read again: {error}"
+            raise ValueError(msg) from error
 
 
 def read_model(path: str | os.PathLike[str]) -> MapModel:

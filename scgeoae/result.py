@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._checks import check_adata, check_points
+from ._checks import check_adata, check_points, real_array
 from ._lookup import column, holds_numbers
 from .fields import DEFAULT_KEY, Field, Keys
+from .fingerprint import Comparison, Fingerprint, Values, compare, warn_if_unknown
+from .storage import from_arrays, to_arrays
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from .core.region import OccupiedRegion
     from .core.surface import Surface
     from .reference import MapModel
+
+CENTRAL, MARGIN, ROOM = 0.99, 0.1, 1.1
+"""The frame holds this share of the cells along each dimension, a margin of this share of the longer side, and all of
+it is this much larger."""
 
 TERMS = ("reconstruction", "regularizer")
 """Terms of the loss. The history has a curve for each, and one of the held-out cells, named ``validation_…``."""
@@ -87,6 +93,11 @@ class Result:
         """The arguments that shaped the result."""
         return self.stored["params"]
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the cells were mapped by the model of others."""
+        return bool(self.params.get("mapped", False))
+
     @cached_property
     def model(self) -> MapModel:
         """The model, on the host; raises a `ValueError` if it is damaged."""
@@ -97,7 +108,8 @@ class Result:
 
     @cached_property
     def surface(self) -> Surface:
-        """The decoder as a surface."""
+        """The decoder as a surface, after :meth:`check_coordinates`."""
+        self.check_coordinates()
         return self.model.surface
 
     @property
@@ -122,8 +134,57 @@ class Result:
             raise KeyError(msg)
         return curves
 
+    def fingerprint(self, part: str) -> Fingerprint | None:
+        """Return the fingerprint of the `'input'` or the `'coordinates'`; earlier versions stored none.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged.
+        """
+        stored = self.stored.get("fingerprint")
+        if stored is None:
+            return None
+        try:
+            return from_arrays(Fingerprint, stored[part], {})
+        except (LookupError, TypeError, ValueError) as error:
+            msg = f"The stored fingerprint of the result {self.keys.key!r} is damaged: {error}."
+            raise ValueError(msg) from error
+
+    def check_coordinates(self) -> None:
+        """Raise a `ValueError` if the cells' coordinates are not those of the result any more.
+
+        Log a warning if that cannot be told.
+        """
+        name, key = self.keys.obsm, self.keys.key
+        if name not in self.adata.obsm:
+            return
+        found = self._compared_coordinates
+        if found.same is False:
+            if self.model.has_encoder:
+                advice = (
+                    "Write those of the result back, or train again, or fit a decoder to the map as it is now by "
+                    f"`scgeoae.tl.fit_decoder(adata, {name!r}, key_added=…)`."
+                )
+            else:
+                advice = f"Run `scgeoae.tl.fit_decoder(adata, {name!r}, key_added={key!r})` again."
+            msg = f"obsm[{name!r}] was changed after the result {key!r} was made: {found.why}. {advice}"
+            raise ValueError(msg)
+
+    @cached_property
+    def _compared_coordinates(self) -> Comparison:
+        """The comparison of the coordinates, made and warned of once."""
+        name = self.keys.obsm
+        z = real_array(self.adata.obsm[name], f"obsm[{name!r}]")
+        found = compare(self.fingerprint("coordinates"), Values.of(z), self.adata.obs_names)
+        warn_if_unknown(found, f"obsm[{name!r}] still holds the coordinates of the result {self.keys.key!r}")
+        return found
+
     def coordinates(self, points: np.ndarray | None = None) -> np.ndarray:
-        """Read the cells' map coordinates (n, d), or check other points (m, d) of the map; both finite."""
+        """Read the cells' map coordinates (n, d), or check other points (m, d) of the map; both finite.
+
+        The coordinates must still be those of the result, see :meth:`check_coordinates`.
+        """
         name = self.keys.obsm
         if name not in self.adata.obsm:
             msg = (
@@ -131,9 +192,9 @@ class Result:
                 f"{list(self.adata.obsm)}."
             )
             raise KeyError(msg)
-        if points is not None:
-            return check_points(points, self.adata.obsm[name].shape[1])
-        return check_points(self.adata.obsm[name], None, f"obsm[{name!r}]")
+        z = check_points(self.adata.obsm[name], None, f"obsm[{name!r}]")
+        self.check_coordinates()
+        return z if points is None else check_points(points, z.shape[1])
 
     def decoder_points(self, points: np.ndarray | None = None) -> np.ndarray:
         """Return coordinates as :meth:`coordinates` does, after checking that the decoder takes their dimension."""
@@ -144,7 +205,8 @@ class Result:
         return self.model.relative_determinant(self.surface.distortion(points)[0])
 
     def column(self, field: Field) -> pd.Series:
-        """Read one of the columns of `obs` that belong to the result."""
+        """Read one of the columns of `obs` that belong to the result and its coordinates."""
+        self.check_coordinates()
         return column(self.adata, field.name(self.keys), field.advice)
 
     def numbers(self, field: Field) -> np.ndarray:
@@ -165,9 +227,19 @@ class Result:
                 "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
             )
             raise ValueError(msg)
-        if self.params.get("mapped", False):
+        if self.mapped:
             msg = f"The cells of the result {key!r} were mapped, nothing was trained on them. Pass the reference."
             raise ValueError(msg)
+
+    @property
+    def other_cells(self) -> str:
+        """Say how the cells are not those of the training, as far as numbers tell; empty if they may be."""
+        if self.params.get("mapped", False):
+            return f"The cells of the result {self.keys.key!r} were mapped, nothing was trained on them"
+        n_trained, n_here = self.model.frame.n_cells, self.adata.n_obs
+        if n_trained in {None, n_here}:
+            return ""
+        return f"The map {self.keys.key!r} was trained on {n_trained} cells, but the AnnData holds {n_here}"
 
     def ensemble_maps(self) -> list[np.ndarray]:
         """Read the aligned maps (n, d) of the ensemble, or raise an error that says what to run or to choose."""
@@ -200,6 +272,28 @@ class Result:
         return chosen[medoid(chosen)]
 
 
+def check_names(adata: AnnData, keys: Keys, *, with_coordinates: bool = True) -> None:
+    """Raise a `ValueError` if a new result of this name would replace what is not an earlier one of the same name."""
+    check_adata(adata)
+    key, name = keys.key, keys.obsm
+    earlier = adata.uns.get(key)
+    advice = "Choose another key_added, or delete it first."
+    if earlier is not None and not _is_result(earlier):
+        msg = f".uns[{key!r}] holds something else than a result of scgeoae, which would be replaced. {advice}"
+        raise ValueError(msg)
+    if earlier is not None and earlier["params"]["basis"] != name:
+        msg = f".uns[{key!r}] holds a result of another map, obsm[{earlier['params']['basis']!r}]. {advice}"
+        raise ValueError(msg)
+    if not with_coordinates or name not in adata.obsm:
+        return
+    owners = [each.keys.key for each in Result.of_map(adata, name) if _owns_its_map(each)]
+    own = key in owners or (not owners and (key == DEFAULT_KEY or (earlier is None and keys.determinant in adata.obs)))
+    if not own:
+        whose = f"the coordinates of the result {owners[0]!r}" if owners else "what is not a result of this name"
+        msg = f".obsm[{name!r}] holds {whose}, which would be replaced. {advice}"
+        raise ValueError(msg)
+
+
 def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str, float]:
     """Summarize log determinant, up to a constant, and anisotropy of the cells, each (n,); leave out missing values.
 
@@ -219,6 +313,28 @@ def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str,
     }
 
 
+def frame_of(drawn: np.ndarray, *, outliers: bool = False) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top of the square that pictures of a map show.
+
+    Parameters
+    ----------
+    drawn
+        Coordinates (n, 2) of the cells.
+    outliers
+        Whether the frame holds all cells, also those far from the central 99 %.
+    """
+    drawn = drawn.astype(np.float64)
+    low, high = drawn.min(0), drawn.max(0)
+    inner = np.quantile(drawn, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
+    margin = MARGIN * np.ptp(inner, axis=0).max()
+    if margin > 0 and not outliers:  # not if most cells are at one place
+        low, high = np.maximum(low, inner[0] - margin), np.minimum(high, inner[1] + margin)
+    middle = (low + high) / 2
+    side = (high - low).max() or np.abs(drawn).max() or 1.0  # a single place is as large as far from the origin
+    (left, bottom), (right, top) = middle - ROOM / 2 * side, middle + ROOM / 2 * side
+    return float(left), float(right), float(bottom), float(top)
+
+
 def region_of(model: MapModel) -> OccupiedRegion:
     """Return the occupied region of a map; raise a `ValueError` if the map is not of two dimensions."""
     if model.region is None:
@@ -229,13 +345,17 @@ def region_of(model: MapModel) -> OccupiedRegion:
 
 def lens_fields(lens: Lens, z: np.ndarray) -> dict[Field, Any]:
     """Collect the fields of a lens and cells at the points ``z`` (n, 2) of the true map, to write them."""
-    from .storage import to_arrays
-
     return {Keys.lens: to_arrays(lens), Keys.bent: lens.forward(z).astype(np.float32)}
 
 
 def result_fields(
-    keys: Keys, model: MapModel, cells: Cells, *, params: Mapping[str, Any], history: History | None = None
+    keys: Keys,
+    model: MapModel,
+    cells: Cells,
+    *,
+    params: Mapping[str, Any],
+    fingerprint: Mapping[str, Fingerprint],
+    history: History | None = None,
 ) -> dict[Field, Any]:
     """Collect the fields that each result has, save for the coordinates, to write them.
 
@@ -249,6 +369,8 @@ def result_fields(
         Reconstruction error and distortion of the cells.
     params
         The arguments that shaped the result; those that are `None` are left out.
+    fingerprint
+        Those of the `'input'` and of the `'coordinates'`.
     history
         Curves of the training, if there was one.
     """
@@ -256,6 +378,7 @@ def result_fields(
 
     known = {name: value for name, value in params.items() if value is not None}
     stored: dict[str, Any] = {"params": {"basis": keys.obsm} | known, "model": to_state(replace(model, lens=None))}
+    stored["fingerprint"] = {part: to_arrays(of_part) for part, of_part in fingerprint.items()}
     if history is not None:
         stored["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}
         stored["history"] = {name: np.array(values) for name, values in history.curves.items()}
@@ -278,6 +401,14 @@ def _advice(adata: AnnData, key: str) -> str:
         return f"Pass key={results[0].keys.key!r} for the map in .obsm[{obsm!r}]."
     decoder = Keys.decoding(obsm).key
     return f"Run `scgeoae.tl.fit_decoder` for the map in .obsm[{obsm!r}] first, and pass key={decoder!r}."
+
+
+def _owns_its_map(result: Result) -> bool:
+    """Whether the map was made by the model, and not elsewhere; also where the model is damaged."""
+    try:
+        return result.model.has_encoder
+    except ValueError:
+        return True
 
 
 def _is_result(value: object) -> bool:

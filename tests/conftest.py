@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 mpl.use("agg")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="Write the model file of tests/storage/golden again.")
+
+
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     torch.set_num_threads(1)  # workers of pytest-xdist share the cores

@@ -83,11 +83,7 @@ def steps(rank: int, *, n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         model = GeometricAutoencoder(5, hidden_dims=(16, 16), generator=torch.Generator().manual_seed(0))
         state = State(model, replace(SPEC, weights=weights))
         step(state, Sample(paraboloid(80)[rank * n : (rank + 1) * n]), Drawn(None, None), 1.0)
-        joined = state.optimizer.joined
-        done[name] = tuple(
-            torch.cat([part.flatten() for part in parts]).numpy()
-            for parts in ([parameter.grad for parameter in joined], [parameter.detach() for parameter in joined])
-        )
+        done[name] = state.optimizer.gradient.numpy(), state.optimizer.array.detach().numpy()
     return done
 
 

@@ -12,14 +12,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
 import torch
+import zarr as zarr_format
 
 import scgeoae
 from scgeoae import cli
+from scgeoae.cli import _files
 from scgeoae.cli._program import program
 
 if TYPE_CHECKING:
@@ -99,6 +102,54 @@ def test_columns_of_text_are_written_as_anndata_writes_them(pbmc: AnnData, tmp_p
     assert written.raw.shape == pbmc.raw.shape
 
 
+def filters(path: Path) -> Any:
+    """Compression of the expression matrix in a file."""
+    if path.suffix == ".zarr":
+        return bool(zarr_format.open_group(path, mode="r")["X"].compressors)
+    with h5py.File(path) as file:
+        return file["X"].compression, file["X"].compression_opts
+
+
+@zarr
+@pytest.mark.parametrize(
+    ("source", "arguments", "output", "expected"),
+    [
+        ("cells.h5ad", {}, "map.h5ad", (None, None)),
+        ("cells.h5ad", {"compression": "gzip"}, "map.h5ad", ("gzip", 4)),
+        ("cells.h5ad", {"compression": "gzip", "compression_opts": 9}, "map.h5ad", ("gzip", 9)),
+        ("cells.h5ad", {"compression": "lzf"}, "map.h5ad", ("lzf", None)),
+        ("cells.h5ad", {}, "map.zarr", True),
+        ("cells.h5ad", {"compression": "gzip"}, "map.zarr", True),
+        ("cells.zarr", {}, "map.h5ad", ("gzip", 4)),
+        ("cells.zarr", {}, "map.zarr", True),
+        ("cells.zarr", {"compressors": None}, "map.zarr", False),
+        ("cells.zarr", {"compressors": None}, "map.h5ad", (None, None)),
+    ],
+)
+def test_an_output_is_compressed_as_its_input(
+    pbmc: AnnData, tmp_path: Path, source: str, arguments: dict[str, Any], output: str, expected: Any
+) -> None:
+    if source.endswith("zarr"):
+        store = zarr_format.open_group(tmp_path / source, mode="w", zarr_format=2)
+        ad.io.write_elem(store, "/", pbmc, dataset_kwargs=arguments)
+    else:
+        pbmc.write_h5ad(tmp_path / source, **arguments)
+    adata = _files.read(tmp_path / source)
+    _files.write(adata, tmp_path / output, tmp_path / source)
+    assert filters(tmp_path / output) == expected
+    written = _files.read(tmp_path / output)
+    np.testing.assert_array_equal(written.X, pbmc.X)
+    assert written.obs.equals(adata.obs)
+
+
+def test_a_compressed_file_grows_by_what_is_added(pbmc: AnnData, tmp_path: Path) -> None:
+    source, output = tmp_path / "cells.h5ad", tmp_path / "map.h5ad"
+    pbmc.write_h5ad(source, compression="gzip")
+    run("train", source, output, *QUICK)
+    assert filters(output) == ("gzip", 4)
+    assert output.stat().st_size < 1.2 * source.stat().st_size
+
+
 def test_text_results(cells: Path, capsys) -> None:
     run("train", cells, "--output", cells.with_name("map.h5ad"), "--n-steps", "20", "--key_added", "mine")
     out, err = capsys.readouterr()
@@ -136,17 +187,17 @@ def test_map(result: Path, pbmc: AnnData, mapped: AnnData, capsys) -> None:
     np.testing.assert_allclose(there.obsm["X_geoae"], mapped.obsm["X_geoae"][:50], atol=1e-4)
     assert results["cells"] == 50
     assert results["cells_outside"] == there.obs["geoae_outside"].sum()
-    assert {"bulk_labels", "bulk_labels_confidence"} <= set(there.obs)
+    assert {"geoae_bulk_labels", "geoae_bulk_labels_confidence"} <= set(there.obs)
     model = result.with_name("model.safetensors")
     scgeoae.write_model(mapped, model)
     run("map", query, model, output, "--quiet")
     np.testing.assert_array_equal(ad.read_h5ad(output).obsm["X_geoae"], there.obsm["X_geoae"])
     run("map", query, result, output, "--obs", "bulk_labels,louvain", "--quiet")
-    assert {"bulk_labels_confidence", "louvain_confidence"} <= set(ad.read_h5ad(output).obs)
+    assert {"geoae_bulk_labels_confidence", "geoae_louvain_confidence"} <= set(ad.read_h5ad(output).obs)
     assert "labels there: none" in refused(capsys, "map", query, model, output, "--obs", "bulk_labels", "-q")
     scgeoae.write_model(mapped, model, obs="bulk_labels")
     run("map", query, model, output, "--obs", "bulk_labels", "--quiet")
-    assert "bulk_labels_confidence" in ad.read_h5ad(output).obs
+    assert "geoae_bulk_labels_confidence" in ad.read_h5ad(output).obs
 
 
 def test_fit_decoder(cells: Path, capsys) -> None:
@@ -283,12 +334,15 @@ def test_failure_while_writing(name: str, error: BaseException, cells: Path, cap
     run("train", cells, output, *QUICK)
     before = sorted((path, path.read_bytes()) for path in cells.parent.rglob("*") if path.is_file())
 
-    def half(_: Any, path: Path) -> None:
-        (path.mkdir() or path / "half" if name == "out.zarr" else path).write_text("half")
+    def half(path: Path) -> None:
+        path.write_text("half")
         raise error
 
-    monkeypatch.setattr(ad.AnnData, "write_zarr", half)
-    monkeypatch.setattr("pathlib.Path.write_bytes", lambda path, _: half(cells, path))
+    def unconsolidated(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(zarr_format, "consolidate_metadata", unconsolidated)
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda path, _: half(path))
     with pytest.raises(SystemExit) as caught:
         run("train", cells, output, *QUICK)
     assert caught.value.code == (2 if isinstance(error, OSError) else 130)

@@ -94,7 +94,7 @@ def test_large_query_and_reference(cells: AnnData, tmp_path: Path, capsys) -> No
     main(["fit-decoder", files[0], str(tmp_path / "decoder.h5ad"), "--basis", "umap", *OPTIONS])
     new, known = ad.read_h5ad(files[2]), ad.read_h5ad(files[1])
     np.testing.assert_allclose(new.obsm["X_geoae"], known.obsm["X_geoae"], atol=1e-3)
-    assert "bulk_labels_confidence" in new.obs
+    assert "geoae_bulk_labels_confidence" in new.obs
     capsys.readouterr()
 
     cells[:, 400:].copy().write_h5ad(files[0])

@@ -82,7 +82,7 @@ def test_names() -> None:
     assert Keys.named(None, fields.ALPHA_PATH).key == Keys.alpha_path.name(Keys("geoae_alpha_path", ""))
     decoder = Keys.decoding("X_umap")
     assert (decoder.determinant, decoder.coordinates, decoder.verdict) == ("geoae_umap_det", "X_umap", "umap_verdict")
-    assert Keys.confidence.name(KEYS, "kind") == "kind_confidence"
+    assert Keys.confidence.name(KEYS, "kind") == "geoae_kind_confidence"
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=ids)
@@ -119,10 +119,10 @@ def test_lines_for_the_log() -> None:
     assert fields.write(adata, KEYS, values) == [
         "'X_geoae', map coordinates (adata.obsm)",
         "'geoae_det', relative determinant (adata.obs)",
-        "'kind', labels by the reference (adata.obs)",
-        "'stage', labels by the reference (adata.obs)",
+        "'geoae_kind', labels by the reference (adata.obs)",
+        "'geoae_stage', labels by the reference (adata.obs)",
     ]
-    assert list(adata.obs["stage"]) == ["b"] * 8
+    assert list(adata.obs["geoae_stage"]) == ["b"] * 8
 
 
 def interrupting(_: Any) -> Any:

@@ -32,6 +32,7 @@ LEVELS = (
     ("fields",),
     ("reference",),
     ("inputs",),
+    ("fingerprint",),
     ("storage",),
     ("core",),
     ("_lookup",),

@@ -95,7 +95,6 @@ LINKS = {
     "](tutorials/": "](",
     "](tests/benchmarks/README.md": "](benchmarks.md",
     "](.github/CONTRIBUTING.md": "](contributing.md",
-    "](../README.md#how-the-package-is-built": "](contributing.md#how-the-package-is-built",
 }
 """Links in the README and the other pages from outside this folder, and where they lead here."""
 

@@ -20,7 +20,7 @@ from ..inputs import chunk_rows, is_streamed
 from ..storage import check_writable, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -133,34 +133,64 @@ def _lazy(element: Any) -> Any:
 
 
 def write(adata: AnnData, path: Path, source: Path) -> None:
-    """Write an AnnData that was read from `source`; if its matrices are on disk, add the rest to a copy of `source`."""
+    """Write an AnnData that was read from `source`, compressed as that is.
+
+    If its matrices are on disk, add the rest to a copy of `source`.
+    """
+    compression = _compression(source, path)
     with replacing(path) as temporary:
         if any(map(is_streamed, [adata.X, *adata.layers.values(), *adata.obsm.values(), *adata.obsp.values()])):
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, temporary)
-            _add(adata, temporary)
+            _add(adata, temporary, compression)
             return
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Writing zarr v2 data")  # anndata will change its default
+            adata.strings_to_categoricals()  # as `AnnData.write_h5ad` and `write_zarr` do
             if path.suffix == ".zarr":
-                adata.write_zarr(temporary)
+                store = zarr.open_group(temporary, mode="w", zarr_format=ad.settings.zarr_write_format)
+                ad.io.write_elem(store, "/", adata, dataset_kwargs=compression)
+                zarr.consolidate_metadata(store.store)
                 return
-            adata.strings_to_categoricals()  # as `AnnData.write_h5ad` does
             content = BytesIO()  # HDF5 itself crashes at exit if the disk was full
             with h5py.File(content, "w") as file:
-                ad.io.write_elem(file, "/", adata)
+                ad.io.write_elem(file, "/", adata, dataset_kwargs=compression)
             temporary.write_bytes(content.getvalue())
 
 
-def _add(adata: AnnData, path: Path) -> None:
+def _compression(source: Path, output: Path) -> dict[str, Any]:
+    """How arrays of the output are compressed: as the largest array of the source, by gzip where HDF5 lacks the filter.
+
+    Zarr compresses by itself, unless both are stores and the source is not compressed.
+    """
+    if not source.exists():  # any more
+        return {}
+    to_zarr, arrays = output.suffix == ".zarr", list[Any]()
+    if source.suffix == ".zarr":
+        arrays = [array for _, array in _open(source).members(max_depth=None) if isinstance(array, zarr.Array)]
+        compressed = bool(max(arrays, key=lambda array: array.nbytes).compressors)
+        if to_zarr:
+            return {} if compressed else {"compressors": None}
+        return {"compression": "gzip"} if compressed else {}
+    with _open(source) as file:
+        file.visititems(lambda _, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)
+        largest = max(arrays, key=lambda array: array.nbytes)
+        if to_zarr or largest.id.get_create_plist().get_nfilters() == 0:
+            return {}
+        if largest.compression not in ("gzip", "lzf"):
+            return {"compression": "gzip"}
+        return {"compression": largest.compression, "compression_opts": largest.compression_opts}
+
+
+def _add(adata: AnnData, path: Path, compression: Mapping[str, Any]) -> None:
     """Replace in a file what `adata` holds in memory."""
     group = _open(path, writable=True)
-    ad.io.write_elem(group, "obs", adata.obs)
-    ad.io.write_elem(group, "uns", dict(adata.uns))
+    ad.io.write_elem(group, "obs", adata.obs, dataset_kwargs=compression)
+    ad.io.write_elem(group, "uns", dict(adata.uns), dataset_kwargs=compression)
     if "obsm" not in group:
         ad.io.write_elem(group, "obsm", {})
     for name, matrix in adata.obsm.items():
         if not is_streamed(matrix):
-            ad.io.write_elem(group["obsm"], name, matrix)
+            ad.io.write_elem(group["obsm"], name, matrix, dataset_kwargs=compression)
     if isinstance(group, h5py.File):
         group.close()
     else:

@@ -134,11 +134,11 @@ TRAIN = Command(
         landmark_weight="Weight of the landmarks.",
         noise="Noise on the input, relative to its standard deviation. Default: by the data.",
         hidden_dims=HIDDEN_DIMS,
-        n_steps="Number of optimizer steps. Default: by the data, at most 1,500.",
+        n_steps="Number of optimizer steps. Default: by held-out cells, at most 1,200.",
         batch_size="Cells per step. Default: 2 % of the cells, 256 to 2,048.",
         learning_rate="Peak learning rate.",
         validation_fraction=VALIDATION_FRACTION,
-        patience="Stop after this many validations, of 50, without a lower loss. Default: never.",
+        patience="Stop after this many validations, of 25 steps each, without a lower loss. Default: never.",
     ),
     help="""Train a map of the cells and write it with them.
 
@@ -161,7 +161,7 @@ MAP = Command(
     options_of(
         "tl._map_cells.map_cells",
         key="Name of the result in the reference and in the output. Default: geoae.",
-        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors.",
+        obs="Labels in obs of the reference to transfer, by a vote of 15 neighbors, to KEY_LABEL in obs of the output.",
     )
     + REPLACING,
     help="""Put new cells on the map of a reference.
@@ -197,7 +197,7 @@ FIT_DECODER = Command(
         batch_size="Cells per step.",
         learning_rate="Peak learning rate.",
         validation_fraction=VALIDATION_FRACTION,
-        patience="Stop after this many validations, of 50, without a lower loss; or null.",
+        patience="Stop after this many validations, of 25 steps each, without a lower loss; or null.",
     ),
     help="""Fit a decoder to a UMAP or another map.
 
@@ -301,6 +301,7 @@ class Program(click.Group):
 def program() -> None:
     """Area-preserving maps of single cells.
 
-    AnnData files are read and written as .h5ad or .zarr, by their suffix. Results go to stdout, progress and errors to
-    stderr. The exit status is 2 for invalid input and 130 after Ctrl-C; then nothing is written.
+    AnnData files are read and written as .h5ad or .zarr, by their suffix; outputs are compressed as the input is.
+    Results go to stdout, progress and errors to stderr. The exit status is 2 for invalid input and 130 after Ctrl-C;
+    then nothing is written.
     """

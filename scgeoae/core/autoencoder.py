@@ -11,6 +11,7 @@ from torch import nn
 
 from .network import DenseNetwork
 from .observation import OBSERVATIONS
+from .precision import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +82,7 @@ class GeometricAutoencoder(nn.Module):
 
     def place(self, x: Tensor) -> Tensor:
         """Place standardized cells ``x`` (n, D) on the map (n, d)."""
-        return self._known_encoder()(x)
+        return self._known_encoder().pushforward(x, 0)[0]
 
     def encode(self, x: Tensor) -> Tensor:
         """Place cells ``x`` (n, D), input units, on the map (n, d)."""
@@ -124,6 +125,7 @@ class GeometricAutoencoder(nn.Module):
         return {"architecture": architecture, "weights": weights}
 
     @classmethod
+    @as_written()
     def from_arrays(cls, stored: Mapping[str, Any]) -> GeometricAutoencoder:
         """Rebuild the autoencoder from what :meth:`to_arrays` returned, in evaluation mode on the host.
 

@@ -14,6 +14,7 @@ from .evaluation import Cells, describe
 from .frame import Frame
 from .region import occupied_region
 from .rows import row_blocks
+from .surface import Surface
 
 if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 REMEDY = "Lower learning_rate or alpha, or raise hidden_dims."
 COLLAPSED = f"The map collapsed: its decoder sends all cells to one place. {REMEDY}"
 BLEW_UP = f"The map blew up: what it says of its cells is not finite. {REMEDY}"
+N_PAIRS = 2_000
+"""Random pairs of cells that say how much longer the way along the surface is than the way through the data."""
 
 
 def calibrate(
@@ -46,7 +49,7 @@ def calibrate(
     else:
         center, axes, home = nearest_frame(cells.z, landmarks)
     cells = _moved(network, cells, center, axes, home, unit_of(cells.log_det, network.n_components))
-    return cells, framed(cells, unit=1.0)
+    return cells, framed(network, cells, unit=1.0)
 
 
 def calibrate_decoder(
@@ -64,7 +67,7 @@ def calibrate_decoder(
     """
     network.change_coordinates(scale * np.eye(len(center)), -center / scale)
     cells = described(network, rows, z)
-    return cells, framed(cells, unit_of(cells.log_det, network.n_components))
+    return cells, framed(network, cells, unit_of(cells.log_det, network.n_components))
 
 
 def described(network: GeometricAutoencoder, rows: Rows, z: np.ndarray | None = None) -> Cells:
@@ -136,10 +139,16 @@ def _moved(
     return cells._replace(z=z, log_det=cells.log_det - network.n_components * np.log(unit))
 
 
-def framed(cells: Cells, unit: float) -> Frame:
-    """Find where the training cells lie on the map and how well they are explained."""
+def framed(network: GeometricAutoencoder, cells: Cells, unit: float) -> Frame:
+    """Find where the training cells lie on the map, how well they are explained and what far lengths are worth."""
     region = occupied_region(cells.z) if cells.z.shape[1] == 2 else None
-    return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)))
+    i, j = np.random.default_rng(0).integers(len(cells.z), size=(2, N_PAIRS))
+    z, surface = cells.z.astype(np.float64), Surface(network)
+    on_map = unit * np.linalg.norm(z[i] - z[j], axis=1)
+    decoded = np.linalg.norm(surface.on_surface(z[i]) - surface.on_surface(z[j]), axis=1)
+    apart = decoded > 0
+    between = float(np.median(on_map[apart] / decoded[apart])) if apart.any() else 1.0
+    return Frame(unit, region, np.quantile(cells.error, np.linspace(0, 1, 101)), between, len(cells.z))
 
 
 def unit_of(log_det: np.ndarray, n_components: int) -> float:

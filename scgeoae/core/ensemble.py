@@ -9,6 +9,7 @@ import torch
 
 from .calibration import align, described
 from .fit import fit
+from .precision import as_written
 from .surface import Surface
 from .threads import threads_for
 
@@ -55,6 +56,7 @@ class Resampled:
         return self.rows.take(self.index[start:stop])
 
 
+@as_written()
 def train_member(
     rows: Rows,
     spec: Spec,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from .precision import as_written
 from .rows import blocks
 from .surface import Surface
 from .threads import LARGE_PASS, threads_for
@@ -37,6 +38,7 @@ class Cells(NamedTuple):
     common: float = 0.0
 
 
+@as_written()
 @torch.no_grad()
 def describe(
     network: GeometricAutoencoder, cells: Iterable[tuple[slice, Tensor]], n: int, z: np.ndarray | None = None
@@ -78,6 +80,7 @@ def describe(
     return Cells(places, error, log_det, anisotropy, common)
 
 
+@as_written()
 @torch.no_grad()
 def map_velocity(
     network: GeometricAutoencoder, rows: Rows, read: Callable[[slice], np.ndarray], width: int

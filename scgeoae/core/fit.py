@@ -13,8 +13,9 @@ import torch
 from . import processes
 from .autoencoder import GeometricAutoencoder
 from .batches import MAX_VALIDATION_CELLS, split
-from .calibration import calibrate, calibrate_decoder
+from .calibration import calibrate, calibrate_decoder, nearest_frame
 from .loop import train
+from .precision import as_written
 from .rows import block_size, check_finite
 from .start import STARTS, components
 from .step import Sample
@@ -30,15 +31,11 @@ if TYPE_CHECKING:
     from .loop import History
     from .rows import Rows
     from .spec import Spec
+    from .start import Components
 
-STEPS, MIN_STEPS, MAX_STEPS = 150, (300, 600), 1_500
-"""Default number of optimizer steps: ``STEPS / spacing^2``, at least ``n / 10`` (itself within `MIN_STEPS`), at most
-`MAX_STEPS`. Measured by counts that the maps never saw (``tests/benchmarks/quality.py --replicate``): where neighbors
-differ by noise, more steps copy the noise; where cells lie dense on a surface, more steps find more of their
-neighbors."""
 NOISE_SHARE = 0.35
 """Default noise on the encoder's input as a share of the spacing of cells."""
-CELLS_A_BATCH, BATCH = 0.02, (256, 2_048)
+CELLS_A_BATCH, BATCH = 0.02, (512, 2_048)
 """By default a batch holds this share of the cells, within these bounds, so that the nearest cell in it is near."""
 
 
@@ -52,6 +49,7 @@ class Fitted(NamedTuple):
     spec: Spec
 
 
+@as_written()
 def fit(
     rows: Rows,
     spec: Spec,
@@ -79,7 +77,7 @@ def fit(
     name
         What messages call the rows.
     after_validation
-        Called with the step and the number of steps.
+        Called with the step and the largest number of steps.
 
     Raises
     ------
@@ -106,7 +104,7 @@ def fit(
         raise
     if coordinates is None:  # a decoder has no start but its weights, and the map stays as it is
         origin = components(network, rows)
-        STARTS[spec.init](network, rows, origin)
+        STARTS[spec.init](network, rows, origin if landmarks is None else _facing(network, rows, origin, landmarks))
 
     places = landmarks if coordinates is None else coordinates
     if places is not None:
@@ -134,6 +132,8 @@ def fit(
         generator = torch.Generator().manual_seed((seed + rank) % 2**63)
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
     history = train(network, own, read, index, held_out, generator, chunk=rows.chunk, after_validation=after_validation)
+    if spec.n_steps is None:
+        spec = replace(spec, n_steps=history.records[-1].step if history.records else 1)
     if coordinates is None:
         plot = np.full((n, spec.n_components), np.nan)
         plot[torch.cat([validating, more])] = sample.cpu().double() @ origin.axes
@@ -143,22 +143,25 @@ def fit(
     return Fitted(network, cells, frame, history, spec)
 
 
+def _facing(network: GeometricAutoencoder, rows: Rows, origin: Components, landmarks: np.ndarray) -> Components:
+    """Turn components to the landmarks (n, d), which a map that begins as their mirror image could not reach."""
+    known = np.flatnonzero(np.isfinite(landmarks).all(1))
+    few = min(len(known), MAX_VALIDATION_CELLS, block_size(rows.shape[1]))
+    known = known[np.linspace(0, len(known) - 1, few).astype(np.int64)]
+    plot = network.standardize(rows.take(torch.from_numpy(known))).cpu().double() @ origin.axes
+    _, axes, _ = nearest_frame(plot.numpy(), landmarks[known])
+    return origin._replace(axes=origin.axes @ torch.from_numpy(axes))
+
+
 def choose_by_data(spec: Spec, n: int, sample: Tensor) -> Spec:
-    """Replace `None` in the steps, the noise and the batch size of ``spec`` by what suits the ``n`` cells.
+    """Replace `None` in the noise and the batch size of ``spec`` by what suits the ``n`` cells.
 
     ``sample`` (m, D) are some of them, standardized.
     """
-    n_steps, noise, batch_size = spec.n_steps, spec.noise, spec.batch_size
-    if batch_size is None:
-        batch_size = round(np.clip(CELLS_A_BATCH * n, *BATCH))
-    if n_steps is None or noise is None:
-        apart = spacing(sample)
-        if noise is None:
-            noise = NOISE_SHARE * apart
-        if n_steps is None:
-            places = 1 / max(apart, 0.01) ** 2
-            n_steps = round(np.clip(STEPS * places, np.clip(0.1 * n, *MIN_STEPS), MAX_STEPS))
-    return replace(spec, n_steps=n_steps, noise=noise, batch_size=batch_size)
+    batch_size = round(np.clip(CELLS_A_BATCH * n, *BATCH)) if spec.batch_size is None else spec.batch_size
+    return replace(
+        spec, batch_size=batch_size, noise=NOISE_SHARE * spacing(sample) if spec.noise is None else spec.noise
+    )
 
 
 def spacing(x: Tensor) -> float:

@@ -30,6 +30,9 @@ STEPS = [(i, j) for i in range(REACH + 1) for j in range(-REACH, REACH + 1) if g
 N_SEGMENTS = 64
 """Straight segments on the map that a path consists of, at least; none is longer than a tile on average."""
 
+MOST_SEGMENTS = 1_000
+"""Straight segments of the piece that joins a place to the region, at most; it may be far away."""
+
 SUBDIVISION = 4
 """Parts of a segment whose decoded chords add up to its length."""
 
@@ -80,8 +83,8 @@ class Path(NamedTuple):
 
 def geodesic(
     surface: Surface, occupied: OccupiedRegion, ends: np.ndarray, n_points: int = 50, *, anywhere: bool = False
-) -> Geodesic:
-    """Find the shortest path between two places.
+) -> Geodesic | None:
+    """Find the shortest path between two places, `None` if none connects them.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ def geodesic(
     occupied
         The part of the map that cells occupy.
     ends
-        Start and end (2, 2), in one piece of this part, or on its grid if `anywhere`.
+        Start and end (2, 2).
     n_points
         Points of the result.
     anywhere
@@ -98,8 +101,7 @@ def geodesic(
     """
     (path,) = paths(surface, occupied, ends, np.array([[0, 1]]), anywhere=anywhere)
     if path is None:
-        msg = "No path connects the two places."
-        raise ValueError(msg)
+        return None
     length = float(path.along[-1])
     points = _interpolated(np.linspace(0, length, n_points), path.along, path.vertices)
     points[0], points[-1] = ends
@@ -116,6 +118,9 @@ def paths(
     refine: bool = True,
 ) -> list[Path | None]:
     """Find the shortest paths between pairs of places.
+
+    A place off the region, such as an outlier, is joined to the center of its nearest tile by a straight piece, which
+    counts as off the region. Two places that are nearer to each other than to the region are joined directly.
 
     Dijkstra's algorithm finds the shortest sequences of steps between tiles, which have 32 directions. A path is then
     shortened: its energy ``sum |f(z_{i+1}) - f(z_i)|^2`` is minimized over the inner points by L-BFGS, with a penalty
@@ -137,12 +142,18 @@ def paths(
     A path for each pair, `None` where none connects the two.
     """
     allowed = occupied.whole() if anywhere else occupied
-    nodes, graph = _graph(surface, allowed, places)
+    joints, away = joined(allowed, places)
+    nodes, graph = _graph(surface, allowed, joints)
     starts, row = np.unique(pairs[:, 0], return_inverse=True)
     first = len(nodes) - len(places)
     distance, before = dijkstra(graph, directed=False, indices=first + starts, return_predecessors=True)
     found: list[Path | None] = []
-    for number, end in zip(row, first + pairs[:, 1], strict=True):
+    for number, (start, stop) in zip(row, pairs, strict=True):
+        end, tile = first + stop, np.sqrt(allowed.tile_area)
+        if np.linalg.norm(places[start] - places[stop]) < away[start] + away[stop]:
+            direct = _straight(places[start], places[stop], tile)
+            found.append(_measured(surface, occupied, direct, len(direct)))
+            continue
         if not np.isfinite(distance[number, end]):
             found.append(None)
             continue
@@ -150,12 +161,36 @@ def paths(
         path = nodes[trace]
         if refine:
             path = _shortened(surface, allowed, path, distance[number, trace])
-        fine = _subdivided(path, SUBDIVISION)
-        chords = np.linalg.norm(np.diff(surface.on_surface(fine), axis=0), axis=1)
-        along = np.concatenate([[0], np.cumsum(chords)])
-        is_off = ~occupied.contains((fine[1:] + fine[:-1]) / 2)  # by the middle of each chord
-        found.append(Path(fine, along, float(chords[is_off].sum())))
+        out, back = (_straight(places[i], joints[i], tile) for i in (start, stop))
+        fine = np.concatenate([out[:-1], _subdivided(path, SUBDIVISION), back[-2::-1]])
+        found.append(_measured(surface, occupied, fine, len(out) - 1, len(back) - 1))
     return found
+
+
+def joined(allowed: OccupiedRegion, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find where places (k, 2) are joined to a region, and how far away that is, (k,).
+
+    A place in the region is its own joint; that of another place is the center of the nearest tile.
+    """
+    centers = allowed.points()
+    away, tile = cKDTree(centers).query(places)
+    inside = allowed.contains(places)
+    return np.where(inside[:, None], places, centers[tile]), np.where(inside, 0, away)
+
+
+def _straight(start: np.ndarray, end: np.ndarray, tile: float) -> np.ndarray:
+    """Points (v, 2) that divide a straight piece as finely as paths are divided; one if it has no length."""
+    length = np.linalg.norm(end - start)
+    n_parts = SUBDIVISION * min(int(np.ceil(length / tile)), MOST_SEGMENTS)
+    return np.linspace(start, end, n_parts + 1) if n_parts else end[None]
+
+
+def _measured(surface: Surface, occupied: OccupiedRegion, points: np.ndarray, n_out: int = 0, n_back: int = 0) -> Path:
+    """Measure a path along points (v, 2) by its chords, of which the first and last ones count as off the region."""
+    chords = np.linalg.norm(np.diff(surface.on_surface(points), axis=0), axis=1)
+    is_off = ~occupied.contains((points[1:] + points[:-1]) / 2)  # by the middle of each chord
+    is_off[:n_out] = is_off[len(chords) - n_back :] = True
+    return Path(points, np.concatenate([[0], np.cumsum(chords)]), float(chords[is_off].sum()))
 
 
 def medoid(z: np.ndarray) -> int:

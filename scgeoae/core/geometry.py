@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -35,21 +34,21 @@ def gram_schmidt(tangents: Tensor) -> tuple[Tensor, Tensor]:
     -------
     Orthonormal directions (d, n, D), shorter where the Jacobian is singular, and the upper triangular factor (n, d, d).
     """
+    d, n = tangents.shape[:2]
+    nothing = tangents.new_zeros(n)
     directions: list[Tensor] = []
-    columns = []
-    for i, rest in enumerate(tangents):  # (n, D)
-        shares = tangents.new_zeros(len(tangents), len(rest))  # (d, n): one column of the triangular factor
-        if i:
-            before = torch.stack(directions)  # (i, n, D)
-            for _ in range(2):
-                projected = (before * rest).sum(2)  # (i, n)
-                rest = rest - (projected[:, :, None] * before).sum(0)
-                shares = shares + F.pad(projected, (0, 0, 0, len(tangents) - i))
-        length = torch.linalg.vector_norm(rest, dim=1)  # (n,)
-        columns.append(torch.cat([shares[:i], length[None], shares[i + 1 :]]))
+    entries: list[Tensor] = []
+    for i, rest in enumerate(tangents.unbind()):  # (n, D)
+        shares = [nothing] * d  # a column of the triangular factor
+        for j, direction in 2 * list(enumerate(directions)):
+            share = (direction * rest).sum(1)  # (n,)
+            rest = torch.addcmul(rest, share[:, None], direction, value=-1)
+            shares[j] = shares[j] + share
+        shares[i] = torch.linalg.vector_norm(rest, dim=1)
+        entries += shares
         # below the root of the smallest number squares underflow and the length is not that of the rest
-        directions.append(rest / length.clamp_min(torch.finfo(rest.dtype).tiny ** 0.5)[:, None])
-    return torch.stack(directions), torch.stack(columns).permute(2, 1, 0)
+        directions.append(rest / shares[i].clamp_min(torch.finfo(rest.dtype).tiny ** 0.5)[:, None])
+    return torch.stack(directions), torch.stack(entries).view(d, d, n).permute(2, 1, 0)
 
 
 def log_det(tangents: Tensor) -> Tensor:
@@ -81,27 +80,29 @@ class _LogDet(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(tangents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(tangents: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         directions, triangle = gram_schmidt(tangents)
-        return 0.5 * _bounded_squares(triangle).log().sum(1), directions, triangle
+        squares = _bounded_squares(triangle)
+        return 0.5 * squares.log().sum(1), directions, triangle, squares
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ARG004
-        _, directions, triangle = output
-        ctx.mark_non_differentiable(directions, triangle)
-        ctx.save_for_backward(directions, triangle)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: None) -> Tensor:
-        directions, triangle = ctx.saved_tensors
-        inverse_diagonal = triangle.diagonal(dim1=1, dim2=2) / _bounded_squares(triangle)
-        pseudoinverse = torch.empty_like(directions)  # (d, n, D)
-        for i in reversed(range(len(directions))):
-            above = triangle[:, i, i + 1 :].t()[:, :, None]  # (d - i - 1, n, 1)
-            rest = directions[i] - (above * pseudoinverse[i + 1 :]).sum(0)
+        directions, triangle, squares = ctx.saved_tensors
+        inverse_diagonal = triangle.diagonal(dim1=1, dim2=2) / squares  # (n, d)
+        d = len(directions)
+        pseudoinverse: dict[int, Tensor] = {}
+        for i in reversed(range(d)):
+            rest = directions[i]  # (n, D)
+            for j in range(i + 1, d):
+                rest = torch.addcmul(rest, triangle[:, i, j, None], pseudoinverse[j], value=-1)
             pseudoinverse[i] = rest * inverse_diagonal[:, i, None]
-        return pseudoinverse * grad[:, None]
+        return torch.stack([pseudoinverse[i] for i in range(d)]) * grad[:, None]
 
 
 def _bounded_squares(triangle: Tensor) -> Tensor:

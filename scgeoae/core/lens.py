@@ -43,7 +43,7 @@ WIDTHS = (4.0, 16.0)
 """Limits, in tiles, of the width of the Gaussian that makes a density of counts. Below, steps would have to be many."""
 
 STEPS = 3
-"""Steps of the Runge–Kutta method, beyond 4, times the square of the duration. Forward and back, points of pbmc3k and of human
+"""Steps of the integration, beyond 4, times the square of the duration. Forward and back, points of pbmc3k and of human
 kidney then return within 1e-4 of a tile at strength 0.35 and 1e-3 of a tile at 1."""
 
 EVEN = 1e-6

@@ -1,12 +1,14 @@
-"""Train: draw batches, step, validate, keep the best weights, stop."""
+"""Train: draw batches, step, average the weights, validate, keep the best ones, stop when more steps do not pay."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from . import processes
 from .batches import batches
@@ -22,8 +24,17 @@ if TYPE_CHECKING:
     from .autoencoder import GeometricAutoencoder
     from .spec import Spec
 
-N_VALIDATIONS = 50
-WARM_UP = 0.02
+EVERY = 25
+"""Steps from one validation to the next."""
+WARM_UP, STEADY = 10, 50
+"""Steps in which the learning rate rises, and after which it falls."""
+AVERAGED = 8
+"""Weights are averaged over about this fraction of the steps so far: the latest eighth, mostly."""
+MIN_STEPS, STEPS_UNSEEN, MAX_STEPS = 300, 600, 1_200
+"""Steps that are taken where held-out cells decide: at least, without any, and at most."""
+PAYS = 0.01
+"""More steps pay as long as twice as many lower the contrast of the held-out cells by this share of it. By counts that
+the maps never saw, more copy the noise (``tests/benchmarks/quality.py --replicate``)."""
 TOLERANCE = 0.05
 """Relative margin above the lowest validation loss: differences within it are noise of the held-out cells. The latest
 weights within it are kept, because they were trained at the lowest rate: they explain other held-out cells equally well
@@ -41,6 +52,7 @@ class Record(NamedTuple):
     learning_rate: float
     validation_reconstruction: float
     validation_regularizer: float
+    validation_contrast: float
 
 
 @dataclass
@@ -117,7 +129,7 @@ def train(
     model
         Its scaling is set.
     spec
-        What to train; nothing is left to the data.
+        What to train; without `n_steps`, the held-out cells say when to stop.
     read
         Reads cells by their positions.
     index
@@ -129,24 +141,29 @@ def train(
     chunk
         Rows that are read together, see :attr:`Rows.chunk`.
     after_validation
-        Called with the step and the number of steps.
+        Called with the step and the largest number of steps.
 
     Raises
     ------
     FloatingPointError
         If the loss is not finite, also after one retry from the best weights at a lower rate.
     """
-    n_steps, alpha = cast("int", spec.n_steps), spec.weights.get("regularizer", 0.0)
-    state, history, best, rate = State(model, spec), History(), Best(model), 1.0
-    size, every = cast("int", spec.batch_size), max(1, n_steps // N_VALIDATIONS)
-    drawn_from, sums, before = batches(index, size, chunk, generator), torch.zeros(2, device=model.device), 0
+    alpha = spec.weights.get("regularizer", 0.0)
+    limit = spec.n_steps or (MAX_STEPS if len(held_out.x) else STEPS_UNSEEN)
+    averages = AveragedModel(model, multi_avg_fn=_average)
+    averaged = cast("GeometricAutoencoder", averages.module)
+    state, history, best, rate = State(model, spec), History(), Best(averaged), 1.0
+    size = cast("int", spec.batch_size)
+    drawn_from, before = batches(index, size, chunk, generator), 0
+    sums = torch.zeros(2, dtype=torch.float32, device=model.device)
     try:
         with threads_for(min(size, len(index)) * model.widest, LARGE_STEP):
-            for number in range(1, n_steps + 1):
-                share = schedule(number, n_steps) * rate
+            for number in range(1, limit + 1):
+                share = schedule(number) * rate
                 cells = read(next(drawn_from))
                 sums += step(state, cells, draw(spec, len(cells.x), model, generator), share)
-                if number % every and number < n_steps:
+                averages.update_parameters(model)
+                if number % EVERY and number < limit:
                     continue
                 reconstruction, regularizer = (processes.average(sums) / (number - before)).tolist()
                 sums.zero_()
@@ -154,13 +171,17 @@ def train(
                     _check_first(history, spec, number)
                     history.retried_at, rate = number, RETRY_SHARE
                     model.load_state_dict(best.kept[0])
+                    averaged.load_state_dict(best.kept[0])
                     state.optimizer.forget()
-                losses = _validate(state, held_out)
+                losses = _validate(state, averaged, held_out)
                 history.records.append(Record(number, reconstruction, regularizer, share * spec.learning_rate, *losses))
-                best.offer(model, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
+                best.offer(averaged, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
                 before = number
-                after_validation(number, n_steps)
-                if len(held_out.x) and best.n_since_lowest >= (spec.patience or math.inf):
+                after_validation(number, limit)
+                if len(held_out.x) and (
+                    best.n_since_lowest >= (spec.patience or math.inf)
+                    or (spec.n_steps is None and number >= MIN_STEPS and not pays(history))
+                ):
                     break
     except KeyboardInterrupt:
         if processes.count() > 1:  # the others would wait
@@ -172,13 +193,33 @@ def train(
 
 
 @torch.no_grad()
-def _validate(state: State, cells: Sample) -> tuple[float, float]:
-    """Reconstruction and regularizer of the held-out cells; NaN without any."""
+def _average(averages: Any, weights: Any, n_averaged: Any) -> None:
+    """Add weights to averages of those before: of step `t`, they count as `t` to the power `AVERAGED`."""
+    share = (AVERAGED + 1) / (int(n_averaged) + 1 + AVERAGED)
+    for average, weight in zip(averages, weights, strict=True):
+        average.lerp_(weight, share)
+
+
+@torch.no_grad()
+def _validate(state: State, model: GeometricAutoencoder, cells: Sample) -> tuple[float, ...]:
+    """Reconstruction, regularizer and contrast of the held-out cells; NaN without any, or without a contrast."""
     if not len(cells.x):
-        return math.nan, math.nan
-    batch = Batch.decoded(state.model, cells.x, place(state.model, cells), len(cells.x))
-    reconstruction, regularizer = processes.average(state.objective.measure(batch)).tolist()
-    return reconstruction, regularizer
+        return math.nan, math.nan, math.nan
+    batch = Batch.decoded(model, cells.x, place(model, cells), len(cells.x))
+    return tuple(processes.average(state.objective.measure(batch)).tolist())
+
+
+def pays(history: History) -> bool:
+    """Whether more steps pay: the contrast of held-out cells, else their reconstruction, still falls.
+
+    Its mean over the last half of the steps is compared with that over the quarter before: a single one is too noisy.
+    """
+    curves = history.curves
+    values, steps = np.array(curves["validation_contrast"]), np.array(curves["step"])
+    if np.isnan(values).all():
+        values = np.array(curves["validation_reconstruction"])
+    late, early = steps > steps[-1] / 2, (steps > steps[-1] / 4) & (steps <= steps[-1] / 2)
+    return bool(values[late].mean() < (1 - PAYS) * values[early].mean())
 
 
 def _check_first(history: History, spec: Spec, number: int) -> None:
@@ -186,15 +227,12 @@ def _check_first(history: History, spec: Spec, number: int) -> None:
     if history.retried_at is None:
         return
     msg = (
-        f"The loss is not finite at step {number} of {spec.n_steps}, also not at {RETRY_SHARE:g} of the learning rate. "
+        f"The loss is not finite at step {number}, also not at {RETRY_SHARE:g} of the learning rate. "
         f"Lower learning_rate ({spec.learning_rate}) or alpha ({spec.weights.get('regularizer', 0)})."
     )
     raise FloatingPointError(msg)
 
 
-def schedule(step: int, n_steps: int) -> float:
-    """Share of the peak learning rate: a linear warm-up over 2 % of the steps, then linearly down towards 0."""
-    warm = max(1, round(WARM_UP * n_steps))
-    if step <= warm:
-        return step / warm
-    return 1 - (step - warm) / (n_steps - warm + 1)
+def schedule(step: int) -> float:
+    """Share of the peak learning rate: a short rise, then a fall with the root of the steps, which can end any time."""
+    return min(1.0, step / WARM_UP, (STEADY / step) ** 0.5)

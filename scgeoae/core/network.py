@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 
 class Activation(NamedTuple):
-    """An elementwise function and its derivative."""
+    """An elementwise function: its values and slopes, and by both of these its second derivative over the first."""
 
-    value: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
+    value: Callable[[Tensor], tuple[Tensor, Tensor]]
+    bend: Callable[[Tensor, Tensor], Tensor]
 
 
-ELU = Activation(F.elu, lambda v: v.clamp(max=0).exp())
+def elu(v: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and slopes of the exponential linear unit, from one exponential."""
+    slope = v.clamp(max=0).exp_()
+    return torch.maximum(v, slope - 1), slope
+
+
+ELU = Activation(elu, lambda values, _: values < 0)
 """The exponential linear unit, as in the paper."""
 
 
@@ -53,7 +59,8 @@ class DenseNetwork(nn.Module):
         self, sizes: Sequence[int], generator: torch.Generator | None = None, *, with_shortcut: bool = False
     ) -> None:
         super().__init__()
-        self.register_buffer("shortcut", torch.zeros(sizes[-1], sizes[0]) if with_shortcut else None)
+        zeros = torch.zeros(sizes[-1], sizes[0], dtype=torch.float32) if with_shortcut else None
+        self.register_buffer("shortcut", zeros)
         self.activation = ELU
         self.layers = nn.ModuleList(_initialized_linear(n_in, n_out, generator) for n_in, n_out in pairwise(sizes))
 
@@ -75,7 +82,7 @@ class DenseNetwork(nn.Module):
     def hidden(self, x: Tensor) -> Tensor:
         """Map rows ``x`` (n, n_in) to the values (n, width) that the last layer reads."""
         for layer in self.inner:
-            x = self.activation.value(layer(x))
+            x, _ = self.activation.value(layer(x))
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,20 +112,71 @@ class DenseNetwork(nn.Module):
 
     def carry(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
         """Map rows ``x`` (n, n_in), and tangents (…, r, n_in) at the first r of them to tangents (…, r, n_out)."""
-        r, first = tangents.shape[-2], (x, tangents)
-        for layer in self.inner:
-            v = layer(x)  # (n, width)
-            x = self.activation.value(v)
-            tangents = (tangents @ layer.weight.t()) * self.activation.slope(v[:r])  # (…, r, width)
-        x, tangents = self.last(x), tangents @ self.last.weight.t()
+        parameters = (parameter for layer in self.layers for parameter in (layer.weight, layer.bias))
+        values, carried = _Carried.apply(self.activation, x, tangents, *parameters)
         if self.shortcut is None:
-            return x, tangents
-        return x + first[0] @ self.shortcut.t(), tangents + first[1] @ self.shortcut.t()
+            return values, carried
+        return values + x @ self.shortcut.t(), carried + tangents @ self.shortcut.t()
+
+
+class _Carried(torch.autograd.Function):
+    """Values and tangents through all layers, with the gradient of both.
+
+    Autograd takes longer, because it records each operation by itself (``tests/benchmarks/speed.py gradients``).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, activation: Activation, x: Tensor, tangents: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        *lead, r, _ = tangents.shape
+        k, rows = math.prod(lead), tangents.flatten(0, -2)  # (k r, n_in)
+        kept: list[Tensor] = []  # what the gradient needs of each layer: what it read, and the slopes after it
+        for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+            kept += x, rows
+            x, slope = activation.value(torch.addmm(bias, x, weight.t()))  # (n, width)
+            if r:
+                rows = rows @ weight.t()  # (k r, width)
+                rows.view(k, r, len(bias)).mul_(slope[:r])
+            kept.append(slope)
+        weight, bias = parameters[-2:]
+        ctx.activation, ctx.k = activation, k
+        ctx.save_for_backward(*kept, x, rows, *parameters[::2])
+        carried = rows @ weight.t() if r else rows.new_empty(0)
+        return torch.addmm(bias, x, weight.t()), carried.view(*lead, r, len(bias))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor, h: Tensor) -> tuple[Tensor | None, ...]:
+        *lead, r, _ = h.shape
+        *kept, x, rows = ctx.saved_tensors[: 3 * (len(ctx.saved_tensors) // 4) + 2]
+        weights = ctx.saved_tensors[len(kept) + 2 :]
+        h = h.flatten(0, -2)  # (k r, n_out)
+        gradients: list[Tensor | None] = []
+        for weight in reversed(weights):
+            gradients += [g.sum(0), torch.addmm(g.t() @ x, h.t(), rows) if r else g.t() @ x]
+            if not kept:
+                break
+            slope = kept.pop()
+            g = (g @ weight).mul_(slope)  # (n, width)
+            if r:
+                h, shape = h @ weight, (ctx.k, r, weight.shape[1])  # (k r, width)
+                bend = (h * rows).view(shape).sum(0)  # (r, width)
+                g[:r].add_(bend.mul_(ctx.activation.bend(x[:r], slope[:r])))
+                h.view(shape).mul_(slope[:r])
+            rows, x = kept.pop(), kept.pop()
+        by_x, by_tangents = ctx.needs_input_grad[1:3]
+        gradients += [
+            (h @ weights[0]).view(*lead, r, weights[0].shape[1]) if by_tangents else None,
+            g @ weights[0] if by_x else None,
+            None,
+        ]
+        return tuple(gradients[::-1])
 
 
 def _initialized_linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with torch's own initialization, drawn from ``generator``."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, dtype=torch.float32)
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     bound = 1 / math.sqrt(n_in)
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -50,8 +50,8 @@ class Observation(nn.Module):
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float32))
 
     def fit(self, rows: Rows) -> None:
         """Set mean and scale to those of all cells; raise a `ValueError` if cells are not finite or all equal."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, label
+from scipy.spatial import cKDTree
 
 RESOLUTION = 128
 """Grid cells along the longer side of the box."""
@@ -15,6 +16,10 @@ COVERAGE = 0.99
 
 PADDING = 0.05
 """Margin of the box on each side, as a share of its longer side."""
+
+NEIGHBOR, FARTHEST = 3, 0.9
+"""Where groups are measured, a cell reaches as far as its neighbor of this number on the map is, but no farther than
+this share of all cells: one that is far from all others does not cover the gap."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,13 @@ class OccupiedRegion:
         row, column, inside = _tiles(z, self.mask.shape, self.extent)
         return np.where(inside, label(self.mask)[0][row, column], 0)
 
+    def occupied_by(self, z: np.ndarray) -> np.ndarray:
+        """Which of the occupied tiles, (m,) bool in the order of :meth:`points`, the cells ``z`` (n, 2) occupy.
+
+        By the same definition, with the tiles of this region: for the cells that it was made of, all tiles.
+        """
+        return _occupied(z, self.mask.shape, self.extent)[self.mask]
+
     def whole(self) -> OccupiedRegion:
         """The region of all tiles of the grid."""
         return OccupiedRegion(np.ones_like(self.mask), self.extent)
@@ -81,9 +93,16 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile, at most the grid), and tiles are
     occupied where the smoothed count reaches the level that 99 % of the points reach.
     """
+    extent, shape = _grid(z.astype(np.float64))
+    return OccupiedRegion(_occupied(z, shape, extent), extent)
+
+
+def _occupied(z: np.ndarray, shape: tuple[int, int], extent: tuple[float, float, float, float]) -> np.ndarray:
+    """Mask (rows, columns) of the tiles of a grid that the points ``z`` (n, 2) occupy."""
     z = z.astype(np.float64)  # squares and sums of large coordinates are beyond float32
-    extent, shape = _grid(z)
     row, column, inside = _tiles(z, shape, extent)
+    if not inside.any():
+        return np.zeros(shape, dtype=bool)
     counts = np.zeros(shape)
     np.add.at(counts, (row[inside], column[inside]), 1)
     tile = (extent[1] - extent[0]) / shape[1]
@@ -91,7 +110,23 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
     width = min(max(1.0, 0.5 * scott / tile), RESOLUTION)  # few cells, far from a box of equal ones, widen it endlessly
     density = gaussian_filter(counts, width, mode="constant")
     level = np.quantile(density[row[inside], column[inside]], 1 - COVERAGE)
-    return OccupiedRegion((density >= level) & (density > 0), extent)
+    return np.asarray((density >= level) & (density > 0))
+
+
+def reached_tiles(region: OccupiedRegion, z: np.ndarray) -> np.ndarray:
+    """Centers (m, 2) of the tiles that the cells ``z`` (n, 2) occupy of a region or that lie within the reach of one.
+
+    A kernel of one width for all cells leaves out most of a group that is sparse on the map. The reach of a cell widens
+    with its distance to others, so that a group is covered on maps that show it dense and on those that show it sparse.
+    """
+    tiles = region.whole().points()
+    distance = cKDTree(z).query(z, k=[min(NEIGHBOR, len(z) - 1) + 1])[0][:, 0]
+    reach = np.minimum(distance, np.quantile(distance, FARTHEST))
+    reached = np.zeros(len(tiles), dtype=bool)
+    reached[region.mask.ravel()] = region.occupied_by(z)
+    for near in cKDTree(tiles).query_ball_point(z, reach):
+        reached[near] = True
+    return tiles[reached]
 
 
 def _grid(z: np.ndarray) -> tuple[tuple[float, float, float, float], tuple[int, int]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from . import processes
+from .precision import as_written
 from .threads import LARGE_PASS, threads_for
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def row_blocks(rows: Rows, part: slice | None = None) -> Iterator[tuple[slice, T
         start = stop
 
 
+@as_written()
 def moments(rows: Rows, place: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Compute the means of each feature of ``place(x)`` and of its square over all cells, each (D,), in one pass.
 

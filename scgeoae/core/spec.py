@@ -26,6 +26,9 @@ class Spec:
     interpolation
         Share of these points that lie at random places on straight lines between two cells, so that determinants and
         decoding are meaningful between clusters too. The others are cells.
+    weight_decay
+        Of the weights of layers at each step, relative to the learning rate. A little keeps the surface smooth, so that
+        further trainings agree.
     init, observation
         Names in :data:`~scgeoae.core.start.STARTS` and :data:`~scgeoae.core.observation.OBSERVATIONS`.
     """
@@ -42,6 +45,6 @@ class Spec:
     noise: float | None = 0.0
     regularizer_batch: int = 64
     interpolation: float = 0.5
-    weight_decay: float = 0.0
+    weight_decay: float = 0.05
     init: str = "random"
     observation: str = "gaussian"

@@ -52,14 +52,23 @@ def draw(spec: Spec, size: int, model: GeometricAutoencoder, generator: torch.Ge
     """Draw the random numbers of a step with ``size`` cells, on the host, and bring them to the device."""
     noise = shares = None
     if spec.noise and model.encoder is not None:
-        noise = spec.noise * torch.randn(size, model.n_features, generator=generator).to(model.device)
+        noise = spec.noise * torch.randn(size, model.n_features, generator=generator, dtype=torch.float32).to(
+            model.device
+        )
     if spec.weights.get("regularizer") and (n_between := int(spec.interpolation * min(spec.regularizer_batch, size))):
-        shares = torch.rand(n_between, 1, generator=generator).to(model.device)
+        shares = torch.rand(n_between, 1, generator=generator, dtype=torch.float32).to(model.device)
     return Drawn(noise, shares)
 
 
 def step(state: State, cells: Sample, drawn: Drawn, share: float) -> Tensor:
     """Take one step at ``share`` of the peak learning rate; return the measured terms (2,) of the loss before it."""
+    measured = backward(state, cells, drawn)
+    state.optimizer.step(share)
+    return measured
+
+
+def backward(state: State, cells: Sample, drawn: Drawn) -> Tensor:
+    """Compute the gradients of the loss; return its measured terms (2,)."""
     model, spec = state.model, state.spec
     z = place(model, cells, drawn.noise)
     n_points = min(spec.regularizer_batch, len(z)) if spec.weights.get("regularizer") else 0
@@ -67,7 +76,6 @@ def step(state: State, cells: Sample, drawn: Drawn, share: float) -> Tensor:
     n_cells = n_points - (0 if between is None else len(between))
     loss, measured = state.objective(Batch.decoded(model, cells.x, z, n_cells, between, cells.landmarks))
     loss.backward()
-    state.optimizer.step(share)
     return measured
 
 

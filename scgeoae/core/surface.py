@@ -121,9 +121,9 @@ class Surface:
             pair = tangents[list(dimensions)]  # (2, n, width)
             lengths, axes = geometry.indicatrix(geometry.metric(pair), radius)
             center = on_surface.cpu()
-            squares = torch.zeros(len(points), dtype=torch.float64)
+            squares = lengths.new_zeros(len(points))
             for angle in 2 * np.pi * np.arange(N_DIRECTIONS) / N_DIRECTIONS:
-                on_circle = lengths * torch.tensor([np.cos(angle), np.sin(angle)])  # (n, 2)
+                on_circle = lengths * lengths.new_tensor([np.cos(angle), np.sin(angle)])  # (n, 2)
                 v = (axes @ on_circle[:, :, None])[:, :, 0]  # (n, 2)
                 moved = points.clone()
                 moved[:, list(dimensions)] += v.to(points.device)

@@ -6,7 +6,7 @@ To add a term, write a function below and list it in `TERMS`; `Spec.weights` giv
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -26,8 +26,10 @@ N_ANCHORS = 256
 """Anchor cells per batch."""
 LOG_SCALE = 2.0
 """Initial logarithm of the kernel's scale; it ends between 2 and 4 on all sets that were tried."""
+N_HELD_OUT = 600
+"""Held-out cells among which the contrast is measured: of equally many it can be compared."""
 MEASURED = ("reconstruction", "regularizer")
-"""Terms in the history, also of held-out cells. The contrast is left out: it depends on the size of the batch."""
+"""Terms in the history of the training. The contrast is left out: it depends on the size of the batch."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,9 @@ class Batch:
         """Decode cells, with tangents at the first ``n_cells`` of them and at further map points ``between`` (k, d)."""
         points = z if between is None else torch.cat([between, z])
         k = len(points) - len(z)
-        if not k + n_cells:
-            return cls(model.observation, x, z, model.decoder(z), None, landmarks)
         outputs, tangents = model.decoder.pushforward(points, k + n_cells)
-        tangents = model.observation.carry(outputs[: k + n_cells], tangents)
-        return cls(model.observation, x, z, outputs[k:], tangents, landmarks)
+        carried = model.observation.carry(outputs[: k + n_cells], tangents) if k + n_cells else None
+        return cls(model.observation, x, z, outputs[k:], carried, landmarks)
 
 
 class Term(NamedTuple):
@@ -100,7 +100,7 @@ class Objective:
         self.spec = spec
         self.weights: Mapping[str, float] = {"reconstruction": 1.0, **spec.weights}
         self.learned: dict[str, Tensor] = {
-            name: torch.full((), term.initial, device=device, requires_grad=True)
+            name: torch.full((), term.initial, dtype=torch.float32, device=device, requires_grad=True)
             for name, term in TERMS.items()
             if term.initial is not None and self.weights.get(name)
         }
@@ -117,8 +117,15 @@ class Objective:
         return loss, torch.stack([values.get(name, nothing) for name in MEASURED]).detach()
 
     def measure(self, batch: Batch) -> Tensor:
-        """The `MEASURED` terms, (2,), of held-out cells."""
-        return torch.stack([self.value(name, batch) for name in MEASURED])
+        """The `MEASURED` terms of held-out cells and their contrast (3,), the latter NaN where it has no weight."""
+        found = [self.value(name, batch) for name in MEASURED]
+        log_scale, every = self.learned.get("contrast"), -(-len(batch.x) // N_HELD_OUT)
+        x, z = batch.x[::every], batch.z[::every]
+        known = log_scale is not None and len(x) > 1
+        found.append(
+            cross_entropy(z, nearest(x, len(x)), cast("Tensor", log_scale)) if known else z.new_tensor(torch.nan)
+        )
+        return torch.stack(found)
 
 
 def reconstruction(batch: Batch, *_: Any) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._contents import contents, log_det_limit
+from ._contents import DIVERGING, contents, log_det_limit
 from ._page import Explorer, page
 
-__all__ = ["Explorer", "contents", "log_det_limit", "page"]
+__all__ = ["DIVERGING", "Explorer", "contents", "log_det_limit", "page"]

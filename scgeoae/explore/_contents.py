@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import is_color_like, to_hex
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from scanpy import pl
 from scipy import sparse
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, gene_names, holds_numbers, labels_of, palette_of
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
+from ..result import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,9 @@ CLIPPED = (0.001, 0.999)
 COVERED, SMALLEST = 99, 2.0
 """Percentage of the cells that the limits of the colors of the determinant cover, and the smallest limit, so that an
 even map looks even."""
+
+DIVERGING = LinearSegmentedColormap.from_list("around 1", ["#2c3fb0", "#86a3e0", "#b9b9b9", "#e59a7c", "#b2182b"])
+"""Colors of the determinant. Cells where it is 1 stand out from a white and from a black background."""
 
 GRAY = "#808080"
 BATCH = 16
@@ -95,15 +99,17 @@ def contents(
     determinant, anisotropy = _distortion(result)
     affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)]), order)
     readout = _readout(model, affine)
+    columns = [*(_column(adata, name) for name in color), determinant, anisotropy]
     entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
     basis = result.keys.obsm.removeprefix("X_")
     names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
     return {
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
+        "frame": list(frame_of(drawn[:, :2])),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
-        "columns": [*(_column(adata, name) for name in color), determinant, anisotropy],
+        "columns": columns,
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
@@ -117,7 +123,7 @@ def contents(
             "columns": region.mask.shape[1],
             "extent": list(region.extent),
         },
-        "colormaps": {"sequential": _colors("viridis"), "diverging": _colors("coolwarm")},
+        "colormaps": {"sequential": _colors(mpl.colormaps["viridis"]), "diverging": _colors(DIVERGING)},
     }
 
 
@@ -138,9 +144,9 @@ def short(name: Any) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
-def _colors(name: str) -> dict[str, str]:
-    """Return 256 colors of a color map of matplotlib, (256, 3)."""
-    return packed(mpl.colormaps[name](np.arange(256), bytes=True)[:, :3])
+def _colors(cmap: Colormap) -> dict[str, str]:
+    """Return 256 colors of a color map, (256, 3)."""
+    return packed(cmap(np.arange(256), bytes=True)[:, :3])
 
 
 def _levels(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
@@ -178,21 +184,17 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _column(adata: AnnData, name: str) -> dict[str, Any]:
     """Convert a column of `obs`: numbers to levels, anything else to groups with their colors."""
-    values = column(adata, name, "Genes are named by `genes`." if name in adata.var_names else "")
+    values = column(adata, name, "Genes are named by `genes`." if name in gene_names(adata) else "")
     if holds_numbers(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
-    try:
-        groups = values.astype("category")
-    except TypeError as error:  # lists, for example
-        msg = f"obs[{name!r}] holds values that are no groups: {error}."
-        raise TypeError(msg) from error
-    names = groups.cat.categories
-    used = np.bincount(groups.cat.codes[groups.cat.codes >= 0], minlength=len(names)) > 0
+    groups = labels_of(adata, name)
+    names = groups.categories
+    used = np.bincount(groups.codes[groups.codes >= 0], minlength=len(names)) > 0
     if used.sum() > MAX_GROUPS:
         msg = f"obs[{name!r}] has {used.sum()} different values; colors are for at most {MAX_GROUPS} groups."
         raise ValueError(msg)
-    codes = np.append(np.cumsum(used) - 1, used.sum())[groups.cat.codes]  # the last one is for missing values
-    colors = np.array(_group_colors(adata, name, len(names)), dtype=object)[used]
+    codes = np.append(np.cumsum(used) - 1, used.sum())[groups.codes]  # the last one is for missing values
+    colors = np.array(palette_of(adata, name, names) or _usual_colors(len(names)), dtype=object)[used]
     return {
         "name": short(name),
         "categories": [short(category) for category in names[used]],
@@ -201,11 +203,8 @@ def _column(adata: AnnData, name: str) -> dict[str, Any]:
     }
 
 
-def _group_colors(adata: AnnData, name: str, n_groups: int) -> list[str]:
-    """Return the colors that scanpy has stored for the groups, or would choose."""
-    stored = list(adata.uns.get(f"{name}_colors", ()))
-    if n_groups <= len(stored) and all(is_color_like(color) for color in stored):
-        return [to_hex(color) for color in stored[:n_groups]]
+def _usual_colors(n_groups: int) -> list[str]:
+    """Return the colors that scanpy would choose."""
     palettes = (pl.palettes.default_20, pl.palettes.default_28, pl.palettes.default_102)
     usual = next((palette for palette in palettes if n_groups <= len(palette)), None)
     return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
@@ -259,7 +258,8 @@ def _genes(
 
     ``hidden`` (m, width) are the hidden values at some cells.
     """
-    if not (readout.names.is_unique and adata.var_names.is_unique):
+    here = gene_names(adata)
+    if not (readout.names.is_unique and here.is_unique):
         msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
         raise ValueError(msg)
     covariance = np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
@@ -271,7 +271,7 @@ def _genes(
     else:
         names, budget = list(dict.fromkeys(genes)), None
     rows = readout.names.get_indexer(pd.Index(names))
-    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in adata.var_names]
+    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in here]
     if unknown:
         msg = (
             f"Did not find {unknown[:5]} among the {adata.n_vars} genes of .var_names, nor among what the model "
@@ -295,10 +295,11 @@ def _measured(
     """
     layer = None if projection is None else projection.layer
     matrix = adata.X if layer is None else adata.layers.get(layer)
-    here = [name for name in names if name in adata.var_names] if matrix is not None else []
+    present = gene_names(adata)
+    here = [name for name in names if name in present] if matrix is not None else []
     for start in range(0, len(here), BATCH):
         part = here[start : start + BATCH]
-        view = adata[:, part]
+        view = adata[:, present.get_indexer(pd.Index(part))]
         values = view.X if layer is None else view.layers[layer]
         values = values.compute() if hasattr(values, "compute") else values  # of dask
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)

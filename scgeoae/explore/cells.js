@@ -49,10 +49,9 @@ function within(polygon, x, y) {
 }
 
 class Cells {
-  /** `coordinates` holds all coordinates of a cell one after another, the drawn ones first. */
-  constructor(coordinates, dimension, decoder, region) {
-    Object.assign(this, { coordinates, dimension, decoder, region, n: coordinates.length / dimension });
-    this.bounds = this.#bounds();
+  /** `coordinates` holds all coordinates of a cell one after another, the drawn ones first; `bounds` those of the view. */
+  constructor(coordinates, dimension, decoder, region, bounds) {
+    Object.assign(this, { coordinates, dimension, decoder, region, bounds, n: coordinates.length / dimension });
   }
 
   x(cell) {
@@ -61,17 +60,6 @@ class Cells {
 
   y(cell) {
     return this.coordinates[cell * this.dimension + 1];
-  }
-
-  #bounds() {
-    let [left, right, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
-    for (let i = 0; i < this.n; i++) {
-      left = Math.min(left, this.x(i));
-      right = Math.max(right, this.x(i));
-      bottom = Math.min(bottom, this.y(i));
-      top = Math.max(top, this.y(i));
-    }
-    return [left, right, bottom, top];
   }
 
   nearest(x, y) {

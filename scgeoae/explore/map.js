@@ -31,11 +31,11 @@ class MapView {
     this.draw();
   }
 
-  /** Show all cells. */
+  /** Show the frame, which is that of the other plots. */
   fit() {
     const [left, right, bottom, top] = this.cells.bounds;
     const size = Math.max((right - left) / this.width, (top - bottom) / Math.max(this.height - 80, 1));
-    this.fitted = 0.92 / (size || 1 / this.width);
+    this.fitted = 1 / (size || 1 / this.width);
     this.move({ x: (left + right) / 2, y: (bottom + top) / 2, scale: this.fitted });
   }
 

@@ -6,7 +6,7 @@ const contents = await unpacked(JSON.parse($("contents").textContent));
 const { genes, columns } = contents;
 if (contents.names) contents.names = JSON.parse(new TextDecoder().decode(contents.names));
 const decoder = new Decoder({ ...contents.decoder, dimension: contents.dimension });
-const cells = new Cells(contents.coordinates, contents.dimension, decoder, new Region(contents.region));
+const cells = new Cells(contents.coordinates, contents.dimension, decoder, new Region(contents.region), contents.frame);
 const map = new MapView($("map"), cells, contents);
 const geneNumbers = new Map(genes.map(({ name }, i) => [name, i]));
 

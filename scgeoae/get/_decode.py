@@ -69,8 +69,8 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     >>> path.shape
     (20, 50)
     """
-    _, model = opened(adata, key)
-    surface = model.surface
+    result, model = opened(adata, key)
+    surface = model.surface if result is None else result.surface
     points = check_points(points, model.n_components)
     names, projection = _names(model, space), model.input.projection
     profiles = np.empty((len(points), len(names)), dtype=np.float32)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array, whole_number
-from .._lookup import groups_of
-from ..core.geodesic import Geodesic
+from .._lookup import cells_named, groups_of
+from ..core.geodesic import Geodesic, joined
 from ..core.geodesic import geodesic as shortest_path
 from ..fields import DEFAULT_KEY
 from ..models import opened
@@ -48,7 +48,9 @@ def geodesic(
     start, end
         A point of the map (two coordinates), or a name. Without `groupby`, a name is that of a cell. With `groupby`, it
         is that of a group, and stands for its medoid on the map: the cell with the smallest sum of distances to the
-        others of the group, among those in the occupied region. A model has no names.
+        others of the group, among those in the occupied region. A model has no names. An end off the region, such as an
+        outlier, is joined to the nearest place in it by a straight piece, which counts as off the data; two ends that
+        are nearer to each other than to the region are joined directly.
     n_points
         Points of the path, at least 2.
     key
@@ -75,8 +77,8 @@ def geodesic(
     KeyError
         If there is no such result, column, cell or group.
     ValueError
-        If the map is not of two dimensions, a place lies off the map, the two lie in different pieces of the occupied
-        region, or `n_points` or `region` is invalid.
+        If the map is not of two dimensions, the ends lie in, or are joined to, different pieces of the occupied region,
+        or `n_points` or `region` is invalid.
     TypeError
         If `adata` is neither an AnnData nor a model, or a model is asked for a name.
 
@@ -105,20 +107,10 @@ def geodesic(
     occupied = region_of(model)
     ends = {"start": start, "end": end}
     places = np.array([_place(place, name, result, groupby) for name, place in ends.items()])
-    anywhere = region == "anywhere"
-    for (name, place), on_grid, on_data in zip(
-        ends.items(), occupied.whole().contains(places), occupied.contains(places), strict=True
-    ):
-        if not on_grid:
-            left, right, bottom, top = occupied.extent
-            box = f"{left:.4g} to {right:.4g} and from {bottom:.4g} to {top:.4g}"
-            msg = f"{name} lies off the map, which extends from {box}: {place!r}."
-            raise ValueError(msg)
-        if not (on_data or anywhere):
-            msg = f"{name} lies off the region that cells occupy: {place!r}. Pass region='anywhere' to leave it."
-            raise ValueError(msg)
-    first, second = occupied.pieces(places)
-    if first != second and not anywhere:
+    surface = model.surface if result is None else result.surface
+    path = shortest_path(surface, occupied, places, n_points, anywhere=region == "anywhere")
+    if path is None:
+        first, second = occupied.pieces(joined(occupied, places)[0])
         sizes = np.bincount(occupied.pieces(occupied.points())) / occupied.mask.sum()
         msg = (
             f"The region that cells occupy has {np.count_nonzero(sizes)} pieces: start lies in one with "
@@ -126,7 +118,7 @@ def geodesic(
             "gap between them."
         )
         raise ValueError(msg)
-    return shortest_path(model.surface, occupied, places, n_points, anywhere=anywhere)
+    return path
 
 
 def _place(place: Any, name: str, result: Result | None, groupby: str | None) -> np.ndarray:
@@ -146,10 +138,5 @@ def _place(place: Any, name: str, result: Result | None, groupby: str | None) ->
             msg = f"There is no group {place!r} in obs[{groupby!r}]; the groups are {names.tolist()}."
             raise KeyError(msg)
         return result.medoid(codes == names.get_loc(place))
-    (cells,) = np.nonzero(result.adata.obs_names == place)
-    if len(cells) != 1:
-        msg = (
-            f"{len(cells)} cells are named {place!r}. Pass the name of one cell, or `groupby` and the name of a group."
-        )
-        raise KeyError(msg)
-    return result.decoder_points()[cells[0]]
+    advice = "Pass the name of one cell, or `groupby` and the name of a group."
+    return result.decoder_points()[cells_named(result.adata, [place], advice)[0]]

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from .._checks import refuse_masked
 from ..core.rows import block_size
+from ..fingerprint import Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,7 +98,9 @@ class Matrix:
         used = np.arange(values.shape[1])[ALL if columns is None else columns]
         self.values = values
         self.shape: tuple[int, int] = (values.shape[0], len(used))
-        self._columns = None if np.array_equal(used, np.arange(values.shape[1])) else used
+        first = np.array_equal(used, np.arange(len(used)))
+        self._columns: slice | np.ndarray = slice(len(used)) if first else used
+        self._whole = first and len(used) == values.shape[1]
         self._files = Files(_paths(values))
         self._dask_bounds = np.cumsum([0, *values.chunks[0]]) if is_dask(values) else None
         self._dask_chunks: tuple[tuple[int, int], Any] = (0, 0), None
@@ -117,7 +120,7 @@ class Matrix:
             part = self.values  # a slice of a sparse matrix is a copy
         else:
             part = self.values[rows]
-        return part if self._columns is None else part[:, self._columns]
+        return part if self._whole else part[:, self._columns]
 
     def dense(self, rows: slice | np.ndarray = ALL, dtype: DTypeLike = np.float64) -> np.ndarray:
         """Read rows as a dense, contiguous and writeable array; values too large for ``dtype`` become infinite."""
@@ -139,6 +142,11 @@ class Matrix:
         starts = np.arange(0, n_rows, run) if n >= n_rows else np.linspace(0, n_rows - run, -(-n // run)).astype(int)
         for start in starts.tolist():
             yield slice(start, min(start + run, n_rows))
+
+    def by_cell(self) -> Values:
+        """The values for a fingerprint, or to be compared with one."""
+        quick = isinstance(self.values, np.ndarray) and not self.streamed and isinstance(self._columns, slice)
+        return Values.of(self.values[:, self._columns]) if quick else Values(self.shape, self.dense, slow=self.streamed)
 
     def value_range(self, n: int | None = None) -> ValueRange:
         """Range of the values of all rows, or of about ``n`` spread over all; 0 to 0 if there are none.

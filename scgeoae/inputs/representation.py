@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from .._checks import check_adata
-from .._lookup import PCA_KEYS, names_of_layers
+from .._lookup import PCA_KEYS, gene_names, names_of_layers
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
 
@@ -93,7 +93,7 @@ def choose(
         msg = "n_pcs counts columns of an obsm; it has no meaning for X or a layer."
         raise ValueError(msg)
     values, source = _expression(adata, layer)
-    features = adata.var_names.to_numpy(dtype=object)
+    features = gene_names(adata).to_numpy(dtype=object)
     return Representation(values, source, features, _var_mask(adata, mask_var), layer=layer)
 
 
@@ -112,7 +112,7 @@ def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> tuple[
         If names are not unique, or the matrix is not made of real numbers.
     """
     values, source = _expression(adata, layer)
-    columns = adata.var_names.get_indexer(names)
+    columns = gene_names(adata).get_indexer(pd.Index(names))
     present = columns >= 0
     return Matrix(values, source, columns[present]), present
 
@@ -148,7 +148,7 @@ def _expression(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     if layer is None and adata.X is None:
         msg = "adata.X is None. Fill it with expression, or choose a layer or an obsm."
         raise ValueError(msg)
-    if not adata.var_names.is_unique:
+    if not gene_names(adata).is_unique:
         msg = "The variable names are not unique, but genes are matched by name. Run `adata.var_names_make_unique()`."
         raise ValueError(msg)
     return (adata.X, "X") if layer is None else (adata.layers[layer], f"layers[{layer!r}]")

@@ -63,7 +63,7 @@ class ReadRows:
 
     def block(self, start: int, stop: int) -> Tensor:
         """Rows ``start`` to ``stop``."""
-        result = torch.empty(stop - start, self.shape[1], device=self.device)
+        result = torch.empty(stop - start, self.shape[1], dtype=torch.float32, device=self.device)
         for rows in self.matrix.blocks(start, stop):
             result[rows.start - start : rows.stop - start] = self._read(rows)
         return result
@@ -91,13 +91,13 @@ class StreamedRows(ReadRows):
         numbers, of_row = torch.unique(index // self.chunk, return_inverse=True)
         if len(numbers) > OPEN_CHUNKS + 1:
             return super().take(index)
-        first = self.chunk * torch.tensor(self._places(numbers.tolist()), dtype=torch.int64)
+        first = self.chunk * index.new_tensor(self._places(numbers.tolist()))
         return self._buffer.index_select(0, (first[of_row] + index % self.chunk).to(self.device))
 
     @cached_property
     def _buffer(self) -> Tensor:
         n_chunks = min(OPEN_CHUNKS + 1, -(-self.shape[0] // self.chunk))
-        return torch.empty(n_chunks * self.chunk, self.shape[1], device=self.device)
+        return torch.empty(n_chunks * self.chunk, self.shape[1], dtype=torch.float32, device=self.device)
 
     def _places(self, numbers: list[int]) -> list[int]:
         """Places of chunks in the buffer; missing ones are read and replace those not used for longest."""

@@ -19,11 +19,11 @@ Random = int | np.random.Generator | None
 class Measure:
     """A column of the table: what plots call it, which values are better, and whether it is part of `mean_rank`.
 
-    Higher or lower values are better, or those nearer to one by their ratio.
+    Higher or lower values are better, or those nearer to one by their ratio, or none: then values are no judgement.
     """
 
     label: str
-    better: Literal["higher", "lower", "one"]
+    better: Literal["higher", "lower", "one", "none"]
     ranked: bool = False
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MEASURES = {
     "spearman": Measure("Spearman", "higher", ranked=True),
     "stress": Measure("stress", "lower", ranked=True),
-    "rmse": Measure("RMSE (depends on scale)", "lower"),
+    "rmse": Measure("RMSE (depends on scale)", "none"),
 }
 
 MAX_PAIRS = 3_000 * 2_999 // 2

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from .._checks import seed_of
-from .._lookup import PCA_KEYS, column, embedding_key
+from .._lookup import PCA_KEYS, column, embedding_key, matched
 from ..result import Result
 from . import density, distances, neighborhoods
 from . import groups as group_measures
@@ -59,7 +59,7 @@ def embedding_quality(
     """Measure how well maps represent the data, one row per map and one column per measure.
 
     The functions of this module define the measures; `scgeoae.metrics.quality.MEASURES` says of each whether higher or
-    lower is better. What depends on the data alone is computed once for all maps.
+    lower values are better, those near 1, or none. What depends on the data alone is computed once for all maps.
 
     A map also represents the noise in the data from which it was made, and that improves the measures. With `other`,
     maps are compared with other data of the same cells. `scgeoae.pp.split_counts` makes such data: maps of one half of
@@ -193,7 +193,7 @@ def _data(adata: AnnData, other: AnnData | None, **choice: Any) -> Any:
     """Return the data with which the maps are compared, with the cells of `adata` as rows."""
     from ..inputs import choose  # imports torch, which takes seconds and which the other measures do not need
 
-    cells = adata if other is None else _matched(adata, other)
+    cells = adata if other is None else matched(adata, other)
     try:
         representation = choose(cells, **choice)
     except (KeyError, TypeError, ValueError) as error:
@@ -212,29 +212,10 @@ def _halves(adata: AnnData, other: AnnData, **choice: Any) -> tuple[Any, Any] | 
 
     try:
         representation = choose(adata, **choice)
-        second = projected(adata, representation, _matched(adata, other))
+        second = projected(adata, representation, matched(adata, other))
         return as_points(representation.read(), representation.source), second
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _matched(adata: AnnData, other: AnnData) -> AnnData:
-    """Return the cells of `adata` in `other`, in the order of `adata`."""
-    for name, cells in (("adata", adata.obs_names), ("other", other.obs_names)):
-        if n_equal := cells.duplicated(keep=False).sum():
-            msg = (
-                f"Cells are matched by name, but {n_equal} cells of {name} have a name that occurs more than once. "
-                "Make the names unique, in the same way in adata and in other."
-            )
-            raise ValueError(msg)
-    found = adata.obs_names.isin(other.obs_names)
-    if not found.all():
-        msg = (
-            f"{(~found).sum()} of the {adata.n_obs} cells of adata are not in other, such as "
-            f"{adata.obs_names[~found][0]!r}. Pass `adata[adata.obs_names.isin(other.obs_names)]`, those in both."
-        )
-        raise ValueError(msg)
-    return other if adata.obs_names.equals(other.obs_names) else other[adata.obs_names]
 
 
 def _map(adata: AnnData, name: str) -> Any:

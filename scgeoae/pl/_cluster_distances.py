@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+COLUMNS = {"other", "data_distance", "distance_ratio", "free_of_noise"}
 CLOSER, FARTHER = "C0", "C1"
 """Colors of pairs that look closer or farther apart than they are."""
 
@@ -35,15 +36,16 @@ def cluster_distances(
     show: bool | None = None,
     return_fig: bool | None = None,
 ) -> Figure | Axes | list[Axes] | None:
-    """Draw which groups look closer, or farther apart, than they are, and the distances along the surface.
+    """Draw which groups look closer, or farther apart, than they are, and the distances in the data.
 
-    On the left, each of the most distorted pairs has a line from its distance along the surface (filled) to its
-    distance on the map (ring), on a logarithmic axis. Distances on the map are multiplied by one number, such that over
-    all pairs the two agree on geometric average. Pairs that look too close are at the top.
+    On the left, each of the most distorted pairs has a line from its distance in the data (filled) to its distance on
+    the map (ring), on a logarithmic axis. Both are those between the means of the groups. Distances on the map are
+    multiplied by one number, such that over all pairs the two agree on geometric average. Pairs that look too close are
+    at the top.
 
-    On the right, as in the distance table of a road atlas, the color of a tile is the distance along the surface
-    between the group at the end of its row and the group at the top of its column. The tree (average linkage) joins
-    groups that are near.
+    On the right, as in the distance table of a road atlas, the color of a tile is the distance in the data between the
+    group at the end of its row and the group at the top of its column. The tree (average linkage) joins groups that are
+    near. Groups that differ by noise alone have no distance.
 
     Parameters
     ----------
@@ -80,13 +82,13 @@ def cluster_distances(
     if n_pairs < 1:
         msg = f"n_pairs must be at least 1, but it is {n_pairs}."
         raise ValueError(msg)
-    table = read_table(adata, Keys.distances, key, {"other", "surface_length", "ratio"})
-    apart = table.dropna(subset="ratio")
+    table = read_table(adata, Keys.distances, key, COLUMNS)
+    apart = table.dropna(subset="distance_ratio")
     if apart.empty:
         msg = f"In .uns[{Keys.named(key).distances!r}] no two groups are apart."
         raise ValueError(msg)
-    order = np.abs(np.log(apart["ratio"].to_numpy())).argsort(kind="stable")[::-1]
-    shown = apart.iloc[order[:n_pairs]].sort_values("ratio", ascending=False)
+    order = np.abs(np.log(apart["distance_ratio"].to_numpy())).argsort(kind="stable")[::-1]
+    shown = apart.iloc[order[:n_pairs]].sort_values("distance_ratio", ascending=False)
     n_groups = len({*table.index, *table["other"]})
     panels = [ax] if ax else new_axes(14, max(1.2 + 0.45 * len(shown), 2 + 0.22 * n_groups), 2)
     _draw_pairs(panels[0], shown)
@@ -98,8 +100,8 @@ def cluster_distances(
 def _draw_pairs(ax: Axes, table: pd.DataFrame) -> None:
     """Draw a line for each pair of a table that is sorted by ratio."""
     rows = [f"{group}\n{other}" for group, other in zip(table.index, table["other"], strict=True)]
-    true, ratio = table["surface_length"].set_axis(rows), table["ratio"].set_axis(rows)
-    names, label = ("true (along the surface)", "apparent (on the map)"), "distance in units of the data"
+    true, ratio = table["data_distance"].set_axis(rows), table["distance_ratio"].set_axis(rows)
+    names, label = (f"true (in the {_source(table)})", "apparent (on the map)"), "distance in units of the data"
     colors = np.where(ratio < 1, CLOSER, FARTHER).tolist()
     draw_dumbbells(ax, true, true * ratio, names, colors=colors, label=label)
     write_ratios(ax, ratio, "far", "close")
@@ -111,12 +113,12 @@ def _draw_pairs(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _draw_tree(ax: Axes, table: pd.DataFrame, cmap: str) -> None:
-    """Draw the distances of all pairs along the surface as tiles, and the tree of the groups above."""
-    known = table.dropna(subset="surface_length")
+    """Draw the distances of all pairs in the data as tiles, and the tree of the groups beside them."""
+    known = table.fillna({"data_distance": 0.0})
     names = list(dict.fromkeys([*known.index, *known["other"]]))
     place = {name: number for number, name in enumerate(names)}
     square = np.zeros((len(names), len(names)))
-    for group, other, length in zip(known.index, known["other"], known["surface_length"], strict=True):
+    for group, other, length in zip(known.index, known["other"], known["data_distance"], strict=True):
         square[place[group], place[other]] = square[place[other], place[group]] = length
     tree = dendrogram(linkage(squareform(square), "average", optimal_ordering=True), no_plot=True)
     order = tree["leaves"]
@@ -134,6 +136,11 @@ def _draw_tree(ax: Axes, table: pd.DataFrame, cmap: str) -> None:
     beside.add_collection(LineCollection(branches, colors=rcParams["text.color"], linewidths=1))
     beside.set(xlim=(1.02 * np.max(tree["dcoord"]), 0), ylim=(10 * len(names), 0))  # scipy's leaves are 10 apart
     beside.axis("off")
-    bar = ax.figure.colorbar(tiles, cax=below, orientation="horizontal", label="distance along the surface")
+    bar = ax.figure.colorbar(tiles, cax=below, orientation="horizontal", label=f"distance in the {_source(table)}")
     bar.outline.set_visible(False)
     below.grid(visible=False)
+
+
+def _source(table: pd.DataFrame) -> str:
+    """What the distances are distances in."""
+    return "other half of the counts" if table["free_of_noise"].all() else "data"

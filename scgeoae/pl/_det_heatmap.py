@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib import colormaps, rcParams
-from matplotlib.colors import LogNorm, to_rgba
-from matplotlib.transforms import Bbox
+from matplotlib.colors import Colormap, LogNorm, to_rgba
 
-from ..explore import log_det_limit
+from ..explore import DIVERGING, log_det_limit
 from ..fields import DEFAULT_KEY, Keys
 from ..result import Result
-from ._scatter import colored, coordinates_to_draw, finish, framed, new_axes, scatter, settle, show_frame, write_factors
+from ._scatter import colored, finish, new_axes, scatter, settle, view_of, write_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
     from ..core.region import OccupiedRegion
 
+FEW = 1 / 3
+"""Area of all dots, as a share of that of the occupied region, below which the field is drawn."""
+
 DOT, DOT_COLOR = 1 / 5, to_rgba("black", 0.3)
 """Area, as a share of that of dots on other plots, and color of the cells on a field, which must show between them."""
 
@@ -32,13 +34,13 @@ def det_heatmap(
     adata: AnnData,
     *,
     key: str = DEFAULT_KEY,
-    field: bool = False,
+    field: bool | None = None,
     color: str | Sequence[str] | None = None,
     dimensions: tuple[int, int] = (0, 1),
     outliers: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
-    cmap: str = "coolwarm",
+    cmap: str | Colormap = DIVERGING,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool | None = None,
@@ -57,14 +59,15 @@ def det_heatmap(
     key
         Name of the result.
     field
-        Draw the determinant over the whole occupied region, with cells as dots on it (maps of two dimensions only).
+        Draw the determinant over the whole occupied region, with cells as dots on it (maps of two dimensions only). By
+        default where the cells are so few that they would cover less than a third of the region.
     color
         Further panels beside the determinant, as in :func:`scanpy.pl.embedding`.
     dimensions
         The two dimensions to draw.
     outliers
-        Frame all cells. By default the frame leaves out cells far from the central 99 %, and triangles on its rim stand
-        for them.
+        Show all cells. By default cells far from the central 99 % are outside: triangles on the rim point to them, and
+        the key says how many there are.
     vmin, vmax
         Limits of the colors. By default a symmetric range that holds 99 % of the cells, and at least 1/2 to 2, so that
         a map that is even looks even. If only one is given, the other is its inverse.
@@ -95,7 +98,8 @@ def det_heatmap(
     """
     result = Result(adata, key)
     determinant = result.numbers(Keys.determinant)
-    z = coordinates_to_draw(result, dimensions)
+    view = view_of(result, dimensions, outliers=outliers)
+    z = view.z
     for limit in (vmin, vmax):
         if limit is not None and not limit > 0:
             msg = f"Limits of the determinant must be positive, not {limit}."
@@ -115,32 +119,40 @@ def det_heatmap(
     others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
     colors = [result.keys.determinant, *others]
     defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
-    axes = scatter(result, color=colors, dimensions=dimensions, outliers=outliers, ax=ax, **defaults | kwargs)
+    axes = scatter(view, color=colors, ax=ax, **defaults | kwargs)
     points = colored(axes[0], "data area per map area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
-    if field:
-        _draw_field(result, points, dimensions, outliers=outliers)
-    settle(axes, z[:, dimensions])
+    if _are_few(result, points) if field is None else field:
+        _draw_field(result, points, dimensions)
+    settle(axes, view)
     if (bar := points.colorbar) is not None:
         write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, _factors(norm))
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int], *, outliers: bool) -> None:
-    """Draw the determinant over the region below the cells, which become dots; the frame holds both."""
+def _are_few(result: Result, points: PathCollection) -> bool:
+    """Say whether the dots are too few to show the colors of the region."""
+    region, ax = result.model.region, cast("Axes", points.axes)
+    if region is None:
+        return False
+    sizes, n = points.get_sizes(), len(result.adata)
+    points_per_unit = 72 / ax.figure.dpi * ax.bbox.width / np.ptp(ax.get_xlim())
+    return bool(np.mean(sizes) * n < FEW * region.mask.sum() * region.tile_area * points_per_unit**2)
+
+
+def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int]) -> None:
+    """Draw the determinant over the region below the cells, which become dots."""
     region, ax = cast("OccupiedRegion", result.model.region), cast("Axes", points.axes)
     values = np.full(region.mask.shape, np.nan)
     values[region.mask] = result.relative_determinant(region.points())
     extent = region.extent
-    if dimensions == (1, 0):
+    if tuple(dimensions) == (1, 0):
         values, extent = values.T, (*extent[2:], *extent[:2])
     cmap = points.get_cmap().with_extremes(bad="none")  # elsewhere the background
     image = ax.imshow(
         values, extent=extent, origin="lower", norm=cast("LogNorm", points.norm), cmap=cmap, interpolation="nearest"
     )
     image.set_zorder(0)
-    frame = framed(result.coordinates()[:, dimensions], outliers=outliers)
-    show_frame(ax, Bbox.union([frame, Bbox.from_extents(*extent[::2], *extent[1::2])]))
     points.set(array=None, facecolor=DOT_COLOR, sizes=DOT * points.get_sizes())
 
 

@@ -54,9 +54,11 @@ def draw_dumbbells(
         handle.set(facecolor=color, edgecolor=PLAIN)
 
 
-def write_ratios(ax: Axes, ratios: pd.Series, large: str, small: str) -> None:
-    """Write at the right of each row how many times too ``large`` or ``small`` its value is, by its ratio."""
-    for row, ratio in enumerate(ratios):
+def write_ratios(ax: Axes, ratios: pd.Series, large: str, small: str, uncertain: Sequence[bool] | None = None) -> None:
+    """Write at the right of each row how many times too ``large`` or ``small`` its value is; and if it is uncertain."""
+    doubts = [False] * len(ratios) if uncertain is None else uncertain
+    for row, (ratio, doubt) in enumerate(zip(ratios, doubts, strict=True)):
         factor, direction = (ratio, large) if ratio >= 1 else (1 / ratio, small)
         text = "true" if factor < 1.05 else f"{factor:.{0 if factor >= 10 else 1}f} times too {direction}"
+        text = f"{text}, uncertain" if doubt else text
         ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize="small")

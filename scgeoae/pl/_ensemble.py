@@ -12,10 +12,10 @@ from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.lines import Line2D
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, holds_numbers, labels_of, palette_of
 from ..fields import DEFAULT_KEY, Keys
 from ..result import Result
-from ._scatter import colored, coordinates_to_draw, embedding, finish, framed, scatter, settle, show_frame
+from ._scatter import View, colored, embedding, finish, mark_outside, scatter, settle, show_frame, shuffle, view_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,20 +84,19 @@ def ensemble(
     5
     """
     result = Result(adata, key)
-    z, maps = coordinates_to_draw(result, dimensions, "the plot of an ensemble"), result.ensemble_maps()
+    view, maps = view_of(result, dimensions, needs_two="the plot of an ensemble"), result.ensemble_maps()
     if ax is not None and color is not None:
         msg = "With ax only the displacement is drawn; color is for the panels of the other maps."
         raise ValueError(msg)
     shown = result.column(Keys.displacement) if color is None else column(adata, color)
     if ax is not None:
-        return finish(_draw_displacement(result, dimensions, ax, kwargs), show=show, return_fig=return_fig)
+        return finish(_draw_displacement(result, view, ax, kwargs), show=show, return_fig=return_fig)
 
-    drawn = [z, *maps]
-    frame = framed(np.vstack(drawn)[:, dimensions], outliers=False)
+    drawn = [view.z, *maps]
     n_rows = max(2, round(np.sqrt(len(drawn) / 2)))
     n_columns = ceil(len(drawn) / n_rows)
     numeric = holds_numbers(shown)
-    shown = shown if numeric else shown.astype("category")
+    shown = shown if numeric else pd.Series(labels_of(adata, str(color)), adata.obs_names)
     n_listed = 1 if numeric else ceil(len(shown.cat.categories) / ROWS_OF_LEGEND)
     letters = 0 if color is None else max(map(len, [color] if numeric else map(str, shown.cat.categories)), default=0)
     left = HEIGHT + BAR
@@ -105,13 +104,13 @@ def ensemble(
     inches = np.array([left + right, HEIGHT]) * rcParams["font.size"] / 10
     figure = plt.figure(figsize=tuple(inches), layout="constrained")
     large, small = cast("np.ndarray", figure.subfigures(1, 2, width_ratios=[left, right]))
-    axes = _draw_displacement(result, dimensions, large.add_subplot(), kwargs)
-    places = small.subplots(n_rows, n_columns, squeeze=False).ravel()
-    panels = list(places[: len(drawn)])
-    for unused in places[len(drawn) :]:
+    axes = _draw_displacement(result, view, large.add_subplot(), kwargs)
+    grid = small.subplots(n_rows, n_columns, squeeze=False).ravel()
+    panels = list(grid[: len(drawn)])
+    for unused in grid[len(drawn) :]:
         unused.remove()
     names = ["stored map", *(f"map {i + 1}" for i in range(len(maps)))]
-    palette = adata.uns.get(f"{color}_colors")
+    palette = None if numeric else palette_of(adata, str(color), shown.cat.categories)
     cells = AnnData(
         obs=pd.DataFrame({"shown": shown}, index=adata.obs_names),
         obsm=dict(zip(names, drawn, strict=True)),
@@ -119,15 +118,18 @@ def ensemble(
     )
     own: dict[str, Any] = {"legend_loc": None, "colorbar_loc": None, "frameon": True, "size": SIZE / len(cells)}
     own |= {"vmin": "p1", "vmax": "p99", "cmap": "viridis"} if numeric else {}
-    for panel, name in zip(panels, names, strict=True):
+    for panel, name, places in zip(panels, names, drawn, strict=True):
         arguments = {"color": "shown", "title": name, "dimensions": dimensions} | own | kwargs
         embedding(cells, name, ax=panel, **arguments)
-        show_frame(panel, frame)
+        show_frame(panel, view.frame)
         panel.set(xlabel="", ylabel="")
         panel.title.set_fontsize("medium")
         panel.set_in_layout(True)
         for points in panel.collections:
             points.set_rasterized(True)
+            if not numeric:
+                shuffle(points, kwargs.get("na_color", "lightgray"))
+        mark_outside(panel, view.frame, places[:, dimensions])
     if color is not None and numeric:
         small.colorbar(panels[0].collections[0], ax=panels, label=color, aspect=30)
     elif color is not None:
@@ -137,10 +139,10 @@ def ensemble(
     return finish([*axes, *panels], show=show, return_fig=return_fig)
 
 
-def _draw_displacement(result: Result, dimensions: tuple[int, int], ax: Axes, kwargs: dict[str, Any]) -> list[Axes]:
+def _draw_displacement(result: Result, view: View, ax: Axes, kwargs: dict[str, Any]) -> list[Axes]:
     name = result.keys.displacement
     defaults: dict[str, Any] = {"title": "displacement", "vmin": 0, "vmax": "p99", "cmap": "viridis"}
-    axes = scatter(result, color=name, dimensions=dimensions, outliers=False, ax=ax, **defaults | kwargs)
+    axes = scatter(view, color=name, ax=ax, **defaults | kwargs)
     colored(ax, "distance between maps\n(units of the data)")
-    settle(axes, result.coordinates()[:, dimensions])
+    settle(axes, view)
     return axes

@@ -100,7 +100,7 @@ def explorer(
             raise IsADirectoryError(msg)
         check_writable(target)
     result = Result(adata, key)
-    n_components = coordinates_to_draw(result, dimensions, "the explorer").shape[1]
+    n_components = coordinates_to_draw(result.coordinates(), dimensions, "the explorer").shape[1]
     checked = {name: check_points(points, 2, f"paths[{name!r}]") for name, points in (paths or {}).items()}
     if short := [name for name, points in checked.items() if len(points) < 2]:
         msg = f"A path needs at least two points; {short} have fewer."

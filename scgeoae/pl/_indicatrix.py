@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import to_rgba
-from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
-from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea, VPacker
+from matplotlib.offsetbox import AuxTransformBox, TextArea
 from matplotlib.patches import Circle
-from matplotlib.patheffects import Normal, Stroke
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from pandas.api.types import infer_dtype
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from .._lookup import cells_named
 from ..fields import DEFAULT_KEY
 from ..result import Result
-from ._scatter import box, coordinates_to_draw, finish, framed, scatter, settle, show_frame
+from ._scatter import finish, scatter, settle, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,19 +26,17 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.backend_bases import RendererBase
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
     from ..core.region import OccupiedRegion
+    from ._scatter import View
 
-FILL = 0.42
+FILL = 0.35
 """Radius of the undistorted circle as a share of the grid spacing, unless elongated ellipses would overlap."""
 
 LONGEST = 0.8
 """Bound on the 90th percentile of the longest semi-axes, as a share of the grid spacing."""
-
-ROOM = 1.5
-"""How far ellipses may widen the frame, in grid spacings; one that is longer is cut."""
 
 BELIEVED = 1.0
 """Nonlinearity up to which an indicatrix has a solid outline: at 1 the decoded ellipse is off by its radius."""
@@ -49,11 +44,11 @@ BELIEVED = 1.0
 ISLAND = 3
 """Cells that make an island; fewer are outliers."""
 
-OUTERMOST = (0.001, 0.999)
-"""Quantiles between which most cells lie."""
+DENSE, CORNERS = 1 / 3, 24
+"""An outline has a halo if at least this share of its points, of which there are so many, lie on dots of cells."""
 
-ROW = 0.07
-"""Height of a line of the key, as a share of the longer side of the map."""
+HALO = "halo"
+"""Mark of the outlines below the outlines."""
 
 
 def indicatrix(
@@ -61,7 +56,7 @@ def indicatrix(
     *,
     key: str = DEFAULT_KEY,
     color: str | Sequence[str] | None = None,
-    n_grid: int = 14,
+    n_grid: int = 8,
     cells: Sequence[str] | np.ndarray | None = None,
     dimensions: tuple[int, int] = (0, 1),
     outliers: bool = False,
@@ -73,8 +68,10 @@ def indicatrix(
     """Draw what equal circles in the data look like on the map (Nazari et al. 2023, section 4).
 
     Where an ellipse is large, the map is inflated. Where it is elongated, the map stretches directions unequally. Equal
-    circles everywhere mean a map without distortion. All ellipses stand for circles of one radius in the data. The key
-    below the cells shows this circle on an undistorted map, and a bar that is as long as a distance in the data.
+    circles everywhere mean a map without distortion. All ellipses stand for circles of one radius in the data. The key,
+    in a corner without cells or below the panel, shows this circle on an undistorted map, and a bar that is as long as
+    a distance in the data (see :func:`scgeoae.pl.embedding`). Lengths on a map that was made elsewhere are no
+    distances: there the key says instead what the radius of the circle is in the data, on average over the cells.
     Ellipses are drawn on a square grid and on islands of cells between its nodes; one whose center lies in a larger one
     is left out.
 
@@ -94,14 +91,14 @@ def indicatrix(
     color
         Color of the cells, or several for several panels, as in :func:`scanpy.pl.embedding`.
     n_grid
-        Ellipses along the longer side of the occupied region.
+        Ellipses along the side of the frame, where there are cells.
     cells
         Draw ellipses at these cells instead: names, positions or a mask.
     dimensions
         The two dimensions to draw.
     outliers
-        Frame all cells, and draw ellipses wherever there are some. By default the frame leaves out cells far from the
-        central 99 %, and triangles on its rim stand for them.
+        Show all cells, and draw ellipses wherever there are some. By default cells far from the central 99 % are
+        outside: triangles on the rim point to them, and the key says how many there are.
     ax, show, return_fig
         Draw here; one color only. Show the plot instead of returning it. Return the figure.
     **kwargs
@@ -129,20 +126,23 @@ def indicatrix(
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
     result = Result(adata, key)
-    z = coordinates_to_draw(result, dimensions, "an indicatrix")
-    drawn = z[:, dimensions]
-    frame = framed(drawn, outliers=outliers)
-    spacing, nodes = _grid(np.clip(drawn, frame.min, frame.max), n_grid)
+    view = view_of(result, dimensions, outliers=outliers, needs_two="an indicatrix")
+    left, right, bottom, top = view.frame
+    spacing = (right - left) / n_grid
+    steps = (np.arange(n_grid) + 0.5) * spacing
+    nodes = np.column_stack([nodes.ravel() for nodes in np.meshgrid(left + steps, bottom + steps)])
     region, unit = result.model.region, result.model.unit
     if cells is not None:
-        points = Result(adata[cells], key).coordinates()
+        named = infer_dtype(np.ravel(cells)) == "string"
+        points = view.z[cells_named(adata, np.ravel(cells).tolist())] if named else adata[cells].obsm[result.keys.obsm]
     elif region is not None:
-        points = _points_in_region(region, z, nodes[:, np.argsort(dimensions)], spacing)
+        points = _points_in_region(region, view.z, nodes[:, np.argsort(dimensions)], spacing)
     else:  # cells near the nodes
-        distance, nearest = KDTree(drawn).query(nodes, p=np.inf)
-        points = z[np.unique(nearest[distance <= spacing / 2])]
+        distance, nearest = KDTree(view.drawn).query(nodes, p=np.inf)
+        points = view.z[np.unique(nearest[distance <= spacing / 2])]
     if cells is None:
-        points = points[((points[:, dimensions] >= frame.min) & (points[:, dimensions] <= frame.max)).all(1)]
+        x, y = points[:, dimensions].T
+        points = points[(x >= left) & (x <= right) & (y >= bottom) & (y <= top)]
     points = result.decoder_points(points)
     lengths, directions = result.surface.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
@@ -152,31 +152,15 @@ def indicatrix(
     if cells is None:
         kept = _uncovered(centers, semi_axes, believed)
         centers, semi_axes, believed = centers[kept], semi_axes[kept], believed[kept]
-    reach = np.minimum(np.linalg.norm(semi_axes, axis=2), ROOM * spacing)  # (m, 2), half the box around an ellipse
-    corners = np.vstack([frame.min, frame.max, centers - reach, centers + reach])
-    axes = scatter(result, color=color, dimensions=dimensions, outliers=outliers, ax=ax, **kwargs)
+    angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+    outlines = centers[:, None] + np.stack([np.cos(angles), np.sin(angles)], 1) @ semi_axes.swapaxes(1, 2)  # (m, 24, 2)
+    axes = scatter(view, color=color, ax=ax, **kwargs)
     for panel in axes:
-        _draw_ellipses(panel, centers, semi_axes, believed)
-        _draw_key(panel, corners, radius, unit, dashed=not believed.all())
-    settle(axes, drawn)
+        crowded = _on_dots(panel, view, outlines).mean(1) > DENSE if len(outlines) else np.zeros(0, dtype=bool)
+        _draw_ellipses(panel, centers, semi_axes, believed, crowded)
+    lines = partial(_explanation, view=view, radius=radius, unit=unit, dashed=not believed.all())
+    settle(axes, view, lines, outlines.reshape(-1, 2))
     return finish(axes, show=show, return_fig=return_fig)
-
-
-def _grid(drawn: np.ndarray, n_grid: int) -> tuple[float, np.ndarray]:
-    """Lay a square grid over the cells, with `n_grid` nodes along the longer side of most of them.
-
-    Returns
-    -------
-    Spacing and nodes (m, 2). Nodes lie at most one such side beyond most cells, which bounds their number.
-    """
-    low, high = np.quantile(drawn.astype(np.float64), OUTERMOST, axis=0)
-    corner, opposite = box(drawn)
-    side = (high - low).max() or (opposite - corner).max()  # most cells may be at one place
-    spacing = float(side) / n_grid
-    low, high = np.maximum(drawn.min(0), low - side), np.minimum(drawn.max(0), high + side)
-    counts = np.maximum(np.ceil((high - low) / spacing).astype(int), 1)
-    lines = [(low[i] + high[i]) / 2 + (np.arange(counts[i]) - (counts[i] - 1) / 2) * spacing for i in range(2)]
-    return spacing, np.column_stack([nodes.ravel() for nodes in np.meshgrid(*lines)])
 
 
 def _points_in_region(region: OccupiedRegion, z: np.ndarray, nodes: np.ndarray, spacing: float) -> np.ndarray:
@@ -212,73 +196,56 @@ def _uncovered(centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray)
     return kept
 
 
-def _draw_ellipses(ax: Axes, centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray) -> None:
-    """Draw ellipses with a solid or dashed outline, on a solid halo that makes it visible on dense clusters too."""
+def _on_dots(ax: Axes, view: View, outlines: np.ndarray) -> np.ndarray:
+    """Say which points of the outlines (m, 24, 2) lie on dots of cells, (m, 24) bool."""
+    (side,) = np.diff(ax.get_xlim())
+    (points,) = [drawn for drawn in ax.collections if drawn.get_rasterized()][-1:]
+    width = np.sqrt(np.median(cast("PathCollection", points).get_sizes())) * ax.figure.dpi / 72  # in pixels
+    dot = width / 2 * side / ax.bbox.width
+    distance, _ = KDTree(view.drawn).query(outlines, distance_upper_bound=dot)
+    return np.isfinite(distance)
+
+
+def _draw_ellipses(
+    ax: Axes, centers: np.ndarray, semi_axes: np.ndarray, believed: np.ndarray, crowded: np.ndarray
+) -> None:
+    """Draw ellipses with a solid or dashed outline; those that cross crowded cells on a halo, which is solid."""
     longer, shorter = np.linalg.norm(semi_axes, axis=1).T
-    halo = Stroke(linewidth=1.6, dashes={"dash_offset": 0, "dash_list": None}, foreground=ax.get_facecolor())
+    angles = np.degrees(np.arctan2(semi_axes[:, 1, 0], semi_axes[:, 0, 0]))
+    common: dict[str, Any] = {"units": "xy", "offset_transform": ax.transData, "facecolors": "none"}
+    halo = EllipseCollection(
+        2 * longer[crowded],
+        2 * shorter[crowded],
+        angles[crowded],
+        offsets=centers[crowded],
+        edgecolors=ax.get_facecolor(),
+        linewidths=2,
+        alpha=0.8,
+        zorder=2.4,
+        gid=HALO,
+        **common,
+    )
     ellipses = EllipseCollection(
         2 * longer,
         2 * shorter,
-        np.degrees(np.arctan2(semi_axes[:, 1, 0], semi_axes[:, 0, 0])),
-        units="xy",
+        angles,
         offsets=centers,
-        offset_transform=ax.transData,
-        facecolors=to_rgba(ax.get_facecolor(), 0.2),
         edgecolors=rcParams["text.color"],
         linestyles=["solid" if solid else (0, (2, 2)) for solid in believed],
-        linewidths=0.8,
-        path_effects=[halo, Normal()],
+        linewidths=0.7,
         zorder=2.5,  # above the cells, below names of groups on them
+        **common,
     )
+    ax.add_collection(halo)
     ax.add_collection(ellipses)
 
 
-def _draw_key(ax: Axes, corners: np.ndarray, radius: float, unit: float, *, dashed: bool) -> None:
-    """Draw the undistorted circle, a scale bar and what dashes mean, in a strip below the corners (n, 2).
-
-    The radius of the circles and the unit of the map are lengths in the data.
-    """
-    (left, bottom), (right, top) = box(corners)
-    longest = 0.2 * (right - left) * unit
-    power = 10.0 ** np.floor(np.log10(longest))
-    length = max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
-    color, row = rcParams["text.color"], ROW * max(right - left, top - bottom)
-    strip = max(2 * radius / unit, row) + row * (1 + dashed)
-    show_frame(ax, Bbox([[left, bottom - strip], [right, top]]))
-    low, high = ax.get_ylim()
-    circle, bar = AuxTransformBox(ax.transData), AuxTransformBox(ax.transData)
-    circle.add_artist(Circle((0, 0), radius / unit, facecolor="none", edgecolor=color, linewidth=0.8))
-    bar.add_artist(Line2D([0, length / unit], [0, 0], color=color, linewidth=2, solid_capstyle="butt"))
-    lines: list[list[Artist]] = [
-        [circle, TextArea("undistorted circle")],
-        [bar, TextArea(f"distance {length:g} in the data")],
-        [TextArea("dashed: strongly curved")],
-    ]
-    ax.add_artist(Key(lines[: 2 + dashed], share=(bottom - low) / (high - low)))
-
-
-class Key(AnchoredOffsetbox):
-    """Symbols and their meaning, one below the other in the lower left corner of a panel.
-
-    The text shrinks until the key is no wider than the panel and no higher than a share of it. The size of the panel is
-    known only when it is drawn.
-    """
-
-    def __init__(self, lines: list[list[Artist]], share: float) -> None:
-        rows: list[Artist] = [HPacker(children=line, align="center", pad=0, sep=4) for line in lines]
-        child = VPacker(children=rows, align="left", pad=0, sep=1)
-        super().__init__("lower left", child=child, pad=0.5, borderpad=0, frameon=False)
-        self.set_in_layout(False)
-        self.share, self.full = share, FontProperties(size="small").get_size_in_points()
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw the key with the largest text that fits."""
-        panel = cast("Axes", self.axes).bbox
-        for size in self.full * np.linspace(1, 0.2, 17):
-            self.prop.set_size(size)  # of the padding
-            for text in self.findobj(Text):
-                text.set_fontsize(size)
-            box = self.get_bbox(renderer)
-            if box.width <= panel.width and box.height <= self.share * panel.height:
-                break
-        super().draw(renderer)
+def _explanation(ax: Axes, *, view: View, radius: float, unit: float, dashed: bool) -> list[list[Artist]]:
+    """Make the lines of the key that say what the circle and dashes mean; the radius is a length in the data."""
+    circle = AuxTransformBox(ax.transData)
+    circle.add_artist(Circle((0, 0), radius / unit, facecolor="none", edgecolor=rcParams["text.color"], linewidth=0.8))
+    text = "undistorted circle"
+    if view.unit is None:
+        text += f", radius {float(f'{radius:.2g}'):g}\nin the data, locally, on average"
+    lines: list[list[Artist]] = [[circle, TextArea(text)]]
+    return [*lines, [TextArea("dashed: strongly curved")]] if dashed else lines

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "none": ""}
 """Where the better values are."""
+
+MISSING = "-"
+"""What is printed where there is no value."""
 
 
 def quality(
@@ -29,11 +32,12 @@ def quality(
     show: bool | None = None,
     return_fig: bool | None = None,
 ) -> Figure | Axes | list[Axes] | None:
-    """Draw the table of :func:`scgeoae.metrics.embedding_quality`: a column for each map, a line for each measure.
+    """Draw the table of :func:`scgeoae.metrics.embedding_quality`: a column for each map, a row for each measure.
 
-    The arrow says which direction is better, or that 1 is. The best value and its ties after rounding are bold and
-    framed. The color shows where a value lies between the worst (white) and the best of its line; how large the
-    differences are is in the numbers only.
+    This is the transpose of the table, which has a row for each map. The arrow says which direction is better, or that
+    1 is; the RMSE has none, because it depends on the scale of the map. The best values of a row, which are several if
+    they are equal as they are printed, are bold and framed. The color shows where a value lies between the worst
+    (white) and the best of its row; how large the differences are is in the numbers only.
 
     Parameters
     ----------
@@ -65,20 +69,20 @@ def quality(
     if not isinstance(table, pd.DataFrame):
         msg = f"Pass the table that `scgeoae.metrics.embedding_quality` returns, not {type(table).__name__}."
         raise TypeError(msg)
-    rows: dict[str, float] = {}  # where the line of each measure begins; groups are a third of a line apart
+    rows: dict[str, float] = {}  # where that of each measure begins; groups are a third of a row apart
     labels: list[str] = []
     end = -1 / 3
     for group in GROUPS:
         shown = [name for name in group if name in table]
         rows |= {name: end + 1 / 3 + i for i, name in enumerate(shown)}
-        labels += [f"{group[name].label} {ARROWS[group[name].better]}" for name in shown]
+        labels += [f"{group[name].label}{ARROWS[group[name].better]}" for name in shown]
         end += len(shown) + 1 / 3 if shown else 0
     if not rows or not len(table):
         msg = f"The table must have a row and one of the columns {list(MEASURES)}."
         raise ValueError(msg)
     ax = ax or new_axes(2.6 + 1.15 * len(table), 0.6 + 0.29 * end)[0]
     for name, row in rows.items():
-        _draw_line(ax, table, name, row, cmap)
+        _draw_row(ax, table, name, row, cmap)
     ax.set(xlim=(0, len(table)), ylim=(end, -0.1), xticks=np.arange(len(table)) + 0.5)
     ax.set_xticklabels([str(name).removeprefix("X_") for name in table.index], rotation=30 if len(table) > 4 else 0)
     ax.set_yticks([row + 0.5 for row in rows.values()], labels)
@@ -89,25 +93,27 @@ def quality(
     return finish([ax], show=show, return_fig=return_fig)
 
 
-def _draw_line(ax: Axes, table: pd.DataFrame, name: str, row: float, cmap: str) -> None:
+def _draw_row(ax: Axes, table: pd.DataFrame, name: str, row: float, cmap: str) -> None:
     """Draw the tiles and numbers of one measure, and mark the best."""
-    values = table[name].to_numpy(dtype=float)
-    values = np.where(np.isfinite(values), values, np.nan)
-    share, best = 0 * values, None  # share: 0 for the worst, 1 for the best
-    scores = np.abs(np.log(values)) if MEASURES[name].better == "one" else values
-    known = scores[~np.isnan(scores)]
-    if len(known) > 1 and np.ptp(known):
-        worst = known.min() if MEASURES[name].better == "higher" else known.max()
-        share = np.abs(scores - worst) / np.ptp(known)
-        best = _number(values[np.nanargmax(share)])
+    values, better = table[name].to_numpy(dtype=float), MEASURES[name].better
+    numbers = [_number(value) for value in values]
+    # scores are those of the printed numbers, so that what looks alike is alike; the lowest is best
+    printed = np.array([float(number) if number != MISSING else np.nan for number in numbers])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_kind = {"higher": -printed, "lower": printed, "one": np.abs(np.log(printed)), "none": np.nan * printed}
+        scores = by_kind[better]
+    known = np.isfinite(scores)
+    share, best = np.where(np.isfinite(printed), 0.0, np.nan), np.zeros(len(values), dtype=bool)  # 0 worst, 1 best
+    if known.sum() > 1:
+        lowest, highest = scores[known].min(), scores[known].max()
+        best[known] = np.isclose(scores[known], lowest, rtol=1e-9, atol=0)
+        share[known] = (highest - scores[known]) / ((highest - lowest) or 1)
     colors = plt.get_cmap(cmap).with_extremes(bad="0.97")
     edges = np.arange(len(values) + 1), [row, row + 1]
     ax.pcolormesh(*edges, share[None], cmap=colors, vmin=0, vmax=1 / 0.55, edgecolors="white", linewidth=1.5)
     errors = table.get(f"{name}_se", np.full(len(values), np.nan))
-    for column, (value, error) in enumerate(zip(values, errors, strict=True)):
-        number = _number(value)
-        text = number if np.isnan(value) or np.isnan(error) else f"{number} ± {error:.1g}"
-        is_best = number == best  # values that print alike are alike
+    for column, (number, error, is_best) in enumerate(zip(numbers, errors, best, strict=True)):
+        text = number if number == MISSING or np.isnan(error) else f"{number} ± {error:.1g}"
         if is_best:
             frame = Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, fill=False, edgecolor="black", linewidth=1.2)
             ax.add_patch(frame)
@@ -116,4 +122,4 @@ def _draw_line(ax: Axes, table: pd.DataFrame, name: str, row: float, cmap: str) 
 
 
 def _number(value: float) -> str:
-    return f"{value:#.3g}" if np.isfinite(value) else "-"
+    return f"{value:#.3g}" if np.isfinite(value) else MISSING

@@ -1,8 +1,9 @@
-"""What plots share: new figures, scanpy's scatter plot underneath, and what plotting functions return."""
+"""What plots share: the view of a map with its key, scanpy's scatter plot underneath, and what functions return."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,29 +12,30 @@ from adjustText import adjust_text
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AuxTransformBox, DrawingArea, TextArea
 from matplotlib.ticker import FixedLocator, NullLocator
-from matplotlib.transforms import Bbox
+from pandas.api.types import infer_dtype
 from scipy.spatial import KDTree
 
-from .._checks import check_dimensions
+from .._checks import check_dimensions, check_points
+from .._lookup import column, holds_numbers
+from ..result import Result, frame_of
+from ._key import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    import pandas as pd
     from anndata import AnnData
+    from matplotlib.artist import Artist
     from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
 
-    from ..result import Result
 
-CENTRAL, MARGIN = 0.99, 0.1
-"""The frame holds this share of the cells along each dimension, and a margin of this share of the longer side."""
-
-ROOM = 1.1
-"""Side of a panel as a multiple of the longer side of the frame."""
-
-TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 20, 0.5, 120_000
+TOUCHING, SMALLEST_DOT, SCANPYS_DOTS = 50, 0.5, 120_000
 """A dot is as wide as it is far to the neighbor of this number, in the median. Its area in square points is at least
 the second number. Those of scanpy's dots sum up to the third."""
 
@@ -44,6 +46,15 @@ NOT_PASSED_ON = {
     "save": "Pass show=False and save the figure: ax.figure.savefig(path).",
 }
 """Arguments of :func:`scanpy.pl.embedding` that plots of a map do not take, and what to pass instead."""
+
+A_THIRD = 1 / 3
+"""How far the factor of lengths between groups may be from 1 without a word about it."""
+
+OUTSIDE: dict[str, Any] = {"markersize": 3, "markeredgewidth": 0, "alpha": 0.7}
+"""Style of the marks of cells outside the frame."""
+
+MARKS_PER_SIDE = 40
+"""How many of them a side of the frame holds at most."""
 
 LABEL = "label on the data"
 """Mark of the names that scanpy writes on groups of cells."""
@@ -56,15 +67,103 @@ def new_axes(width: float, height: float, n_panels: int = 1) -> list[Axes]:
     return list(panels[0])
 
 
-def coordinates_to_draw(result: Result, dimensions: tuple[int, int], needs_two: str | None = None) -> np.ndarray:
-    """Read the map coordinates (n, d) of the cells.
+@dataclass(frozen=True)
+class View:
+    """What plots show of a map: the same cells in the same frame, with the same key, in all of them.
+
+    Attributes
+    ----------
+    adata
+        The annotated data matrix.
+    obsm
+        Name of the coordinates that scanpy draws.
+    z
+        These coordinates (n, d).
+    dimensions
+        The two that are drawn.
+    frame
+        Left, right, bottom and top of what is drawn.
+    unit
+        Distance in the data per unit of the map, locally; `None` if lengths on the map are no distances.
+    length_between
+        By what far lengths are divided to be distances in the data.
+    """
+
+    adata: AnnData
+    obsm: str
+    z: np.ndarray
+    dimensions: tuple[int, int]
+    frame: tuple[float, float, float, float]
+    unit: float | None = None
+    length_between: float = 1.0
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The drawn coordinates (n, 2)."""
+        return self.z[:, self.dimensions]
+
+    @property
+    def outside(self) -> np.ndarray:
+        """Which cells lie outside the frame, (n,) bool."""
+        left, right, bottom, top = self.frame
+        x, y = self.drawn.T
+        return (x < left) | (x > right) | (y < bottom) | (y > top)
+
+    def key(self, ax: Axes) -> list[list[Artist]]:
+        """Make the lines of the key that all plots have: the scale bar, and how many cells lie outside the frame."""
+        color = rcParams["text.color"]
+        lines: list[list[Artist]] = []
+        if self.unit is not None:
+            length = _round_below(0.2 * (self.frame[1] - self.frame[0]) * self.unit)
+            bar = AuxTransformBox(ax.transData)
+            ends = [0, length / self.unit], [0, 0]
+            bar.add_artist(Line2D(*ends, color=color, linewidth=2, solid_capstyle="butt"))
+            between = length / self.length_between
+            far = f",\n{between:.2g} between groups" if abs(self.length_between - 1) > A_THIRD else ""
+            lines.append([bar, TextArea(f"{length:g} in the data, locally{far}")])
+        if n_outside := int(self.outside.sum()):
+            symbol = DrawingArea(6, 6)
+            symbol.add_artist(Line2D([3], [3], linestyle="", marker="^", **OUTSIDE, color=color))
+            lines.append([symbol, TextArea(f"{n_outside:,} cell{'s' * (n_outside > 1)} outside")])
+        return lines
+
+
+def view_of(
+    result: Result, dimensions: tuple[int, int], *, outliers: bool = False, needs_two: str | None = None
+) -> View:
+    """Decide what plots of a result show.
 
     Raises
     ------
     ValueError
         If there is no cell, the map does not have these dimensions, or it has one and ``needs_two`` names a plot.
     """
-    z = result.coordinates()
+    z = coordinates_to_draw(result.coordinates(), dimensions, needs_two)
+    dimensions = dimensions if z.shape[1] > 1 else (0, 0)
+    own = result.model.has_encoder  # lengths on maps that were made elsewhere are no distances
+    return View(
+        result.adata,
+        result.keys.obsm,
+        z,
+        dimensions,
+        frame_of(z[:, dimensions], outliers=outliers),
+        result.model.unit if own else None,
+        result.model.length_between,
+    )
+
+
+def view_of_basis(adata: AnnData, obsm: str, dimensions: tuple[int, int], needs_two: str) -> View:
+    """Decide what plots of any map show; raise as :func:`view_of` does."""
+    trained = [result for result in Result.of_map(adata, obsm) if result.model.has_encoder]
+    if trained:
+        return view_of(trained[0], dimensions, needs_two=needs_two)
+    z = check_points(adata.obsm[obsm], None, f"obsm[{obsm!r}]")
+    coordinates_to_draw(z, dimensions, needs_two)
+    return View(adata, obsm, z, dimensions, frame_of(z[:, dimensions]))
+
+
+def coordinates_to_draw(z: np.ndarray, dimensions: tuple[int, int], needs_two: str | None = None) -> np.ndarray:
+    """Return the map coordinates (n, d) of the cells if they can be drawn; else raise as :func:`view_of` does."""
     if not len(z):
         msg = "There is no cell to draw."
         raise ValueError(msg)
@@ -76,30 +175,15 @@ def coordinates_to_draw(result: Result, dimensions: tuple[int, int], needs_two: 
     return z
 
 
-def framed(drawn: np.ndarray, *, outliers: bool) -> Bbox:
-    """Frame the points (n, 2): all of them, or without outliers that lie far from the central 99 %."""
-    drawn = drawn.astype(np.float64)
-    low, high = drawn.min(0), drawn.max(0)
-    inner = np.quantile(drawn, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2], axis=0)
-    margin = MARGIN * np.ptp(inner, axis=0).max()
-    if margin > 0 and not outliers:  # not if most cells are at one place
-        low, high = np.maximum(low, inner[0] - margin), np.minimum(high, inner[1] + margin)
-    return Bbox(box(np.array([low, high])))
+def _round_below(length: float) -> float:
+    """Return the largest length of one digit, 1, 2 or 5, that is not above this one."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
 
 
-def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower left and upper right corner (2,) of points (n, 2); no side is below a tenth of the other."""
-    low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
-    longer = (high - low).max() or np.abs(points).max() or 1.0  # a single place is as large as far from the origin
-    missing = np.maximum(0.1 * longer - (high - low), 0)
-    return low - missing / 2, high + missing / 2
-
-
-def show_frame(ax: Axes, frame: Bbox) -> None:
-    """Show the square around the frame, with a margin and to scale: panels of the same size line up."""
-    low, high = frame.get_points()
-    half = ROOM / 2 * (high - low).max()
-    (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
+def show_frame(ax: Axes, frame: tuple[float, float, float, float]) -> None:
+    """Show a square frame, to scale."""
+    left, right, bottom, top = frame
     ax.set(aspect="equal", xlim=(left, right), ylim=(bottom, top))
 
 
@@ -112,21 +196,19 @@ def embedding(adata: AnnData, basis: str, **kwargs: Any) -> Any:
 
 
 def scatter(
-    result: Result,
+    view: View,
     *,
     color: str | Sequence[str | None] | None,
-    dimensions: tuple[int, int],
-    outliers: bool,
     ax: Axes | None,
     colorbar_loc: str | None = "right",
     **kwargs: Any,
 ) -> list[Axes]:
     """Draw the cells with :func:`scanpy.pl.embedding`, rasterized and to scale; return the Axes of each color.
 
-    Panels are square and hold the frame of :func:`framed`. Unless ``kwargs`` hold a size, dots are as small as cells
-    are close, and no larger than scanpy's.
+    Panels show the square frame of the view. Cells that no number orders are drawn in random order, those without a
+    color first. Unless ``kwargs`` hold a size, dots are as large as scanpy's, or smaller where those would overlap.
     """
-    adata, basis = result.adata, result.keys.obsm
+    adata, basis = view.adata, view.obsm
     for argument in NOT_PASSED_ON.keys() & kwargs.keys():
         msg = f"There is no argument {argument!r} here. {NOT_PASSED_ON[argument]}"
         raise TypeError(msg)
@@ -139,42 +221,74 @@ def scatter(
         if name is not None and name not in adata.obs and name not in genes:
             msg = f"Did not find {name!r} in .obs, which holds {list(adata.obs)}, nor among the genes."
             raise KeyError(msg)
+        if name is not None and name in adata.obs:
+            _check_drawable(column(adata, name))
     arguments = {
         "color": colors[0] if len(colors) == 1 else colors,
         "colorbar_loc": None if colorbar_loc == "right" else colorbar_loc,
         "legend_fontoutline": 2,
     }
     n_texts, n_drawn = (0, 0) if ax is None else (len(ax.texts), len(ax.collections))
-    panels = embedding(adata, basis, dimensions=dimensions, ax=ax, **arguments | kwargs)
+    panels = embedding(adata, basis, dimensions=view.dimensions, ax=ax, **arguments | kwargs)
     axes = panels if isinstance(panels, list) else [panels]
     beside = colorbar_loc in {"right", None}
     if ax is None and beside:  # scanpy's color bars allow no other layout than its own
         axes[0].get_gridspec().figure = axes[0].figure  # the layout needs it, and scanpy's grid of panels has none
-        axes[0].figure.set_layout_engine("constrained")
-    drawn = result.coordinates()[:, dimensions]
-    frame = framed(drawn, outliers=outliers)
+        axes[0].figure.set_layout_engine("compressed")
     sized = {"size", "s"}.isdisjoint(kwargs)
-    x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in dimensions)
+    sort_order = kwargs.get("sort_order", True)
+    x, y = (f"{basis.removeprefix('X_')}{number + 1}" for number in view.dimensions)
     for panel in axes:
         panel.set(anchor="W" if beside else "C", xlabel=x, ylabel=y)  # left: room for a legend
         panel.set_in_layout(True)  # scanpy excludes panels with a legend
-        show_frame(panel, frame)
-        smaller = _smaller(panel, drawn) if sized else 1.0
+        show_frame(panel, view.frame)
+        smaller = _smaller(panel, view) if sized else 1.0
         for label in panel.texts[n_texts:]:
             label.set_gid(LABEL)
         for points in panel.collections[n_drawn:]:
             points.set(rasterized=True, sizes=smaller * points.get_sizes())
+            if points.get_array() is None or not sort_order:
+                shuffle(points, kwargs.get("na_color", "lightgray"))
             if colorbar_loc == "right" and points.get_array() is not None:
                 panel.figure.colorbar(points, cax=panel.inset_axes((1.02, 0, 0.05, 1)))  # as high as the panel
     return axes
 
 
-def _smaller(ax: Axes, drawn: np.ndarray) -> float:
+def _check_drawable(values: pd.Series) -> None:
+    """Raise a `TypeError` unless scanpy can draw a column: numbers, categories, texts, or booleans of numpy."""
+    if values.dtype not in ("category", "bool") and not holds_numbers(values):
+        found = infer_dtype(values)
+        if found not in {"string", "empty"}:
+            msg = (
+                f"obs[{values.name!r}] holds values that cannot be drawn ({found}). Convert it: "
+                f"`adata.obs[{values.name!r}] = adata.obs[{values.name!r}].astype(str).astype('category')`."
+            )
+            raise TypeError(msg)
+
+
+def shuffle(points: PathCollection, na_color: Any) -> None:
+    """Bring points into random order, those without a color first, so that no group covers another by its place."""
+    offsets = np.ma.getdata(points.get_offsets())
+    values, faces, sizes = points.get_array(), np.asarray(points.get_facecolor()), points.get_sizes()
+    known = ~np.isnan(np.ma.filled(values, np.nan)) if values is not None else (faces != to_rgba(na_color)).any(1)
+    if len(known) != len(offsets):  # all are of one color
+        return
+    order = np.lexsort((np.random.default_rng(0).random(len(known)), known))
+    points.set_offsets(offsets[order])
+    if values is not None:
+        points.set_array(values[order])
+    else:
+        points.set_facecolor(list(map(tuple, faces[order])))
+    if len(sizes) == len(order):
+        points.set_sizes(sizes[order])
+
+
+def _smaller(ax: Axes, view: View) -> float:
     """Return the factor, at most 1, that shrinks scanpy's dots so much that those of close cells hardly overlap."""
-    in_points = 72 / ax.figure.dpi * ax.transData.transform(drawn)
-    neighbor = min(TOUCHING, len(drawn) - 1)
+    in_points = 72 / ax.figure.dpi * ax.transData.transform(view.drawn)
+    neighbor = min(TOUCHING, len(in_points) - 1)
     distance = KDTree(in_points).query(in_points, k=[neighbor + 1])[0]
-    usual = SCANPYS_DOTS / len(drawn)
+    usual = SCANPYS_DOTS / len(in_points)
     return float(np.clip(np.median(distance) ** 2, min(SMALLEST_DOT, usual), usual)) / usual
 
 
@@ -196,21 +310,53 @@ def write_factors(axis: Axis, factors: Sequence[float]) -> None:
     )
 
 
-def settle(axes: Sequence[Axes], drawn: np.ndarray) -> None:
-    """Move labels apart, and mark points (n, 2) outside the final frames by triangles on the rim."""
+def settle(
+    axes: Sequence[Axes],
+    view: View,
+    lines: Callable[[Axes], list[list[Artist]]] | None = None,
+    others: np.ndarray | None = None,
+) -> None:
+    """Move labels apart, mark the cells outside the frame, and draw the key.
+
+    Parameters
+    ----------
+    axes
+        The panels.
+    view
+        What they show.
+    lines
+        Makes further lines of the key, which come first.
+    others
+        Points (m, 2) that the key leaves free, besides the cells.
+    """
     for ax in axes:
         labels = [text for text in ax.texts if text.get_gid() == LABEL]
         if labels and isinstance(ax.figure, Figure):  # adjustText cannot draw a part of a figure
             adjust_text(labels, ax=ax, expand=(1.02, 1.1))
-        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-        x, y = drawn.T
-        sides = {"<": x < left, ">": x > right, "v": y < bottom, "^": y > top}
-        for marker, beyond in sides.items():
-            if beyond.any():
-                at = np.clip(x[beyond], left, right), np.clip(y[beyond], bottom, top)
-                ax.scatter(
-                    *at, s=12, marker=marker, color=rcParams["text.color"], linewidths=0, alpha=0.6, clip_on=False
-                )
+        mark_outside(ax, view.frame, view.drawn)
+        key = [*(lines(ax) if lines is not None else []), *view.key(ax)]
+        if key:
+            ax.add_artist(Key(key, view.drawn if others is None else np.vstack([view.drawn, others])))
+
+
+def mark_outside(ax: Axes, frame: tuple[float, float, float, float], points: np.ndarray) -> None:
+    """Mark those of points (n, 2) that lie outside a frame by triangles on its rim, on the way to them from the middle.
+
+    One triangle stands for all points in a stretch of the rim, so that many do not smear.
+    """
+    corners = np.reshape(frame, (2, 2)).T  # (2, 2), lower left and upper right
+    middle, half = corners.mean(0), np.ptp(corners, axis=0) / 2
+    rays = (points.astype(np.float64) - middle) / half  # 1 is the rim
+    rays = rays[np.abs(rays).max(1) > 1]
+    rim = rays / np.abs(rays).max(1, keepdims=True)
+    stretch = np.round(rim * MARKS_PER_SIDE / 2)
+    places = np.unique(stretch / np.maximum(np.abs(stretch).max(1, keepdims=True), 1), axis=0)
+    x, y = places.T
+    sides = {"<": x <= -1, ">": x >= 1, "v": y <= -1, "^": y >= 1}
+    for marker, side in sides.items():
+        if side.any():
+            at = middle + half * places[side]
+            ax.plot(*at.T, linestyle="", marker=marker, **OUTSIDE, color=rcParams["text.color"], clip_on=False)
 
 
 def finish(axes: Sequence[Axes], *, show: bool | None, return_fig: bool | None) -> Figure | Axes | list[Axes] | None:

@@ -11,9 +11,8 @@ from scipy.spatial import KDTree
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from .._lookup import column, holds_numbers
+from .._lookup import column, holds_numbers, labels_of, palette_of
 from ..core.rows import row_blocks
-from .query import reference_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +33,8 @@ cell's vector varies with its sequencing depth. Measured (``tests/benchmarks/map
 are right than by the nearest cells in Euclidean distance."""
 
 Label = tuple[pd.Categorical, np.ndarray]
-"""Labels (n,) and confidences (n,) float64 in (0, 1]: the share of the votes for the label."""
+"""Labels (n,) and confidences (n,) float64 in (0, 1]: the share of the votes for the label; missing, and NaN, where
+there is none."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TileLabels:
         Names (c,) of the classes, object.
     counts
         Votes (m, c) uint8 of the reference cells nearest to the center of each tile, in the order of
-        :meth:`~scgeoae.core.region.OccupiedRegion.points`.
+        :meth:`~scgeoae.core.region.OccupiedRegion.points`; none for tiles that labeled cells do not occupy.
     colors
         Colors (c,) of the classes, object, or `None`.
     """
@@ -57,7 +57,7 @@ class TileLabels:
     colors: np.ndarray | None = field(default=None, metadata={"shape": ("classes",), "dtype": str})
 
     def __post_init__(self) -> None:
-        if not self.counts.any(1).all() or len(set(self.categories)) < len(self.categories):
+        if not self.counts.any() or len(set(self.categories)) < len(self.categories):
             msg = "Labels of tiles are not made of votes for different classes."
             raise ValueError(msg)
 
@@ -77,8 +77,15 @@ class Labeling(NamedTuple):
     colors: dict[str, np.ndarray]
 
 
-def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str]) -> Labeling:
+def labeling(
+    model: MapModel,
+    adata_ref: AnnData | None,
+    obs: str | Sequence[str],
+    read_input: Callable[[], Rows] | None = None,
+) -> Labeling:
     """Choose how new cells are labeled: by the cells of the reference, or without them by the tiles of the map.
+
+    The input (n, D) of the cells of the reference is read by ``read_input``, if they vote.
 
     Raises
     ------
@@ -90,7 +97,7 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
     names = [obs] if isinstance(obs, str) else list(obs)
     if not names:
         return Labeling(lambda *_: {}, {})
-    if adata_ref is None:
+    if adata_ref is None or read_input is None:
         if missing := [name for name in names if name not in model.labels]:
             msg = (
                 f"The model holds no labels {missing} (labels there: {list(model.labels) or 'none'}) and no cells. "
@@ -100,30 +107,31 @@ def labeling(model: MapModel, adata_ref: AnnData | None, obs: str | Sequence[str
         colors = {name: table.colors for name in names if (table := model.labels[name]).colors is not None}
         return Labeling(lambda _, z: look_up(model, z, names), colors)
     known = label_columns(adata_ref, names)
-    voters = reference_rows(adata_ref, model)
+    voters = read_input()
     return Labeling(lambda rows, _: vote(model, rows, voters, known), label_colors(adata_ref, known))
 
 
 def label_columns(adata_ref: AnnData, names: Sequence[str]) -> dict[str, pd.Categorical]:
-    """Read columns of labels as categoricals.
+    """Read columns of labels as categoricals, whose categories are texts.
 
     Raises
     ------
     KeyError
         If a column does not exist.
     ValueError
-        If a column holds numbers or no label at all.
+        If a column holds numbers or no label at all, several columns have this name, or several categories one name.
+    TypeError
+        If the values of a column, such as lists, are no labels.
     """
     labels: dict[str, pd.Categorical] = {}
     if missing := [name for name in names if name not in adata_ref.obs]:
         msg = f"Did not find {missing} in .obs of the reference, which holds {list(adata_ref.obs.columns)}."
         raise KeyError(msg)
     for name in names:
-        values = column(adata_ref, name)
-        if holds_numbers(values):
+        if holds_numbers(column(adata_ref, name)):
             msg = f"obs[{name!r}] of the reference holds numbers; only labels can be voted on. Make it categorical."
             raise ValueError(msg)
-        labels[name] = pd.Categorical(values)
+        labels[name] = labels_of(adata_ref, name)
         if not (labels[name].codes >= 0).any():
             msg = f"obs[{name!r}] of the reference holds no label."
             raise ValueError(msg)
@@ -134,9 +142,8 @@ def label_colors(adata_ref: AnnData, labels: Mapping[str, pd.Categorical]) -> di
     """Return scanpy's colors (c,) of the categories by name of the label; leave out labels without colors."""
     colors: dict[str, np.ndarray] = {}
     for name, known in labels.items():
-        palette = list(adata_ref.uns.get(f"{name}_colors", []))
-        if len(palette) >= len(known.categories):  # like scanpy, ignore a palette that is too short
-            colors[name] = np.array(palette[: len(known.categories)], dtype=object)
+        if (palette := palette_of(adata_ref, name, known.categories)) is not None:
+            colors[name] = np.array(palette, dtype=object)
     return colors
 
 
@@ -184,7 +191,7 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
 
 
 def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | Sequence[str]) -> dict[str, TileLabels]:
-    """Count, for each occupied tile of the map, the labels of the reference cells nearest to its center.
+    """Count, for each tile of the map that labeled cells occupy, the labels of those nearest to its center.
 
     Parameters
     ----------
@@ -220,7 +227,11 @@ def tile_labels(adata_ref: AnnData, model: MapModel, z: np.ndarray, obs: str | S
         counts = np.zeros((len(codes), len(known.categories)), dtype=np.uint8)
         for voters in codes.T:
             counts[np.arange(len(codes)), voters] += 1
-        tables[name] = TileLabels(known.categories.astype(str).to_numpy(dtype=object), counts, colors.get(name))
+        counts[~model.region.occupied_by(z[has_label])] = 0  # the nearest labeled cells say nothing of other cells
+        if not counts.any():
+            msg = f"The cells that obs[{name!r}] labels lie off the region of the map that the training cells occupy."
+            raise ValueError(msg)
+        tables[name] = TileLabels(known.categories.to_numpy(dtype=object), counts, colors.get(name))
     return tables
 
 
@@ -232,6 +243,16 @@ def look_up(model: MapModel, z: np.ndarray, names: Sequence[str]) -> dict[str, L
     found: dict[str, Label] = {}
     for name in names:
         table = model.labels[name]
-        shares = table.counts[tile] / table.counts[tile].sum(1, keepdims=True)  # (n, classes)
-        found[name] = pd.Categorical.from_codes(shares.argmax(1), pd.Index(table.categories)), shares.max(1)
+        votes = table.counts[tile].astype(float)  # (n, classes)
+        known = votes.any(1)
+        codes = np.where(known, votes.argmax(1), -1)
+        confidence = votes.max(1) / np.where(known, votes.sum(1), np.nan)
+        found[name] = pd.Categorical.from_codes(codes, pd.Index(table.categories)), confidence
     return found
+
+
+def without(label: Label, cells: np.ndarray) -> Label:
+    """Take the label from some of the cells, (n,) bool."""
+    names, confidence = label
+    codes = np.where(cells, -1, names.codes)
+    return pd.Categorical.from_codes(codes, dtype=names.dtype), np.where(cells, np.nan, confidence)

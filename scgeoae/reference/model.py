@@ -98,6 +98,11 @@ class MapModel:
         return self.frame.unit
 
     @property
+    def length_between(self) -> float:
+        """How much longer far cells are apart on the map than what the decoder makes of them, by their median."""
+        return self.frame.length_between
+
+    @property
     def region(self) -> OccupiedRegion | None:
         """The part of the map that the training cells occupy; `None` unless d = 2."""
         return self.frame.region

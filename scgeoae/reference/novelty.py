@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.rows import blocks
+from .preparation import DETECTED
 
 if TYPE_CHECKING:
     from .projection import Projection
@@ -18,9 +19,6 @@ all genes their excess drowns in noise."""
 
 SPECIFICITY = 0.95
 """Share of cells like those of the reference that are not novel."""
-
-DETECTED = 1e-4
-"""A gene is detected if it lies this far above its zero level: by more than rounding error."""
 
 NEGLIGIBLE = 1e-3
 """If the typical excess is below this many standard deviations, the components hold all that the genes hold."""

@@ -12,7 +12,9 @@ from .._checks import check_adata
 from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
 from ..core.rows import check_finite, row_blocks
+from ..fingerprint import Values, compare, warn_if_unknown
 from ..inputs import ReadRows, choose, genes
+from .preparation import COMPATIBLE, DETECTED, PREPARATIONS, is_scaled, recognize
 from .recipe import mean_and_std, recipe_of
 
 if TYPE_CHECKING:
@@ -24,16 +26,18 @@ if TYPE_CHECKING:
 
     from ..core.evaluation import Cells
     from ..core.rows import Rows
+    from ..fingerprint import Fingerprint
     from ..inputs import Matrix, Representation, ValueRange
     from .model import MapModel
     from .novelty import Novelty
     from .projection import Projection, Scaling
+    from .recipe import InputRecipe
 
 N_LISTED = 5
 """Missing genes that a message lists at most."""
 
-QUERY_SAMPLE = 2_000
-"""About how many cells of a query are searched for the zero level."""
+QUERY_SAMPLE, RUN = 500, 50
+"""How many cells of a query, at most, tell how they were prepared, and how many of them are read together."""
 
 ZERO_SHARE = 0.1
 """Least share of entries at the reference's zero level for a query to count as scaled with the reference's numbers.
@@ -78,12 +82,18 @@ class GeneRows(ReadRows):
         self.shape = (matrix.shape[0], projection.n_features)
         self._present = None if fill is None else np.isnan(fill)
 
-    def measured(self, novelty: Novelty, values: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        """Read all rows in blocks, and write the novelty of their cells into ``values`` (n,)."""
+    def measured(
+        self, novelty: Novelty | None, values: np.ndarray, silent: np.ndarray
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Read all rows in blocks; write into ``values`` (n,) how novel cells are, into ``silent`` (n,) if all is 0."""
+        scaling, present = self.projection.scaling, slice(None) if self._present is None else self._present
+        zero = 0.0 if scaling is None else scaling.zero_level[present]
         for rows in self.matrix.blocks():
             x = self._scaled_genes(rows)
             y, tensor = self._input(x)
-            values[rows] = novelty.of(self.projection, x, y, self._present)
+            silent[rows] = (np.abs(x[:, present] - zero) <= DETECTED).all(1)
+            if novelty is not None:
+                values[rows] = novelty.of(self.projection, x, y, self._present)
             yield rows, tensor
 
     def _read(self, rows: slice | np.ndarray) -> Tensor:
@@ -146,18 +156,7 @@ def query_of(adata: AnnData, model: MapModel) -> Query:
         return Query(_rows_of_obsm(adata, model), {})
     x, present = genes(adata, projection.genes, projection.layer)
     missing = {} if present.all() else _missing_genes(adata, projection, present)
-    scaling = None if projection.scaling is None else projection.scaling.subset(present)
-    values = x.value_range()
-    if scaling is None or values.low >= 0:  # scaled values are negative in part
-        _warn_of_range(values, model.input.value_range, x.source, signed=True)
-    elif _is_scaled_as(scaling, adata.var, projection.genes[present], x):
-        scaling = None
-    else:
-        msg = (
-            f"{x.source} of the query was scaled, but not with the mean and standard deviation of the reference: its "
-            "cells would land in the wrong place. Pass log-normalized values; they are scaled as the reference was."
-        )
-        raise ValueError(msg)
+    scaling = _scaling_of(adata.var, x, model.input, projection, present)
     fill = None
     if missing:
         fill = np.where(present, np.nan, model.mean if projection.center is None else projection.center)
@@ -187,28 +186,89 @@ def projected(adata: AnnData, representation: Representation, other: AnnData) ->
     return np.concatenate([projection.apply(x.dense(rows)) for rows in x.blocks()])
 
 
-def reference_rows(adata_ref: AnnData, model: MapModel) -> Rows:
-    """Return the input (n, D) of the reference's own cells: its `obsm` where that is still there, else from genes.
+def input_of(adata: AnnData, model: MapModel, fingerprint: Fingerprint | None, *, mapped: bool = False) -> Rows:
+    """Return the input (n, D) of the cells of a result, as it was when the result was made.
+
+    That is the `obsm`, where it is still there and the same, else what is computed from genes, if that is the same.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    model
+        Their model.
+    fingerprint
+        That of the input. An earlier version stored none: then a warning is logged.
+    mapped
+        Whether the cells were mapped, so that an `obsm` of the same name may be in another space.
 
     Raises
     ------
-    KeyError, ValueError, TypeError
+    KeyError, TypeError
         As :func:`query_of`.
+    ValueError
+        Also if neither is the same as it was.
     """
-    key = model.input.obsm_key
-    if key is None or key not in adata_ref.obsm:
-        return query_of(adata_ref, model).rows
-    return choose(adata_ref, use_rep=key, n_pcs=model.n_features).rows(model.device)
+    key, changed = model.input.obsm_key, ""
+    if key is not None and key in adata.obsm and not mapped:
+        values = choose(adata, use_rep=key, n_pcs=min(model.n_features, adata.obsm[key].shape[1]))
+        found = compare(fingerprint, values.by_cell(), adata.obs_names)
+        if found.same is not False and values.shape[1] == model.n_features:
+            warn_if_unknown(found, f"{values.source} is still what the map was made from")
+            return values.rows(model.device)
+        changed = f"{values.source} is no longer what the map was made from: {found.why}."
+        if model.input.projection is None:
+            msg = f"{changed} Write the earlier values back, or train again."
+            raise ValueError(msg)
+    try:
+        rows = query_of(adata, model).rows
+    except ValueError as error:
+        if not changed:
+            raise
+        msg = f"{changed} Nor can it be computed from genes: {error}"
+        raise ValueError(msg) from error
+    found = compare(fingerprint, Values.of_rows(rows), adata.obs_names)
+    if found.same is False:
+        msg = (
+            f"{changed} The expression that the map was made from was changed too: {found.why}. Write the earlier "
+            "values back, or train again."
+        ).lstrip()
+        raise ValueError(msg)
+    warn_if_unknown(found, "the cells still have the expression that the map was made from")
+    if changed:
+        logg.warning(f"{changed} Its values are computed again, from genes.")
+    return rows
 
 
-def place(model: MapModel, query: Query) -> tuple[Cells, np.ndarray | None]:
-    """Evaluate a model at new cells and, if it knows how, measure their novelty (n,), in one pass over the genes."""
-    rows, novelty = query.rows, model.input.novelty
-    n = rows.shape[0]
-    if novelty is None or not isinstance(rows, GeneRows):
-        return describe(model.autoencoder, row_blocks(rows), n), None
-    values = np.empty(n)
-    return describe(model.autoencoder, rows.measured(novelty, values), n), values
+class Placed(NamedTuple):
+    """What a model says of new cells.
+
+    Attributes
+    ----------
+    cells
+        Place, reconstruction error and distortion of each.
+    novelty
+        How novel each is, (n,), NaN for silent cells; `None` if the model does not know.
+    silent
+        Which cells express no gene of the model, (n,) bool: nothing is known of them.
+    """
+
+    cells: Cells
+    novelty: np.ndarray | None
+    silent: np.ndarray
+
+
+def place(model: MapModel, query: Query) -> Placed:
+    """Evaluate a model at new cells, measure their novelty and find silent ones, in one pass over the genes."""
+    rows, novelty, n = query.rows, model.input.novelty, query.rows.shape[0]
+    if not isinstance(rows, GeneRows):
+        return Placed(describe(model.autoencoder, row_blocks(rows), n), None, np.zeros(n, dtype=bool))
+    values, silent = np.full(n, np.nan), np.zeros(n, dtype=bool)
+    cells = describe(model.autoencoder, rows.measured(novelty, values, silent), n)
+    if model.input.signed:
+        silent[:] = False  # values below 0 are ordinary, and so is 0
+    values[silent] = np.nan
+    return Placed(cells, None if novelty is None else values, silent)
 
 
 def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) -> dict[str, Any]:
@@ -239,15 +299,67 @@ def _missing_genes(adata: AnnData, projection: Projection, present: np.ndarray) 
     raise ValueError(msg)
 
 
-def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: Matrix) -> bool:
-    """Whether scaled cells `X` (n, g) were scaled with the reference's means and standard deviations.
+def _scaling_of(
+    var: pd.DataFrame, x: Matrix, recipe: InputRecipe, projection: Projection, present: np.ndarray
+) -> Scaling | None:
+    """Choose the scaling of the genes ``x`` (n, g) of new cells that are ``present``; `None` if they need none.
+
+    Warns if their values are unlike those of the reference for a reason that is not known.
+
+    Raises
+    ------
+    ValueError
+        If they were prepared in another way than the reference.
+    """
+    scaling = None if projection.scaling is None else projection.scaling.subset(present)
+    values = x.value_range()
+    sample = _sample_of(x)
+    found = recognize(sample, values)
+    if scaling is not None and values.low < 0:  # scaled values are below 0 in part
+        if recipe.signed:  # as they were before scaling, too: a zero leaves no trace
+            return None if is_scaled(sample, scaling.std) else scaling
+        if _is_scaled_as(scaling, var, projection.genes[present], sample):
+            return None
+        found = "scaled"
+    elif found is None or recipe.preparation is None or (found, recipe.preparation) in COMPATIBLE:
+        _warn_of_range(values, recipe, x.source, signed=True)
+        return scaling
+    wanted, then = PREPARATIONS.get(recipe.preparation or "", "unscaled values"), ""
+    remedy = f"Pass {wanted}"
+    if (found, recipe.preparation) == ("counts", "log"):
+        remedy = (
+            "Run `sc.pp.normalize_total(query, target_sum=…)`, with the target_sum of the reference, and "
+            "`sc.pp.log1p(query)`"
+        )
+    if scaling is not None:
+        then, remedy = (
+            ", then scaled by its own mean and standard deviation",
+            f"{remedy}; they are scaled as the reference was",
+        )
+    msg = (
+        f"{x.source} of the query holds {PREPARATIONS[found]}, but the reference held {wanted}{then}: the cells would "
+        f"land in the wrong place. {remedy}."
+    )
+    raise ValueError(msg)
+
+
+def _sample_of(x: Matrix) -> np.ndarray:
+    """Read some cells (n, g), float64, in short runs spread evenly over all."""
+    n = x.shape[0]
+    if n <= QUERY_SAMPLE:
+        return x.dense()
+    starts = np.linspace(0, n - RUN, QUERY_SAMPLE // RUN).astype(int).tolist()
+    return np.concatenate([x.dense(slice(start, start + RUN)) for start in starts])
+
+
+def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: np.ndarray) -> bool:
+    """Whether scaled cells ``x`` (n, g) were scaled with the reference's means and standard deviations.
 
     These show in the values: a zero became `Scaling.zero_level`, which no other numbers hit. Where the data hold no
     zeros, the query's own ``var['mean']`` and ``var['std']`` must be the reference's.
     """
     level = scaling.zero_level
-    hits = [np.abs(x.dense(rows) - level) <= 1e-4 * np.abs(level) for rows in x.spread(QUERY_SAMPLE)]
-    if np.concatenate(hits).mean() >= ZERO_SHARE:
+    if (np.abs(x - level) <= 1e-4 * np.abs(level)).mean() >= ZERO_SHARE:
         return True
     own = mean_and_std(var, names)
     return own is not None and np.allclose(own[0], scaling.mean, 1e-4) and np.allclose(own[1], scaling.std, 1e-4)
@@ -279,16 +391,17 @@ def _rows_of_obsm(adata: AnnData, model: MapModel) -> Rows:
             f"The reference holds no PCA projection: obsm[{key!r}] of the query is taken as it is. It must be in the "
             "components of the reference; a PCA of the query by itself is another space."
         )
-    _warn_of_range(representation.value_range(), model.input.value_range, representation.source, signed=False)
+    _warn_of_range(representation.value_range(), model.input, representation.source, signed=False)
     return rows
 
 
-def _warn_of_range(query: ValueRange, reference: ValueRange | None, source: str, *, signed: bool) -> None:
+def _warn_of_range(query: ValueRange, recipe: InputRecipe, source: str, *, signed: bool) -> None:
     """Warn if values differ from the reference's as raw counts differ from log-normalized or scaled values.
 
     One kind is of whole numbers and the other is not; the values reach twice as far, or less than a tenth as far;
     or, where ``signed`` values mean something, one has negative values and the other has none.
     """
+    reference = recipe.value_range
     if reference is None or query.low == query.high:
         return
     span = reference.high - reference.low
@@ -296,9 +409,10 @@ def _warn_of_range(query: ValueRange, reference: ValueRange | None, source: str,
         query.whole != reference.whole
         or not reference.low - span <= query.low <= query.high <= reference.high + span
         or query.high - query.low < span / RATIO
-        or (signed and (query.low < 0) != (reference.low < -1e-6 * span))
+        or (signed and (query.low < 0) != recipe.signed)
     ):
+        held = f" Those of the reference were {recipe.prepared}." if recipe.prepared else ""
         logg.warning(
             f"{source} of the query ranges from {query}, in the reference it ranged from {reference}. "
-            "Were both preprocessed in the same way?"
+            f"Were both preprocessed in the same way?{held}"
         )

@@ -11,6 +11,8 @@ not. A field that is `None` is left out. The metadata of a field say the rest:
     Of an array: `float` (default; of any precision, finite), `str` for names, or another one, which it must have.
 ``positive``
     Whether numbers must be above 0.
+``later``
+    Whether the field is younger than files of the same format: where it is missing, it has its default.
 
 What holds between fields is checked by ``__post_init__``. So a new field of a stored dataclass is declared there alone.
 """
@@ -76,7 +78,7 @@ def from_arrays(kind: Callable[..., T], stored: Any, sizes: dict[str, int], plac
         raise TypeError(msg)
     found = dict(known)
     for name, hint, metadata in _declared(kind):
-        if name in known:
+        if name in known or (metadata.get("later") and name not in stored):
             continue
         where = f"{place}/{name}".lstrip("/")
         optional = NoneType in get_args(hint)
@@ -127,6 +129,7 @@ def _array(
     shape: tuple[int | str, ...],
     dtype: Any = float,
     positive: bool = False,
+    later: bool = False,  # noqa: ARG001 - of the field, not of its values
 ) -> np.ndarray:
     """Return ``value`` as an array, if it is what it is declared to be."""
     array = np.asarray(value, dtype=object if dtype is str else None)

@@ -17,8 +17,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .files import replacing
-
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
@@ -31,15 +29,14 @@ MAX_BYTES = 2**31
 
 
 def write_arrays(stored: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write arrays, numbers and texts in nested dictionaries; an existing file is replaced at the end."""
+    """Write arrays, numbers and texts in nested dictionaries to a file."""
     arrays, others = {}, {}
     for name, value in _flat(stored):
         if isinstance(value, np.ndarray) and value.dtype != object:
             arrays[name] = np.array(value, order="C")  # safetensors writes memory as it lies
         else:
             others[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(arrays, {ENTRY: json.dumps(others)}))
+    Path(path).write_bytes(save(arrays, {ENTRY: json.dumps(others)}))
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:

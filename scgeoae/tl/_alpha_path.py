@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .._checks import real_number, seed_of
+from .._checks import check_adata, real_number, seed_of
 from ..fields import ALPHA_PATH, Keys
-from ..result import Result, distortion_summary
+from ..result import distortion_summary
 from ._geometric_ae import geometric_ae
 from ._log import finish, rank_0_logs
 from .plan import plan
@@ -91,8 +91,9 @@ def alpha_path(
     (4, 7)
     """
     keys = Keys.named(key_added, ALPHA_PATH)
-    if keys.key in Result.names(adata):
-        msg = f".uns[{keys.key!r}] holds a result; pass another key_added."
+    check_adata(adata)
+    if keys.key in adata.uns and "log_det_variance" not in getattr(adata.uns[keys.key], "columns", ()):
+        msg = f".uns[{keys.key!r}] holds something else than a table by alpha; pass another key_added."
         raise ValueError(msg)
     values = _checked(alphas)
     if "alpha" in arguments:

@@ -12,8 +12,9 @@ from .._checks import real_array, seed_of
 from .._lookup import embedding_key
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
-from ..result import result_fields
+from ..result import check_names, result_fields
 from ._log import finish, rank_0_logs
+from ._origin import origin_of
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def fit_decoder(
     basis
         The map: a key of `obsm`, with or without ``X_``.
     use_rep, n_pcs, layer, mask_var
-        The data, as in :func:`geometric_ae`. Use what the map was made from.
+        The data, as in :func:`geometric_ae`. By default what the map was made from, so far as scanpy stores that: the
+        data of the neighbors of a UMAP, those of a t-SNE; else the principal components.
     key_added
         Store under this name instead of `'geoae_umap'` (for the basis `'umap'`).
     rng
@@ -80,7 +82,7 @@ def fit_decoder(
     hidden_dims, n_steps, batch_size, learning_rate, validation_fraction
         As in :func:`geometric_ae`.
     patience
-        Stop after this many validations without a new lowest loss; a full run has 50. With `None` training never stops
+        Stop after this many validations, of 25 steps each, without a new lowest loss. With `None` training never stops
         early.
 
     Returns
@@ -94,14 +96,15 @@ def fit_decoder(
     `adata.obs['geoae_umap_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae_umap' | key_added]` : :class:`dict`
-        `'params'` (``params['basis']`` is `'X_umap'`), `'model'` (a decoder only) and `'history'`.
+        `'params'` (``params['basis']`` is `'X_umap'`), `'model'` (a decoder only), `'history'`, and `'fingerprint'`,
+        by which changes of the input and of the coordinates are noticed.
 
     Raises
     ------
     KeyError
         If the map or the chosen data do not exist.
     ValueError, TypeError
-        If an argument, the map or the data are invalid. Nothing is written.
+        If an argument, the map or the data are invalid, or `key_added` names something else. Nothing is written.
     FloatingPointError
         If the training diverges, or the decoder is constant.
 
@@ -113,7 +116,11 @@ def fit_decoder(
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
     """
     keys = Keys.decoding(embedding_key(adata, basis), key_added)
+    check_names(adata, keys, with_coordinates=False)
     z = _coordinates(adata, keys.obsm)
+    if use_rep is None and n_pcs is None and layer is None and mask_var is None:
+        origin = origin_of(adata, keys.obsm)
+        use_rep, n_pcs = origin.get("use_rep"), origin.get("n_pcs")
     planned = plan(
         adata,
         coordinates=z,
@@ -132,14 +139,15 @@ def fit_decoder(
         patience=patience,
     )
     seed = seed_of(rng)
+    recipe = recipe_of(adata, planned.representation, with_novelty=False)  # what fails here must not cost a training
 
     start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
     fitted = planned.fit(seed)
-    recipe = recipe_of(adata, planned.representation, with_novelty=False)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
     params = planned.params(fitted, seed)
-    values = result_fields(keys, model, fitted.cells, params=params, history=fitted.history)
+    fingerprint = planned.fingerprint(fitted)
+    values = result_fields(keys, model, fitted.cells, params=params, fingerprint=fingerprint, history=fitted.history)
     return finish(adata, keys, values, start, copy=copy)
 
 

@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .._checks import seed_of
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
-from ..result import result_fields
+from ..result import check_names, result_fields
 from ._log import finish, rank_0_logs
 from ._warnings import warn_of_counts
 from .plan import plan
@@ -37,10 +37,10 @@ def geometric_ae(
     rng: int | np.random.Generator | None = 0,
     device: str | None = None,
     copy: bool = False,
-    init: str = "random",
+    init: str = "pca",
     regularizer: str | Mapping[str, float] | None = None,
     contrast_weight: float = 0.05,
-    distance_weight: float = 0.0,
+    distance_weight: float = 0.1,
     landmarks: str | None = None,
     landmark_weight: float = 1.0,
     noise: float | None = None,
@@ -96,9 +96,9 @@ def geometric_ae(
     Other Parameters
     ----------------
     init
-        Where the training begins: `'random'` weights, or `'pca'`, the plot of the first principal components of the
-        input, to which the encoder adds what it learns. Maps of other seeds, and of the other half of the counts, then
-        are arranged alike (``tests/benchmarks/stability.py``).
+        Where the training begins: `'pca'`, the plot of the first principal components of the input (turned to the
+        landmarks), to which the encoder adds what it learns, or `'random'` weights. From the components, maps of other
+        seeds and of the other half of the counts are arranged alike (``tests/benchmarks/quality.py --replicate``).
     regularizer
         `'area'`: variance of the log determinant, the paper's; `'isometry'`; `'conformal'`; or a mapping of these names
         to weights. By default `{'area': 1, 'conformal': 0.3}` (area alone in one dimension): with area alone the
@@ -119,26 +119,27 @@ def geometric_ae(
     noise
         Standard deviation of Gaussian noise on the encoder's input during training, as a share of the input's overall
         standard deviation. The target of the reconstruction has no noise. New cells are then mapped as well as training
-        cells. By default 0.35 times the distance between neighboring cells, see `n_steps`.
+        cells. By default 0.35 times the distance of a typical cell to its nearest among 2,000 cells (root mean square
+        by feature).
     hidden_dims
         Widths of the encoder's hidden layers; the decoder mirrors them.
     n_steps
-        Number of optimizer steps. By default the data decide: 150 divided by the square of the distance of a typical
-        cell to its nearest among 2,000 cells (root mean square by feature, as a share of the input's overall standard
-        deviation), at least a tenth of the number of cells, itself between 300 and 600, and at most 1,500. Where cells
-        differ from their neighbors by noise, more steps copy the noise; where they lie dense on a surface, more steps
-        find more of their neighbors. The choice is stored in `params`.
+        Number of optimizer steps. By default held-out cells decide, between 300 and 1,200 (600 without any): more steps
+        are taken as long as twice as many lower the contrast among held-out cells by 1 %, without `contrast_weight`
+        their reconstruction. Where cells differ from their neighbors by noise, more steps copy the noise; where they
+        lie dense on a surface, more steps find more of their neighbors. The choice is stored in `params`.
     batch_size
-        Cells per step, of all processes together. By default 2 % of the cells, at least 256 and at most 2,048.
+        Cells per step, of all processes together. By default 2 % of the cells, at least 512 and at most 2,048.
     learning_rate
         Peak learning rate of Muon, which trains the matrices between hidden layers; Adam trains the rest at a tenth of
-        it. Short linear warm-up, then linear decay.
+        it. It rises for 10 steps, and falls with the square root of the steps from the 50th on. The map is made of
+        averages of the weights over the latest eighth of the steps, about, so that training can end at any of them.
     validation_fraction
-        Share of cells held out of training, at most 2,000 cells. The latest weights whose loss on them is within 5 % of
-        the lowest are kept.
+        Share of cells held out of training, at most 2,000 cells. They are compared every 25 steps; the latest weights
+        whose loss on them is within 5 % of the lowest are kept.
     patience
-        Stop after this many validations without a new lowest loss; a full run has 50. By default training never stops
-        early.
+        Stop after this many validations, of 25 steps each, without a new lowest loss. By default the loss does not stop
+        the training.
 
     Returns
     -------
@@ -153,7 +154,8 @@ def geometric_ae(
     `adata.obs['geoae_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae' | key_added]` : :class:`dict`
-        `'params'`, `'model'` and `'history'`. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
+        `'params'`, `'model'`, `'history'`, and `'fingerprint'`, by which changes of the input and of the coordinates
+        are noticed. Survives writing to h5ad and zarr; `anndata.concat` drops it unless
         called with ``uns_merge='same'``. A Ctrl-C ends the training early: the best weights so far are kept, and
         ``params['interrupted']`` is `True`. Before or after the training, a Ctrl-C leaves `adata` unchanged.
 
@@ -162,7 +164,7 @@ def geometric_ae(
     KeyError
         If the chosen field does not exist.
     ValueError, TypeError
-        If an argument or the data are invalid. Nothing is written.
+        If an argument or the data are invalid, or `key_added` names something else. Nothing is written.
     FloatingPointError
         If the training diverges, also after one retry from the best weights at a tenth of the learning rate, or the
         map collapses.
@@ -178,6 +180,7 @@ def geometric_ae(
     (700, 2)
     """
     keys = Keys.named(key_added)
+    check_names(adata, keys)
     planned = plan(
         adata,
         use_rep=use_rep,
@@ -202,14 +205,15 @@ def geometric_ae(
         patience=patience,
     )
     seed = seed_of(rng)
+    recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
 
     start = logg.info(f"training a geometric autoencoder on {planned.source}")
     fitted = planned.fit(seed)
-    recipe = recipe_of(adata, planned.representation)
     warn_of_counts(recipe)
     model = MapModel(fitted.network, fitted.frame, recipe)
 
     params, history = planned.params(fitted, seed), fitted.history
     values = {Keys.coordinates: fitted.cells.z}
-    values |= result_fields(keys, model, fitted.cells, params=params, history=history)
+    fingerprint = planned.fingerprint(fitted)
+    values |= result_fields(keys, model, fitted.cells, params=params, fingerprint=fingerprint, history=history)
     return finish(adata, keys, values, start, copy=copy)

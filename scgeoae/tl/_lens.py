@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 @rank_0_logs()
-def lens(
-    adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy: bool = False
-) -> AnnData | None:
+def lens(adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
     """Bend a map so that crowded places get more room, for pictures.
 
     On a map with true areas, uniform cell types, which often are most of the cells, are small and dense. The lens
@@ -58,7 +56,8 @@ def lens(
     KeyError
         If there is no such result.
     TypeError, ValueError
-        If the strength is not a number from 0 to 1, the map is not of two dimensions, or there is no cell.
+        If the strength is not a number from 0 to 1, the map is not of two dimensions, there is no cell, or the
+        coordinates are no longer those of the result.
 
     Notes
     -----
@@ -94,5 +93,6 @@ def lens(
     if not len(z):
         msg = "There is no cell, so there is no density to even out."
         raise ValueError(msg)
+    result.check_coordinates()
     start = logg.info(f"bending the map with strength {strength:g}")
     return finish(adata, result.keys, lens_fields(lens_of(z, region, strength), z), start, copy=copy)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
 from scanpy import logging as logg
 
-from ..fields import DEFAULT_KEY, Field, Keys
+from ..fields import DEFAULT_KEY, Field, Keys, check_labels
+from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
-from ..reference import MapModel, labeling, place, query_of
-from ..result import Result, lens_fields, result_fields
+from ..reference import Labeling, MapModel, input_of, labeling, place, query_of, without
+from ..result import Result, check_names, lens_fields, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def map_cells(
         Labels to carry over. With the cells of the reference: columns of ``adata_ref.obs``, by a vote of the 15
         reference cells that are nearest in the input of the model: in direction from the mean of the reference, or by
         distance if there are at most 10 features. With a model or a file: labels that :func:`scgeoae.write_model`
-        stored, by the tile of the map in which the cell lies. A column of this name in `adata` is replaced.
+        stored, by the tile of the map in which the cell lies. They get names of their own: no column of `adata` that
+        is not of this result is replaced.
     copy
         Return a copy instead of writing to `adata`.
 
@@ -82,24 +85,27 @@ def map_cells(
         Root mean square over features of what the map does not explain, in input units.
     `adata.obs['geoae_outside']` : :class:`pandas.Series`, `bool`
         Whether the reconstruction error is beyond the 99th percentile of the reference's, or the cell lies off the
-        region of the map that the reference occupies (maps of two dimensions). Expect up to 4 % false positives among
-        cells like the reference's.
+        region of the map that the reference occupies (maps of two dimensions), or the cell expresses no gene of the
+        model. Expect up to 4 % false positives among cells like the reference's.
     `adata.obs['geoae_novelty']` : :class:`pandas.Series`, `float64`
         Mean residual of the top 1 % of genes, relative to reference cells with equally many detected genes: 1 is
-        typical. See the notes. Only if the model contains the PCA of the reference.
+        typical, NaN for cells that express no gene of the model. See the notes. Only if the model contains the PCA of
+        the reference.
     `adata.obs['geoae_novel']` : :class:`pandas.Series`, `bool`
-        Whether the novelty is beyond the 95th percentile of the reference's. Expect 5 to 7 % false positives among
-        cells like the reference's, and more if genes are missing.
-    `adata.obs[name]`, `adata.obs[name + '_confidence']` : `category` and `float64`
-        For each of `obs`: the label, in the reference's categories, and the share of the votes for it.
-    `adata.uns[name + '_colors']` : :class:`numpy.ndarray` of `str`
-        For each of `obs`: the reference's colors of the categories, if it has any.
+        Whether the novelty is beyond the 95th percentile of the reference's, or not known. Expect 5 to 7 % false
+        positives among cells like the reference's, and more if genes are missing.
+    `adata.obs['geoae_cell_type']`, `adata.obs['geoae_cell_type_confidence']` : `category` and `float64`
+        (``f'{key}_{name}'`` for each ``name`` in `obs`.) The label, in the reference's categories, and the share of the
+        votes for it. Missing, and NaN, for cells that express no gene of the model and, with a model or a file, where
+        no labeled cells of the reference lie.
+    `adata.uns['geoae_cell_type_colors']` : :class:`numpy.ndarray` of `str`
+        (``f'{key}_{name}_colors'``.) The reference's colors of the categories, if it has any.
     `adata.obsm['X_geoae_lens']`, `adata.uns['geoae_lens']` : :class:`numpy.ndarray` (n, 2) and :class:`dict`
         Coordinates on the bent map, and the lens of the reference (:func:`lens`), if it has one.
     `adata.uns['geoae']` : :class:`dict`
-        `'params'`, with ``mapped=True``, and `'model'`: plots and getters work on the query. If genes are missing,
-        `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared loadings that falls on
-        them; without loadings, the share of the genes) and `'missing_share_by_component'`.
+        `'params'`, with ``mapped=True`` and `'obs'`, `'model'` and `'fingerprint'`: plots and getters work on the query. If
+        genes are missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared
+        loadings that falls on them; without loadings, the share of the genes) and `'missing_share_by_component'`.
 
     Raises
     ------
@@ -144,44 +150,75 @@ def map_cells(
         msg = "adata is adata_ref, and the reference is never modified. Pass copy=True."
         raise ValueError(msg)
     keys = Keys.named(None if key == DEFAULT_KEY else key)
+    check_names(adata, keys)
     model, reference = _reference(adata_ref, key)
-    labels = labeling(model, reference, [] if obs is None else obs)
+    names = [] if obs is None else [obs] if isinstance(obs, str) else list(obs)
+    check_labels(keys, names)
+    labels = _labeling(model, reference, names)
     query = query_of(adata, model)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
-    cells, novelty = place(model, query)
+    if names and reference is not None and reference.other_cells:
+        logg.warning(
+            f"{reference.other_cells}: new cells get the labels of these cells alone, also cells of other types."
+        )
+    cells, novelty, silent = place(model, query)
+    if silent.any():
+        logg.warning(
+            f"{silent.sum()} of the {len(silent)} cells of the query express no gene of the model: they are flagged as "
+            "outside and get no label, and where they lie means nothing."
+        )
     if cells.common > DISPLACED and adata.n_obs >= MIN_DISPLACED:
         logg.warning(
             f"{cells.common:.0%} of the squared reconstruction error is common to all cells of the query: it is "
             "displaced as a whole. Was it measured or prepared in another way? Bring a query from another batch into "
             "the space of the reference first, for example by Symphony or scVI."
         )
-    outside = model.frame.outside(cells.z, cells.error)
+    outside = model.frame.outside(cells.z, cells.error) | silent
     values: dict[Field, Any] = {Keys.coordinates: cells.z, Keys.outside: outside}
     if novelty is not None and model.input.novelty is not None:
-        values |= {Keys.novelty: novelty, Keys.novel: novelty > model.input.novelty.threshold}
-    found = labels.label(query.rows, cells.z)
+        values |= {Keys.novelty: novelty, Keys.novel: (novelty > model.input.novelty.threshold) | silent}
+    found = {name: without(label, silent) for name, label in labels.label(query.rows, cells.z).items()}
     values[Keys.label] = {name: label for name, (label, _) in found.items()}
     values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
     values[Keys.palette] = labels.colors
     if model.lens is not None:
         values |= lens_fields(model.lens, cells.z)
-    values |= result_fields(keys, model, cells, params={"mapped": True, **query.missing})
+    fingerprint = {
+        "input": Fingerprint.of(Values.of_rows(query.rows), adata.obs_names),
+        "coordinates": Fingerprint.of(Values.of(cells.z), adata.obs_names),
+    }
+    params = {"mapped": True, "obs": names or None, **query.missing}
+    values |= result_fields(keys, model, cells, params=params, fingerprint=fingerprint)
     return finish(adata, keys, values, start, copy=copy)
 
 
-def _reference(adata_ref: Any, key: str) -> tuple[MapModel, AnnData | None]:
-    """Return the model of the reference, on its device, and the cells, if there are any."""
+def _labeling(model: MapModel, result: Result | None, names: Sequence[str]) -> Labeling:
+    """Choose how new cells are labeled, by the cells of the reference if there are any."""
+    if result is None:
+        return labeling(model, None, names)
+    read_input = partial(input_of, result.adata, model, result.fingerprint("input"), mapped=result.mapped)
+    return labeling(model, result.adata, names, read_input)
+
+
+def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
+    """Return the model of the reference, on its device, and its result, if there are any cells.
+
+    The coordinates of these must be those of the result: new cells would land elsewhere on a map that was changed.
+    """
+    result = None
     if isinstance(adata_ref, MapModel):
-        model, cells = adata_ref, None
+        model = adata_ref
     elif isinstance(adata_ref, AnnData):
-        model, cells = Result(adata_ref, key).model.to(resolve_device(None)), adata_ref
+        result = Result(adata_ref, key)
+        result.check_coordinates()
+        model = result.model.to(resolve_device(None))
     elif isinstance(adata_ref, str | PathLike):
-        model, cells = read_model(adata_ref).to(resolve_device(None)), None
+        model = read_model(adata_ref).to(resolve_device(None))
     else:
         msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
         raise TypeError(msg)
     if not model.has_encoder:
         msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
         raise ValueError(msg)
-    return model, cells
+    return model, result

@@ -25,6 +25,7 @@ from ..inputs import DenseRows, choose, genes
 from ..reference import recipe_of
 from ..result import Result
 from ._log import finish, rank_0_logs
+from ._origin import DEFAULT_GRAPH, data_of, graph_of, is_tsne, is_umap, params_of_map
 from .plan import stored_plan
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 TRUSTWORTHY, DUBIOUS = 0.025, 0.5
 """A cell is trustworthy up to the first chance and dubious above the second."""
+MOST = 2 / 3
+"""Share of dubious cells from which it is doubtful that the map was made from the data; half are expected of noise."""
 N_NEIGHBORS = 15
 """Of :func:`scanpy.pp.neighbors`, by default."""
 OF_TSNE = ("perplexity", "metric", "early_exaggeration", "learning_rate")
@@ -78,7 +81,7 @@ def verdict(
         The map: a key of `obsm`, with or without ``X_``.
     use_rep
         The data that the neighbors are those of: a key of `obsm`, or `'X'`. By default what the map was made from: as
-        the result says for a map by :func:`geometric_ae`, as ``uns['neighbors']`` says for a UMAP, as ``uns['tsne']``
+        the result says for a map by :func:`geometric_ae`, as the neighbors in `uns` say for a UMAP, as ``uns['tsne']``
         says for a t-SNE; with `embed`, the principal components.
     n_neighbors
         Number of neighbors.
@@ -115,7 +118,8 @@ def verdict(
         If the map, the data or the parameters of the neighbors do not exist.
     ValueError, TypeError
         If an argument, the map or the data are invalid, the method of the map is not known and `embed` is not passed,
-        or `embed` does not return a map. Nothing is written.
+        `embed` does not return a map, there are neighbors in different data of which the UMAP may be made, or the map
+        or the data changed since :func:`geometric_ae`. Nothing is written.
 
     Notes
     -----
@@ -180,6 +184,12 @@ def verdict(
     chance = (1 + as_many) / (1 + len(expected))
     verdicts = np.select([chance <= TRUSTWORTHY, chance <= DUBIOUS], ["trustworthy", "uncertain"], "dubious")
 
+    if np.mean(verdicts == "dubious") > MOST:
+        logg.warning(
+            f"Most cells keep no more neighbors than on a map of data without structure: was obsm[{name!r}] made from "
+            f"{representation.source}, and are its parameters in .uns still those of the map? Tools of scanpy replace "
+            "them when they are run again. Otherwise make the map again, or pass use_rep."
+        )
     params = {"basis": name, "use_rep": use_rep, "n_neighbors": n_neighbors, "null": null, "rng": seed}
     values: dict[Field, Any] = {
         Keys.verdict: pd.Categorical(verdicts, list(COLORS)),
@@ -229,46 +239,33 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
     """Find what the map ``obsm[name]`` was made from, or ``use_rep``, and how to make such a map of other data."""
     trained = [result for result in Result.of_map(adata, name) if result.model.has_encoder]
     if trained:
+        trained[0].check_coordinates()
         planned = stored_plan(trained[0])
         spec = replace(planned.spec, weights={**planned.spec.weights, "landmark": 0})
         device = planned.rows.device
         representation = planned.representation if use_rep is None else choose(adata, use_rep=use_rep)
         return representation, lambda x: fit(DenseRows(x, device), spec, seed).cells.z
-    tool = name.removeprefix("X_")
-    params = _params(adata, tool)
-    if tool == "umap" or {"a", "b"} <= params.keys():
-        if "neighbors" not in adata.uns:
+    params = params_of_map(adata, name)
+    if is_umap(name, params):
+        if DEFAULT_GRAPH not in adata.uns and not (graph_of(adata, name, use_rep)):
             msg = (
-                f"Did not find .uns['neighbors'], the neighbors that obsm[{name!r}] is made of. Run `sc.pp.neighbors` "
-                "as for the map, or pass embed, a function that makes a map (n, d) of data (n, D)."
+                f"Did not find .uns[{DEFAULT_GRAPH!r}], the neighbors that obsm[{name!r}] is made of. Run "
+                "`sc.pp.neighbors` as for the map, or pass embed, a function that makes a map (n, d) of data (n, D)."
             )
             raise KeyError(msg)
-        graph = _params(adata, "neighbors")
+        graph = graph_of(adata, name, use_rep)
         options = {option: params[option] for option in ("a", "b") if option in params}
-        return _data(adata, graph, use_rep), partial(_umap, graph=graph, n_components=z.shape[1], seed=seed, **options)
-    if tool == "tsne" or "perplexity" in params:
+        representation = data_of(adata, graph) if use_rep is None else choose(adata, use_rep=use_rep)
+        return representation, partial(_umap, graph=graph, n_components=z.shape[1], seed=seed, **options)
+    if is_tsne(name, params):
         options = {option: params[option] for option in OF_TSNE if option in params}
-        return _data(adata, params, use_rep), partial(_tsne, random_state=seed, **options)
+        representation = data_of(adata, params) if use_rep is None else choose(adata, use_rep=use_rep)
+        return representation, partial(_tsne, random_state=seed, **options)
     msg = (
         f"It is not known how obsm[{name!r}] was made, and a map of data without structure must be made in the same "
         "way. Pass embed, a function that makes a map (n, d) of data (n, D)."
     )
     raise ValueError(msg)
-
-
-def _params(adata: AnnData, entry: str) -> Mapping[str, Any]:
-    """Return the parameters that scanpy stores in `uns`, if there are any."""
-    stored = adata.uns.get(entry)
-    params = stored.get("params") if isinstance(stored, Mapping) else None
-    return params if isinstance(params, Mapping) else {}
-
-
-def _data(adata: AnnData, params: Mapping[str, Any], use_rep: str | None) -> Representation:
-    """Choose ``use_rep``, or what scanpy's parameters say."""
-    if use_rep is not None:
-        return choose(adata, use_rep=use_rep)
-    n_pcs = params.get("n_pcs")
-    return choose(adata, use_rep="X") if n_pcs == 0 else choose(adata, use_rep=params.get("use_rep"), n_pcs=n_pcs)
 
 
 def _umap(x: np.ndarray, *, graph: Mapping[str, Any], n_components: int, seed: int, **options: Any) -> np.ndarray:

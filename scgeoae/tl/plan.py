@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,13 @@ from ..core.regularizers import REGULARIZERS
 from ..core.spec import Spec
 from ..core.start import STARTS
 from ..core.terms import TERMS
+from ..fingerprint import Fingerprint, Values, compare, warn_if_unknown
 from ..inputs import choose, resolve_device
 from ._log import PROGRESS
 from ._warnings import check_map
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from ..core.fit import Fitted
@@ -43,8 +44,6 @@ OPTIONAL = ("n_steps", "batch_size", "noise", "patience")
 """Arguments of a training that may be `None`."""
 NAMES: dict[str, Collection[str]] = {"init": STARTS, "observation": OBSERVATIONS}
 """Arguments of a training that are names, and those that are known."""
-SAME = 1e-4
-"""Largest difference of the mean and the scale of the data from those of the training, as a share of the scale."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class Plan:
 
     Attributes
     ----------
-    representation, rows
-        The data matrix that was chosen, and its rows on the device.
+    representation, rows, names
+        The data matrix that was chosen, its rows on the device, and the names (n,) of the cells.
     spec
         What to train; `None` in it is left to the data.
     chosen
@@ -67,6 +66,7 @@ class Plan:
 
     representation: Representation
     rows: Rows
+    names: pd.Index
     spec: Spec
     chosen: Mapping[str, Any]
     coordinates: np.ndarray | None = None
@@ -113,6 +113,12 @@ class Plan:
         check_map(fitted, self.rows)
         return fitted
 
+    def fingerprint(self, fitted: Fitted) -> dict[str, Fingerprint]:
+        """Take the fingerprints of the input and of the coordinates of a map, as they are stored."""
+        z = fitted.cells.z if self.coordinates is None else self.coordinates
+        parts = {"input": self.representation.by_cell(), "coordinates": Values.of(z)}
+        return {part: Fingerprint.of(values, self.names) for part, values in parts.items()}
+
     def params(self, fitted: Fitted, seed: int) -> dict[str, Any]:
         """Return the arguments that shaped a map, as they are stored; :func:`stored_plan` reads them."""
         params = asdict(fitted.spec)
@@ -157,7 +163,7 @@ def plan(
     if not isinstance(mask, str | None):
         chosen["mask_var"] = np.asarray(mask).tolist()
     rows = representation.rows(resolve_device(device))
-    return Plan(representation, rows, spec, {**chosen, "landmarks": landmarks}, coordinates, places)
+    return Plan(representation, rows, adata.obs_names, spec, {**chosen, "landmarks": landmarks}, coordinates, places)
 
 
 def stored_plan(result: Result) -> Plan:
@@ -183,21 +189,19 @@ def stored_plan(result: Result) -> Plan:
 
 
 def _check_same_data(planned: Plan, result: Result) -> None:
-    """Raise a `ValueError` unless the data have the number of features, the mean and the scale of the training."""
-    trained, found = result.model.autoencoder, planned.representation.shape[1]
-    why = f"they have {found} features instead of {trained.n_features}"
-    if found == trained.n_features:
-        present = deepcopy(trained.observation).to(planned.rows.device)
-        present.fit(planned.rows)
-        before, now = (np.append(o.mean.cpu().double().numpy(), o.scale.item()) for o in (trained.observation, present))
-        if np.abs(now - before).max() <= SAME * before[-1]:
-            return
-        why = "their mean or scale differs"
-    msg = (
-        f"{planned.source} does not hold the cells that the result {result.keys.key!r} was trained on: {why}. Pass the "
-        "AnnData of the training, with all its cells, or train again."
-    )
-    raise ValueError(msg)
+    """Raise a `ValueError` unless the data are those of the training, of all its cells."""
+    fingerprint, n_cells = result.fingerprint("input"), len(planned.names)
+    found = compare(fingerprint, planned.representation.by_cell(), planned.names)
+    why = found.why if found.same is False else ""
+    if not why and fingerprint is not None and fingerprint.n_cells != n_cells:
+        why = f"there are {n_cells} cells instead of {fingerprint.n_cells}"
+    if why:
+        msg = (
+            f"{planned.source} does not hold the cells that the result {result.keys.key!r} was trained on: {why}. Pass "
+            "the AnnData of the training, with all its cells, or train again."
+        )
+        raise ValueError(msg)
+    warn_if_unknown(found, f"{planned.source} still holds what the result {result.keys.key!r} was trained on")
 
 
 def _spec(shape: tuple[int, int], *, n_components: Any, hidden_dims: Any, **training: Any) -> Spec:
@@ -282,6 +286,16 @@ def _landmark_places(adata: AnnData, key: str, n_components: int) -> np.ndarray:
         msg = f"obsm[{key!r}] must hold places on a map of {n_components} dimensions; its shape is {places.shape}."
         raise ValueError(msg)
     missing = np.isnan(places)
+    repeated = adata.obs_names.duplicated(keep=False) & ~missing.all(1)
+    if len(set(zip(names := adata.obs_names[repeated], map(tuple, places[repeated].tolist()), strict=True))) < len(
+        names
+    ):
+        msg = (
+            f"Cells of one name, such as {names[0]!r}, have one place in obsm[{key!r}]: one of them is that of another "
+            "cell. Make the names unique before places are found by them, as by `anndata.concat(…, keys=…, "
+            "index_unique='-')`."
+        )
+        raise ValueError(msg)
     if np.isinf(places).any() or (missing.any(1) != missing.all(1)).any():
         msg = f"obsm[{key!r}] holds infinite places, or places of which only a part is missing."
         raise ValueError(msg)

@@ -33,7 +33,7 @@ REFERENCE = "components"
 
 @dataclass(frozen=True)
 class Embedding:
-    """A map of the training cells and, where the method has them, the held-out cells and the distortion.
+    """A map of the training cells and, where the method has them, the held-out cells, the distortion and the unit.
 
     Attributes
     ----------
@@ -46,6 +46,9 @@ class Embedding:
     log_det, anisotropy
         Per training cell, shape (n,), float64: the logarithm of the product of the singular values of the decoder's
         Jacobian, in data units (not calibrated), and the ratio of the larger to the smaller one.
+    far
+        By which a far length on the map is divided to be a distance in the data; a near one is such a distance. `None`
+        for maps without a unit.
     """
 
     train: np.ndarray
@@ -55,6 +58,7 @@ class Embedding:
     reconstruct_test: float | None = None
     log_det: np.ndarray | None = None
     anisotropy: np.ndarray | None = None
+    far: float | None = None
 
 
 def share_left(X: np.ndarray, reconstructed: np.ndarray, mean: np.ndarray) -> float:
@@ -82,6 +86,7 @@ def pca(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
         reconstruct_test=share_left(X_test, model.inverse_transform(test), model.mean_),
         log_det=np.zeros(len(train)),
         anisotropy=np.ones(len(train)),
+        far=1.0,
     )
 
 

@@ -2,7 +2,7 @@
 
 ``load(name)`` returns one of the bundled sets: digits, pbmc68k_reduced, and two synthetic structures, swiss_roll and
 tree. ``load("pbmc3k", "DIR")`` reads ``DIR/pbmc3k.h5ad``. ``load_halves`` splits the counts of a set that has them and
-prepares each half by itself.
+prepares each half by itself, the second also in the features of the first.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ def load(
     if h5ad.exists():
         adata = read_counts(h5ad)
         adata = adata[_choose(adata.n_obs, max_cells, seed)].copy()
-        return _components(adata), labels_of(adata.obs)
+        return _prepared(adata).obsm["X_pca"].astype(np.float32), labels_of(adata.obs)
     return _read_points(h5ad.with_suffix(".npz"), max_cells, seed)
 
 
 def load_halves(
     name: str, data_dir: str | Path | None = None, *, max_cells: int | None = None, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Split the counts of a data set at random and prepare each half by itself, the choice of genes included.
 
     Parameters
@@ -99,10 +99,15 @@ def load_halves(
     -------
     first, second
         Features of the cells that have counts in both halves, each of shape (n, D) and as :func:`load` returns them.
+    projected
+        Those of the second half by the genes, the scaling and the loadings of the first, shape (n, D).
     labels
         As of :func:`load`, shape (n,).
     """
-    import scgeoae
+    import scanpy as sc
+
+    import scgeoae.inputs
+    import scgeoae.reference
 
     if name not in names_with_counts(data_dir):
         msg = f"No data set with counts {name!r}. There are: {', '.join(names_with_counts(data_dir))}."
@@ -111,48 +116,16 @@ def load_halves(
     adata = adata[_choose(adata.n_obs, max_cells, 0)].copy()
     halves = scgeoae.pp.split_counts(adata, rng=seed)
     kept = np.all([np.asarray(half.X.sum(axis=1)).ravel() > 0 for half in halves], axis=0)
-    prepare = _half_pixels if name == "digits" else _components
-    first, second = (prepare(half[kept].copy()) for half in halves)
-    return first, second, labels_of(adata.obs[kept])
-
-
-def load_joint_halves(
-    name: str, data_dir: str | Path, *, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return both halves of the counts, each in components of its own, the second also in those of the first.
-
-    Parameters
-    ----------
-    name, data_dir, seed
-        As of :func:`load_halves`.
-
-    Returns
-    -------
-    first, second, projected
-        Features (n, D). ``projected`` are the genes of the second half by the scaling and the loadings of the first.
-    labels
-        As of :func:`load`, shape (n,).
-    """
-    import scanpy as sc
-
-    import scgeoae
-    from scgeoae.inputs import choose
-    from scgeoae.reference import recipe_of
-
-    adata = read_counts(Path(data_dir) / f"{name}.h5ad")
-    halves = scgeoae.pp.split_counts(adata, rng=seed)
-    kept = np.all([np.asarray(half.X.sum(axis=1)).ravel() > 0 for half in halves], axis=0)
-    first, other = (half[kept].copy() for half in halves)
-    second = _components(other.copy())
-    first = log_normalized(first)
-    sc.pp.scale(first, max_value=10)
-    sc.pp.pca(first, n_comps=min(N_PCS, *(size - 1 for size in first.shape)))
-    projection = recipe_of(first, choose(first), with_novelty=False).projection
+    labels = labels_of(adata.obs[kept])
+    if name == "digits":
+        first, second = ((half[kept].X / (MAX_PIXEL / 2)).astype(np.float32) for half in halves)
+        return first, second, second, labels
+    first, second = (_prepared(half[kept].copy()) for half in halves)
+    other = halves[1][kept].copy()
     sc.pp.normalize_total(other, target_sum=1e4)
     sc.pp.log1p(other)
-    genes = other[:, projection.genes].X
-    projected = projection.apply(genes.toarray() if hasattr(genes, "toarray") else genes)
-    return first.obsm["X_pca"].astype(np.float32), second, projected, labels_of(adata.obs[kept])
+    projected = scgeoae.reference.projected(first, scgeoae.inputs.choose(first), other)
+    return *(half.obsm["X_pca"].astype(np.float32) for half in (first, second)), projected, labels
 
 
 def split(n_cells: int, *, test_fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -222,10 +195,6 @@ def _digit_counts() -> AnnData:
     return adata
 
 
-def _half_pixels(half: AnnData) -> np.ndarray:
-    return (half.X / (MAX_PIXEL / 2)).astype(np.float32)
-
-
 def _pbmc68k_reduced(seed: int) -> tuple[np.ndarray, np.ndarray]:
     import scanpy as sc
 
@@ -264,14 +233,14 @@ def _read_points(file: Path, max_cells: int | None, seed: int) -> tuple[np.ndarr
     return X[chosen].astype(np.float32) / np.float32(scale), None if labels is None else labels[chosen]
 
 
-def _components(adata: AnnData) -> np.ndarray:
+def _prepared(adata: AnnData) -> AnnData:
     """Prepare raw counts in the usual way, up to principal components; `adata` is changed."""
     import scanpy as sc
 
     adata = log_normalized(adata)
     sc.pp.scale(adata, max_value=10)
     sc.pp.pca(adata, n_comps=min(N_PCS, *(size - 1 for size in adata.shape)))
-    return adata.obsm["X_pca"].astype(np.float32)
+    return adata
 
 
 BUNDLED = {"digits": _digits, "pbmc68k_reduced": _pbmc68k_reduced, "swiss_roll": _swiss_roll, "tree": _tree}

@@ -106,7 +106,7 @@ def halves(adata: AnnData, name: str, seed: int) -> None:
     train(first)
     truth = second.obs["label"].to_numpy()
     scgeoae.tl.map_cells(second, first, obs="label")
-    mapped = float((second.obs["label"].astype(str) == truth).mean())
+    mapped = float((second.obs["geoae_label"].astype(str) == truth).mean())
     z = first.obsm["X_geoae"]
     own = scgeoae.metrics.knn_accuracy(z, first.obs["label"], k=N_NEIGHBORS)
     decoded = scgeoae.get.decode(first, z, space="genes").X
@@ -145,8 +145,8 @@ def labels(adata: AnnData, name: str, seed: int) -> None:
         scgeoae.write_model(reference, file, obs="label")
         for source, reference_of in {"reference's cells": reference, "model file": file}.items():
             mapped = scgeoae.tl.map_cells(query, reference_of, obs="label", copy=True)
-            right = mapped.obs["label"].astype(str).to_numpy() == truth
-            error = calibration_error(mapped.obs["label_confidence"].to_numpy(), right)
+            right = mapped.obs["geoae_label"].astype(str).to_numpy() == truth
+            error = calibration_error(mapped.obs["geoae_label_confidence"].to_numpy(), right)
             print(f"{name}, seed {seed}, {source}: accuracy {right.mean():.3f}, calibration error {error:.3f}")
     projection = scgeoae.get.model(reference).input.projection
     components = projection.apply(query[:, projection.genes].X.toarray())

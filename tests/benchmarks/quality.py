@@ -1,9 +1,10 @@
-"""How do maps by scgeoae compare with those of other methods, and which of their neighbors replicate?
+"""How do maps by scgeoae compare with those of other methods, and what of them comes back?
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/quality.py --data DIR --output results``
 
 Runs each method on each data set with several seeds and writes all measures to one table. With ``--replicate`` the
-counts are split into halves: maps are made from one and measured against the other.
+counts are split into halves: maps are made from one and measured against the other, sizes and distances of groups
+without noise; and further maps, of another seed, of the other half and of parts of the cells, are laid over the first.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def main() -> None:
         if arguments.resume:
             jobs = [job for job in jobs if not is_done(table, name, *job)]
         for seed, method in jobs:
-            X, other, labels = cells(name, arguments.data, arguments.max_cells, seed if arguments.replicate else None)
+            data = arrays(name, arguments.data, arguments.max_cells, seed if arguments.replicate else None)
             row = {"set": name, "rna": is_rna(name, arguments.data), "method": method, "seed": seed}
-            row |= run(X, other, labels, method, seed, arguments.threads)
+            row |= run(data, method, seed, arguments.threads)
             table = updated(table, row)
             table.to_csv(table_file, index=False)
             table_file.with_suffix(".md").write_text(report.markdown(table, replicated=arguments.replicate))
@@ -76,32 +77,30 @@ def parsed() -> argparse.Namespace:
 
 
 @lru_cache(maxsize=1)
-def cells(
-    name: str, data: Path | None, max_cells: int | None, split_seed: int | None
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return the features of a set, or with a seed those of half its counts and of the other half, and its labels."""
-    if split_seed is not None:
-        return datasets.load_halves(name, data, max_cells=max_cells, seed=split_seed)
-    X, labels = datasets.load(name, data, max_cells=max_cells)
-    return X, None, labels
-
-
-def run(
-    X: np.ndarray, other: np.ndarray | None, labels: np.ndarray | None, method: str, seed: int, threads: int
-) -> dict[str, object]:
-    """Measure a method in a fresh process; a failure is a row with its error."""
-    train, test = datasets.split(len(X), seed=seed)
+def arrays(name: str, data: Path | None, max_cells: int | None, split_seed: int | None) -> dict[str, np.ndarray]:
+    """Return features and labels of a set, or with a seed of half its counts, and the features of the other half."""
+    if split_seed is None:
+        X, labels = datasets.load(name, data, max_cells=max_cells)
+        further = {}
+    else:
+        X, other, projected, labels = datasets.load_halves(name, data, max_cells=max_cells, seed=split_seed)
+        further = {"other": other, "projected": projected}
     names = np.full(len(X), "") if labels is None else np.array(["" if x is None else str(x) for x in labels])
+    return {"X": X, "labels": names, **further}
+
+
+def run(data: dict[str, np.ndarray], method: str, seed: int, threads: int) -> dict[str, object]:
+    """Measure a method in a fresh process; a failure is a row with its error."""
+    train, test = datasets.split(len(data["X"]), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        data, job, row = (Path(folder) / name for name in ("data.npz", "job.json", "row.json"))
-        further = {} if other is None else {"other": other}
-        np.savez(data, X=X, labels=names, train=train, test=test, **further)
-        job.write_text(json.dumps({"method": method, "data": str(data), "seed": seed}))
+        file, job, row = (Path(folder) / name for name in ("data.npz", "job.json", "row.json"))
+        np.savez(file, **data, train=train, test=test)
+        job.write_text(json.dumps({"method": method, "data": str(file), "seed": seed}))
         command = [sys.executable, "-W", "ignore", __file__, "--worker", str(job), str(row)]
         # Both, because numba's parallel loops set the number of threads of OpenMP, and so of torch, to its own.
         limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | limits)
-        sizes = {"n_cells": len(train), "n_features": X.shape[1]}
+        sizes = {"n_cells": len(train), "n_features": data["X"].shape[1]}
         if row.exists():
             return sizes | json.loads(row.read_text()) | {"error": None}
     messages = done.stderr.strip().splitlines()

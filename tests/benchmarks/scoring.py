@@ -1,4 +1,4 @@
-"""Run one method on one data set with one seed, in a process of its own: the map, its measures, time and memory."""
+"""Run one method on one data set with one seed, in a process of its own: maps, their measures, time and memory."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Returned = TypeVar("Returned")
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {},
-    "ours: from PCA": {"init": "pca"},
-    "ours: from PCA, distances": {"init": "pca", "distance_weight": 0.1},
+    "ours: random start": {"init": "random"},
+    "ours: no distances": {"distance_weight": 0},
     "ours: 300 steps": {"n_steps": 300},
     "ours: 500 steps": {"n_steps": 500},
     "ours: 1500 steps": {"n_steps": 1500},
@@ -67,6 +67,10 @@ TREE_SEARCH = 4096
 """Number of cells above which umap-learn, and later scanpy, search neighbors with pynndescent."""
 WARM_UP_CELLS, WARM_UP_STEPS = 500, 10
 N_NEIGHBORS = 20
+MIN_CELLS = 10
+"""Of a group whose size and distances are measured."""
+SHARE = 0.8
+"""Of the cells on maps of parts of them."""
 FROM_TABLE = (
     "kl_density_0.1",
     "kl_density_100",
@@ -78,6 +82,9 @@ FROM_TABLE = (
     "knn_accuracy",
     "ari",
     "nmi",
+    "size_error",
+    "distance_error",
+    "gap",
 )
 
 
@@ -88,16 +95,19 @@ def work(job_file: str, row_file: str) -> None:
 
 
 def row_of(method: str, data: str, *, seed: int) -> dict[str, float]:
-    """Run a method on the arrays of an ``.npz`` file and measure its map, against `other` if the file has it."""
+    """Run a method on the arrays of an ``.npz`` file and measure its map, against the other half if there is one."""
     with np.load(data) as arrays:
         X, labels, train, test = (arrays[name] for name in ("X", "labels", "train", "test"))
-        other = arrays.get("other")
+        other, projected = (arrays.get(name) for name in ("other", "projected"))
     judges = {"train": None, "test": None} if other is None else {"train": other[train], "test": other[test]}
     fit = method_named(method, n_cells=len(train))
     result, _, memory = with_cost(lambda: fit(X[train], X[test], seed=seed))
     row = quality(X[train], result.train, labels[train], seed, other=judges["train"])
-    if other is not None and method != REFERENCE:
-        row["same_half_knn_recall"] = scgeoae.metrics.knn_recall(X[train], result.train, k=N_NEIGHBORS, rng=seed)
+    if other is not None:
+        row |= groups(X[train], projected[train], result, labels[train])
+        if method != REFERENCE:
+            row["same_half_knn_recall"] = scgeoae.metrics.knn_recall(X[train], result.train, k=N_NEIGHBORS, rng=seed)
+            row |= displacements(fit, X[train], other[train], result.train, seed)
     if result.test is not None:
         held_out = quality(X[test], result.test, None, seed, other=judges["test"])
         row |= {f"held_out_{name}": held_out[name] for name in ("knn_recall", "trustworthiness")}
@@ -124,14 +134,16 @@ def ours(arguments: dict[str, Any]) -> Callable[..., Embedding]:
 
     def fit(X_train: np.ndarray, X_test: np.ndarray, *, seed: int) -> Embedding:
         adata, seconds = trained(X_train, arguments, seed=seed)
+        model = scgeoae.get.model(adata)
         found = Embedding(
             adata.obsm["X_geoae"],
             None,
             seconds,
             log_det=np.log(adata.obs["geoae_det"].to_numpy()),
             anisotropy=adata.obs["geoae_anisotropy"].to_numpy(),
+            far=model.length_between,
         )
-        return with_reconstruction(found, scgeoae.get.model(adata), X_train, X_test)
+        return with_reconstruction(found, model, X_train, X_test)
 
     return fit
 
@@ -178,6 +190,43 @@ def quality(
         adata, ["map"], use_rep="data", other=judge, labels=column, k=N_NEIGHBORS, rng=seed
     )
     return table.reindex(columns=FROM_TABLE).iloc[0].dropna().to_dict()
+
+
+def groups(X: np.ndarray, projected: np.ndarray, found: Embedding, labels: np.ndarray) -> dict[str, float]:
+    """Compare sizes and distances of groups with those in the data, free of the noise of one half of the counts."""
+    names, counts = np.unique(labels, return_counts=True)
+    known = names[(counts >= MIN_CELLS) & (names != "")]
+    if len(known) < 2:
+        return {}
+    labels = np.where(np.isin(labels, known), labels, None)
+    measures = scgeoae.metrics
+    row = {
+        name: getattr(measures, name)(X, found.train, labels, projected)
+        for name in ("size_error", "distance_error", "gap")
+    }
+    if found.far is None:
+        return row
+    within, between = (
+        np.log(of(found.train, labels) / of(X, labels, projected)).mean()
+        for of in (measures.group_sizes, measures.group_distances)
+    )
+    return row | {"lengths_within": np.exp(within), "lengths_between": np.exp(between) / found.far}
+
+
+def displacements(
+    fit: Callable[..., Embedding], X: np.ndarray, other: np.ndarray, Z: np.ndarray, seed: int
+) -> dict[str, float]:
+    """Lay over the map `Z` that of another seed and that of the other half, and over each other two of random cells."""
+
+    def mapped(cells: np.ndarray, seed: int = seed) -> np.ndarray:
+        return fit(cells, cells[:2], seed=seed).train
+
+    rng = np.random.default_rng(seed)
+    parts = [np.sort(rng.choice(len(X), round(SHARE * len(X)), replace=False)) for _ in range(2)]
+    common = np.intersect1d(*parts)
+    some = [mapped(X[part])[np.searchsorted(part, common)] for part in parts]
+    pairs = {"seeds": (Z, mapped(X, seed + 1)), "halves": (Z, mapped(other)), "cells": some}
+    return {f"displacement_{name}": scgeoae.metrics.displacement(*pair) for name, pair in pairs.items()}
 
 
 def distortion(result: Embedding) -> dict[str, float | None]:

@@ -1,9 +1,9 @@
 """How long do a training step, whole calls, results, the table of measures and the import take?
 
-``python tests/benchmarks/speed.py steps | gradients | calls | busy | describe | table | imports``
+``python tests/benchmarks/speed.py steps | floor | gradients | calls | busy | describe | table | imports``
 
-`steps` and `describe` compare with the least work that the task needs, `gradients` with those of autograd, `calls` with
-UMAP and t-SNE, `busy` with the same call on a quiet machine, all within one run.
+`steps`, `floor` and `describe` compare with the least work that the task needs, `gradients` with those of autograd,
+`calls` with UMAP and t-SNE, `busy` with the same call on a quiet machine, all within one run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ import datasets
 import numpy as np
 import scoring
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import scgeoae
 from scgeoae.core import evaluation, fit, geometry, loop, rows, terms
@@ -36,6 +38,8 @@ from scgeoae.tl.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from scgeoae.core.network import DenseNetwork
 
 N_ROUNDS = 30
 ALL_THREADS = "ours, on all threads"
@@ -61,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     steps_of = commands.add_parser("steps", help="one optimizer step, with and without regularizer, and the paper's")
+    floor_of = commands.add_parser("floor", help="one optimizer step against its matrix products alone")
     commands.add_parser("gradients", help="hand-written gradients against autograd")
     calls_of = commands.add_parser("calls", help="whole calls against neighbors + UMAP and t-SNE")
     busy_of = commands.add_parser("busy", help="a whole call beside other programs, against a quiet machine")
@@ -72,16 +77,17 @@ def main() -> None:
     for command in (calls_of, busy_of):
         command.add_argument("--data", type=Path, help="folder of data sets")
         command.add_argument("--set", default="pbmc68k_reduced", help="set whose cells are resampled")
-    steps_of.add_argument("--device", default="cpu")
-    steps_of.add_argument("--features", default="50,2000", help="widths of the input with commas between")
-    steps_of.add_argument("--batches", default="125,512,1024,4096")
+    for command, batches in ((steps_of, "125,512,1024,4096"), (floor_of, "256,512,2048")):
+        command.add_argument("--device", default="cpu")
+        command.add_argument("--features", default="50,2000", help="widths of the input with commas between")
+        command.add_argument("--batches", default=batches)
     calls_of.add_argument("--sizes", default="3000,68000", help="numbers of cells with commas between")
     calls_of.add_argument("--methods", default="ours,UMAP,t-SNE")
     calls_of.add_argument("--limit", type=float, help="seconds after which a call is ended")
     describe_of.add_argument("--cells", type=int, default=1_000_000)
     table_of.add_argument("--cells", type=int, default=10_000)
     arguments = vars(parser.parse_args())
-    functions = {f.__name__: f for f in (steps, gradients, calls, busy, describe, table, imports)}
+    functions = {f.__name__: f for f in (steps, floor, gradients, calls, busy, describe, table, imports)}
     functions[arguments.pop("command")](**arguments)
     return None
 
@@ -106,6 +112,49 @@ def steps(device: str, features: str, batches: str) -> None:
             print(f"| {n_features} | {batch} | {1e3 * seconds['plain']:.2f} | {' | '.join(ratios)} |", flush=True)
 
 
+def floor(device: str, features: str, batches: str) -> None:
+    """Print milliseconds of a step on one thread, and of its matrix products, with operands of the same shapes."""
+    torch.set_num_threads(1)
+    print("| features | batch | step, ms | products, ms | step / products |\n|---|---|---|---|---|")
+    for n_features in map(int, features.split(",")):
+        for batch in map(int, batches.split(",")):
+            once = our_step(n_features, batch, device)
+            seconds = interleaved({"step": once, "products": recorded(once).replay}, device)
+            step, products = (1e3 * seconds[name] for name in ("step", "products"))
+            print(f"| {n_features} | {batch} | {step:.2f} | {products:.2f} | {step / products:.2f} |", flush=True)
+
+
+class Products(TorchDispatchMode):
+    """Records the matrix products that run within it, gradients' and optimizers' too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], object]] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        plain = {"mm": torch.mm, "addmm": torch.mm, "bmm": torch.bmm, "baddbmm": torch.bmm}
+        if product := plain.get(operation.overloadpacket.__name__):
+            self.calls.append(partial(product, *(like(x) for x in args[-2:]), out=torch.empty_like(result)))
+        return result
+
+    def replay(self) -> None:
+        """Run the same products, and nothing else."""
+        for call in self.calls:
+            call()
+
+
+def recorded(call: Callable[[], None]) -> Products:
+    with Products() as products:
+        call()
+    return products
+
+
+def like(x: torch.Tensor) -> torch.Tensor:
+    """Random numbers in the layout of `x`, which may be transposed."""
+    return torch.randn(x.numel(), device=x.device).as_strided(x.shape, x.stride())
+
+
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
     data = DenseRows(gaussian(4 * batch, n_features), torch.device(device))
     generator = torch.Generator().manual_seed(0)
@@ -113,7 +162,7 @@ def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callab
     model.observation.fit(data)
     index = torch.arange(batch)
     spec = replace(SPEC, batch_size=batch, **changes)
-    spec = fit.choose_by_data(spec, data.shape[0], lambda: model.standardize(data.take(index)))
+    spec = fit.choose_by_data(spec, data.shape[0], model.standardize(data.take(index)))
     state = State(model, spec)
 
     def once() -> None:
@@ -140,11 +189,18 @@ def paper_step(n_features: int, batch: int, device: str) -> Callable[[], None]:
 
 
 def gradients() -> None:
-    """Print milliseconds of value and gradient of the log determinant and of the contrast, by hand and by autograd."""
+    """Print milliseconds of value and gradient of what has a gradient by hand, and of the same by autograd."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    print("| term | size | by hand, ms | by autograd, ms |\n|---|---|---|---|")
+    decoder = GeometricAutoencoder(50, hidden_dims=SPEC.hidden_dims, generator=generator).decoder
+    print("| part | size | by hand, ms | by autograd, ms |\n|---|---|---|---|")
     for name, size, by_hand, plain in (
+        (
+            "decoder",
+            (288, 2),
+            partial(decoded, decoder.pushforward),
+            partial(decoded, partial(plain_pushforward, decoder)),
+        ),
         ("log determinant", (2, 64, 50), geometry.log_det, plain_log_det),
         ("log determinant", (2, 2048, 50), geometry.log_det, plain_log_det),
         ("contrast", (256, 2), contrast_by_hand, plain_contrast),
@@ -157,6 +213,20 @@ def gradients() -> None:
         }
         seconds = interleaved(kinds, "cpu")
         print(f"| {name} | {size} | {1e3 * seconds['hand']:.2f} | {1e3 * seconds['plain']:.2f} |")
+
+
+def decoded(push: Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]], z: torch.Tensor) -> torch.Tensor:
+    values, tangents = push(z, SPEC.regularizer_batch)
+    return values.sum() + tangents.sum()
+
+
+def plain_pushforward(network: DenseNetwork, x: torch.Tensor, r: int) -> tuple[torch.Tensor, torch.Tensor]:
+    tangents = torch.eye(x.shape[1])[:, None].expand(-1, r, -1)
+    for layer in network.inner:
+        v = layer(x)
+        x = torch.nn.functional.elu(v)
+        tangents = (tangents @ layer.weight.t()) * v[:r].clamp(max=0).exp()
+    return network.last(x), tangents @ network.last.weight.t()
 
 
 def plain_log_det(tangents: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from scgeoae.core.network import Activation
 from scgeoae.core.region import OccupiedRegion
 from scgeoae.core.surface import Surface
 
-SINE = Activation(torch.sin, torch.cos)
+SINE = Activation(lambda v: (v.sin(), v.cos()), lambda values, slopes: -values / slopes)
 BOX = (-1.5, 1.5, -1.0, 1.0)
 WHOLE = OccupiedRegion(np.ones((60, 90), dtype=bool), BOX)
 SMALL = 1e-4
@@ -189,3 +189,34 @@ def test_medoid(rng: np.random.Generator) -> None:
     assert medoid(z[:1]) == 0
     many = rng.normal(size=(30_000, 2))
     assert np.linalg.norm(many[medoid(many)]) < 0.2
+
+
+@pytest.mark.parametrize("anywhere", [False, True])
+def test_an_outlier_is_joined_by_a_straight_piece(anywhere: bool) -> None:  # noqa: FBT001
+    """On a plane, in a row of tiles: the way is straight, and from the outermost tile on it is off the region."""
+    tile = np.sqrt(WHOLE.tile_area)
+    row = WHOLE.centers()[1][40]
+    path = between(plane(np.eye(3)[:, :2]), [-1, row], [5, row], anywhere=anywhere)
+    assert path.length == pytest.approx(6, rel=1e-6)
+    assert path.length_off_data == pytest.approx(5 - (1.5 - tile / 2), rel=1e-6)
+    back = between(plane(np.eye(3)[:, :2]), [5, row], [-1, row], anywhere=anywhere)
+    assert back.length_off_data == pytest.approx(path.length_off_data)
+    np.testing.assert_allclose(back.points[::-1], path.points, atol=1e-3)
+
+
+def test_two_outliers_at_one_place_need_no_way_to_the_region() -> None:
+    flat = plane(np.eye(3)[:, :2])
+    near = between(flat, [5, 0], [5, 0.5])
+    assert near.length == near.length_off_data == pytest.approx(0.5, rel=1e-6)
+    assert between(flat, [5, 0], [5, 0]).length == 0
+    far = between(flat, [5, 0], [-5, 0])
+    assert far.length == pytest.approx(10, rel=1e-3)
+    assert far.length_off_data == pytest.approx(7, rel=1e-2)
+
+
+def test_an_outlier_of_another_piece_has_no_path() -> None:
+    mask = np.ones((60, 90), dtype=bool)
+    mask[:, 40:50] = False
+    split = OccupiedRegion(mask, BOX)
+    assert between(plane(np.eye(3)[:, :2]), [-5, 0], [5, 0], split) is None
+    assert between(plane(np.eye(3)[:, :2]), [-5, 0], [-1, 0], split).length == pytest.approx(4, rel=1e-3)

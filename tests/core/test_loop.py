@@ -11,7 +11,20 @@ import torch
 from helpers import SPEC, on_host, paraboloid
 
 from scgeoae.core.autoencoder import GeometricAutoencoder
-from scgeoae.core.loop import TOLERANCE, Best, History, schedule, train, weights_of
+from scgeoae.core.loop import (
+    EVERY,
+    MAX_STEPS,
+    MIN_STEPS,
+    TOLERANCE,
+    Best,
+    History,
+    Record,
+    _average,
+    pays,
+    schedule,
+    train,
+    weights_of,
+)
 from scgeoae.core.step import Sample
 
 if TYPE_CHECKING:
@@ -23,7 +36,7 @@ Weights = dict[str, torch.Tensor]
 
 
 class Training(NamedTuple):
-    """The model that is trained, the cells that are held out, and the weights at each validation."""
+    """The model that is trained, the cells that are held out, and its weights at each validation, not averaged."""
 
     model: GeometricAutoencoder
     history: History
@@ -80,15 +93,14 @@ def test_learns_a_paraboloid() -> None:
     assert curves["reconstruction"][-1] < 0.05
     assert min(curves["validation_reconstruction"]) < 0.05
     assert curves["regularizer"][-1] < 0.1
-    assert curves["step"] == list(range(10, 501, 10))
+    assert curves["step"] == list(range(EVERY, 501, EVERY))
 
 
-def test_best_weights_are_kept() -> None:
-    model, history, x, weights = trained()
+def test_averaged_weights_of_the_best_validation_are_kept() -> None:
+    model, history, x, _ = trained()
     kept = latest_good(losses_of(history))
     assert history.kept == history.records[kept]
-    assert history.kept_at == history.kept.step == 4 * (kept + 1)
-    assert_equal(weights_of(model), weights[history.kept_at])
+    assert history.kept_at == history.kept.step == EVERY * (kept + 1)
     with torch.no_grad():
         left = (model.decoder(model.place(x)) - x).square().mean()
     assert history.kept.validation_reconstruction == pytest.approx(left.item(), rel=1e-6)
@@ -118,13 +130,13 @@ def test_weights_of_a_worse_validation_are_dropped(later: float, kept: int) -> N
 
 def test_patience_stops_early() -> None:
     """After the lowest validation loss there are `patience` more."""
-    losses = losses_of(trained(replace(SPEC, patience=3, learning_rate=0.3)).history)
-    assert 4 < len(losses) < 50
+    losses = losses_of(trained(replace(SPEC, patience=3, learning_rate=0.3, n_steps=5_000)).history)
+    assert len(losses) < 200
     assert len(losses) == losses.argmin() + 1 + 3
 
 
 def test_non_finite_loss_names_the_step() -> None:
-    with pytest.raises(FloatingPointError, match="step 8 of 200"):
+    with pytest.raises(FloatingPointError, match="step 50,"):
         trained(replace(SPEC, learning_rate=1e20))
 
 
@@ -136,42 +148,96 @@ def test_one_non_finite_loss_is_survived() -> None:
             with torch.no_grad():
                 model.decoder.last.bias.fill_(torch.inf)
 
-    _, history, _, weights = trained(at=spoil)
-    assert history.retried_at == 104
-    assert_equal(weights[104], weights[4 * (latest_good(losses_of(history)[:25]) + 1)])
+    model, history, _, weights = trained(at=spoil)
+    assert history.retried_at == 125
     curves = history.curves
     assert curves["step"][-1] == 200
     assert np.isfinite(curves["validation_reconstruction"]).all()
-    assert curves["learning_rate"][26] < 0.11 * curves["learning_rate"][24]
-    assert curves["validation_reconstruction"][-1] <= 1.05 * curves["validation_reconstruction"][24]
+    assert curves["learning_rate"][5] < 0.1 * curves["learning_rate"][4]
+    assert curves["validation_reconstruction"][-1] <= 1.05 * curves["validation_reconstruction"][3]
+    assert all(torch.isfinite(value).all() for value in [*weights[125].values(), *weights_of(model).values()])
 
 
 def test_interruption_keeps_the_best_weights() -> None:
     def interrupt(step: int, _: GeometricAutoencoder) -> None:
-        if step >= 40:
+        if step >= 100:
             raise KeyboardInterrupt
 
-    model, history, _, weights = trained(at=interrupt)
+    model, history, x, _ = trained(at=interrupt)
     assert history.interrupted
-    assert history.curves["step"] == list(range(4, 41, 4))
+    assert history.curves["step"] == [25, 50, 75, 100]
     assert history.kept == history.records[latest_good(losses_of(history))]
-    assert_equal(weights_of(model), weights[history.kept_at])
+    with torch.no_grad():
+        left = (model.decoder(model.place(x)) - x).square().mean()
+    assert history.kept.validation_reconstruction == pytest.approx(left.item(), rel=1e-6)
 
 
 def test_without_held_out_cells_the_last_weights_are_kept() -> None:
     """There is nothing to choose by, and nothing to stop for."""
-    model, history, _, weights = trained(replace(SPEC, patience=1), n=4)
-    assert len(history.records) == 50
+    history = trained(replace(SPEC, patience=1), n=4).history
+    assert len(history.records) == 200 // EVERY
     assert np.isnan(history.curves["validation_reconstruction"]).all()
     assert history.kept_at == 200
-    assert_equal(weights_of(model), weights[200])
 
 
 def test_schedule_rises_and_falls() -> None:
-    shares = [schedule(step, 200) for step in range(1, 201)]
-    assert shares[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    np.testing.assert_allclose(np.diff(shares[3:]), -1 / 197)  # a straight line
-    assert 0 < shares[-1] < 0.01
+    """It is the same whenever it ends."""
+    shares = [schedule(step) for step in range(1, 801)]
+    np.testing.assert_allclose(shares[:10], np.arange(1, 11) / 10)
+    assert set(shares[9:50]) == {1.0}
+    np.testing.assert_allclose(np.square(shares[49:]) * np.arange(50, 801), 50)
+
+
+def test_weights_are_averaged_by_a_power_of_the_steps() -> None:
+    """Of steps `t` to the power 8 each: in closed form ``1 / (1 + 9 / n)`` of the last one, for weights ``w_t = t``."""
+    average, n = [torch.zeros(())], 400
+    for i in range(n):
+        _average(average, [torch.tensor(i + 1.0)], torch.tensor(i))
+    assert average[0].item() == pytest.approx(0.9 * n, rel=0.01)  # the integral of t^9 over that of t^8
+
+
+def course(
+    contrast: Callable[[float], float], last: int, reconstruction: Callable[[float], float] | None = None
+) -> History:
+    """A course with this contrast of held-out cells, and this reconstruction, by the step."""
+    return History(
+        [
+            Record(t, 0.0, 0.0, 1.0, reconstruction(t) if reconstruction else 1.0, 0.0, contrast(t))
+            for t in range(EVERY, last + 1, EVERY)
+        ]
+    )
+
+
+def test_steps_pay_while_held_out_cells_are_told_apart_better() -> None:
+    """By a hundredth when the steps double; without a contrast, while their reconstruction falls."""
+    assert pays(course(lambda t: 4 * t**-0.1, 400))
+    assert not pays(course(lambda t: 4 * t**-0.01, 400))
+    assert pays(course(lambda t: 3 + 20 / t, 400))
+    assert not pays(course(lambda t: 3 + 20 / t, 1_200))
+    nothing = float("nan")
+    assert pays(course(lambda _: nothing, 400, lambda t: t**-0.1))
+    assert not pays(course(lambda _: nothing, 400, lambda _: 0.5))
+
+
+@pytest.mark.parametrize(
+    ("spec", "n", "steps"),
+    [
+        ({"weights": {"contrast": 0.05}, "noise": 1.0}, 400, None),
+        ({"weights": {"contrast": 0.05}, "noise": 1.0, "n_steps": 350}, 400, 350),
+        ({}, 4, 600),
+    ],
+)
+def test_held_out_cells_decide_the_steps(spec: dict, n: int, steps: int | None) -> None:
+    """Without any, there is nothing to decide by."""
+    history = trained(replace(SPEC, **{"n_steps": None, "hidden_dims": (8,), **spec}), n=n).history
+    taken = history.records[-1].step
+    if steps is None:
+        assert MIN_STEPS <= taken <= MAX_STEPS
+        ends = [History(history.records[:i]) for i in range(MIN_STEPS // EVERY, len(history.records) + 1)]
+        assert all(pays(end) for end in ends[:-1])
+        assert taken == MAX_STEPS or not pays(ends[-1])
+    else:
+        assert taken == steps
 
 
 @pytest.mark.parametrize(("size", "expected"), [(64, 1), (25_000, 3)])
@@ -179,7 +245,7 @@ def test_small_steps_take_one_thread(size: int, expected: int) -> None:
     torch.set_num_threads(3)
     seen = []
     trained(replace(SPEC, batch_size=size, n_steps=2), n=32_000, at=lambda *_: seen.append(torch.get_num_threads()))
-    assert seen == [expected] * 2
+    assert seen == [expected]
     assert torch.get_num_threads() == 3
 
 

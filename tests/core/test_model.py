@@ -111,6 +111,24 @@ def test_only_a_map_is_calibrated(
             calibrated()
 
 
+def test_length_between_far_cells(rng: np.random.Generator) -> None:
+    """On a map that is the surface it is 1; where the decoder halves one side, by the pairs of cells that it takes."""
+    model = GeometricAutoencoder(3, hidden_dims=(), generator=torch.Generator().manual_seed(0))
+    plane = np.column_stack([rng.normal(size=(3_000, 2)), np.zeros(3_000)]).astype(np.float32)
+    rows = on_host(plane)
+    model.observation.fit(rows)
+    with torch.no_grad():  # a linear network: the map is the plane, with one side halved
+        scale = model.observation.scale
+        model.encoder.first.weight.copy_(torch.eye(2, 3) * scale)
+        model.decoder.first.weight.copy_(torch.tensor([[1.0, 0], [0, 0.5], [0, 0]]) / scale)
+    z = plane[:, :2].astype(np.float64)
+    _, frame = calibrate_decoder(model, rows, z, np.zeros(2), 1.0)
+    assert frame.unit == pytest.approx(0.5**0.5, rel=1e-4)
+    angle = rng.uniform(0, 2 * np.pi, 200_000)  # of the difference of two cells of a round cloud
+    longer = frame.unit / np.hypot(np.cos(angle), 0.5 * np.sin(angle))
+    assert frame.length_between == pytest.approx(np.median(longer), rel=0.05)
+
+
 def test_common_share_of_the_error(model: GeometricAutoencoder, x: np.ndarray) -> None:
     rows = on_host(x)
     model.observation.fit(rows)
@@ -164,3 +182,14 @@ def test_region_is_not_ruined_by_an_outlier(rng: np.random.Generator) -> None:
     region = occupied_region(z)
     assert region.extent[1] < 10
     assert region.contains(z[:-1]).mean() > 0.95
+
+
+def test_tiles_that_some_of_the_cells_occupy(rng: np.random.Generator) -> None:
+    """All for all cells; of two islands, those of the island where the cells are; none off the map."""
+    z = rng.normal(size=(2000, 2)) + np.repeat([[0, 0], [12, 0]], 1000, axis=0)
+    region = occupied_region(z)
+    assert region.occupied_by(z).all()
+    on_first = region.points()[:, 0] < 6
+    assert region.occupied_by(z[:1000])[~on_first].sum() == 0
+    assert region.occupied_by(z[:1000])[on_first].mean() > 0.9
+    assert not region.occupied_by(z + 100).any()

@@ -16,7 +16,7 @@ from scgeoae.core.network import Activation
 from scgeoae.core.surface import Surface
 
 A = 0.3
-SQUARE = Activation(torch.square, lambda v: 2 * v)
+SQUARE = Activation(lambda v: (v.square(), 2 * v), lambda _, slopes: 2 / slopes)
 
 
 @pytest.fixture(params=[4, 30], ids=["narrow", "wide"])

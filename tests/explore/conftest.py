@@ -65,7 +65,7 @@ def node(tmp_path: Path) -> Callable[[AnnData, str], Any]:
             const contents = await unpacked(JSON.parse(readFileSync({json.dumps(str(tmp_path / "contents.json"))})));
             const decoder = new Decoder({{ ...contents.decoder, dimension: contents.dimension }});
             const region = new Region(contents.region);
-            const cells = new Cells(contents.coordinates, contents.dimension, decoder, region);
+            const cells = new Cells(contents.coordinates, contents.dimension, decoder, region, contents.frame);
             let result;"""
         script = "\n".join([*functions, start, code, "process.stdout.write(JSON.stringify(result))"])
         command = [program, "--input-type=module", "-"]

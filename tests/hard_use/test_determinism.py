@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from hard_use.tools import cells, check_results, frozen, train
+from hard_use.tools import cells, frozen, train
 
 import scgeoae
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from anndata import AnnData
 
 SCRIPT = """
@@ -65,17 +68,45 @@ def test_other_work_before_and_beside() -> None:
         torch.use_deterministic_algorithms(mode=False)
 
 
-def test_default_dtype_of_the_user() -> None:
-    """Training then works in float64; what it writes can be used in either."""
-    adata = cells()
-    torch.set_default_dtype(torch.float64)
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
     try:
-        train(adata)
-        check_results(adata)
+        yield
     finally:
         torch.set_default_dtype(torch.float32)
-    assert adata.obsm["X_geoae"].dtype == np.float32
-    check_results(adata)
+
+
+def all_of_it() -> Any:
+    """What the tools write that compute with torch."""
+    adata = train(cells(), copy=True)
+    adata.obsm["X_given"], adata.layers["velocity"] = adata.X[:, :2].copy(), adata.X[::-1] - adata.X
+    scgeoae.tl.fit_decoder(adata, "given", use_rep="X", n_steps=5, hidden_dims=(8,))
+    scgeoae.tl.velocity(adata)
+    scgeoae.tl.ensemble(adata, n_models=2)
+    scgeoae.tl.cluster_distances(adata, "kind")
+    adata.obs["nonlinearity"] = scgeoae.get.nonlinearity(adata, radius=1.0)
+    new = cells(5, seed=1)
+    scgeoae.tl.map_cells(new, adata)
+    return frozen(adata), frozen(new)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(lambda: default_dtype(torch.float64), id="float64"),
+        pytest.param(lambda: default_dtype(torch.bfloat16), id="bfloat16"),
+        pytest.param(lambda: default_dtype(torch.float16), id="float16"),
+        pytest.param(lambda: torch.autocast("cpu", dtype=torch.bfloat16), id="autocast"),
+        pytest.param(lambda: torch.device("meta"), id="default device"),
+    ],
+)
+def test_settings_of_torch(setting: Callable[[], Any]) -> None:
+    """What the user has asked of torch for other work changes nothing."""
+    expected = all_of_it()
+    with setting():
+        found = all_of_it()
+    assert found == expected
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

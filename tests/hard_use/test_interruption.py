@@ -225,7 +225,7 @@ def as_query(adata: AnnData) -> None:
 
 
 def fit(adata: AnnData) -> None:
-    tl.fit_decoder(adata, "given", use_rep="X", n_steps=5, hidden_dims=(8,), key_added="geoae")
+    tl.fit_decoder(adata, "given", use_rep="X", n_steps=5, hidden_dims=(8,))
 
 
 @pytest.mark.parametrize("call", [train, fit, as_query])
@@ -237,6 +237,7 @@ def test_while_writing(call: Any, n_calls: int, again: int, monkeypatch) -> None
     if again:
         train(adata, rng=5)
         tl.map_cells(adata, train(cells(), copy=True))
+        fit(adata)
     before = frozen(adata)
     written = fields.write
 

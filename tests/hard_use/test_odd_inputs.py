@@ -707,7 +707,13 @@ RESULTS = [
     Case("determinants of text", put("obs", "geoae_det", "x"), heatmap, TypeError, "type str"),
     Case("determinants gone, quality", mapped(lambda a: a.obs.pop("geoae_det")), quality),
     Case("areas are a number", put("uns", "geoae_areas", 5), draw_areas, KeyError, "geoae_areas"),
-    Case("areas of other columns", put("uns", "geoae_areas", pd.DataFrame({"x": [1]})), draw_areas, KeyError, "ratio"),
+    Case(
+        "areas of other columns",
+        put("uns", "geoae_areas", pd.DataFrame({"x": [1]})),
+        draw_areas,
+        KeyError,
+        "size_ratio",
+    ),
     Case(
         "alphas of other columns",
         put("uns", "geoae_alpha_path", pd.DataFrame({"x": [1]})),

@@ -27,9 +27,9 @@ NAMES = ["A", "B", "C", "D"]
 def measured(mapped: AnnData) -> AnnData:
     """Four groups: A and B are near and look nearer, C and D look too far; the others are as they are."""
     first, second = np.triu_indices(4, 1)
-    surface = np.array([2.0, 10, 10, 9, 8, 1])
+    true = np.array([2.0, 10, 10, 9, 8, 1])
     ratio = np.array([1 / 3, 1, 1.1, 1.02, 0.9, 2])
-    columns = {"other": np.array(NAMES)[second], "surface_length": surface, "ratio": ratio}
+    columns = {"other": np.array(NAMES)[second], "data_distance": true, "distance_ratio": ratio, "free_of_noise": False}
     mapped.uns["geoae_distances"] = pd.DataFrame(columns, index=pd.Index(np.array(NAMES)[first], name="group"))
     return mapped
 
@@ -44,12 +44,12 @@ def words(ax: Axes) -> list[str]:
 
 def test_pairs_show_both_distances(measured: AnnData) -> None:
     ax, _ = draw(measured)
-    table = measured.uns["geoae_distances"].sort_values("ratio", ascending=False)
+    table = measured.uns["geoae_distances"].sort_values("distance_ratio", ascending=False)
     pairs = [f"{group}\n{other}" for group, other in zip(table.index, table["other"], strict=True)]
     assert [label.get_text() for label in ax.get_yticklabels()] == pairs
     true, apparent = (c.get_offsets()[:, 0] for c in ax.collections if isinstance(c, PathCollection))
-    np.testing.assert_allclose(true, table["surface_length"])
-    np.testing.assert_allclose(apparent, table["surface_length"] * table["ratio"])
+    np.testing.assert_allclose(true, table["data_distance"])
+    np.testing.assert_allclose(apparent, table["data_distance"] * table["distance_ratio"])
     farther, closer = ["2.0 times too far", "1.1 times too far"], ["1.1 times too close", "3.0 times too close"]
     assert words(ax) == [*farther, "true", "true", *closer]
     colors = [to_hex(color) for color in ax.collections[0].get_colors()]
@@ -69,7 +69,7 @@ def test_tiles_are_in_the_order_of_the_tree(measured: AnnData) -> None:
     (tiles,) = (c for c in ax.collections if isinstance(c, QuadMesh))
     values = np.ma.filled(tiles.get_array(), np.nan)
     assert np.isnan(values[np.triu_indices(4)]).all()
-    table = measured.uns["geoae_distances"].set_index("other", append=True)["surface_length"]
+    table = measured.uns["geoae_distances"].set_index("other", append=True)["data_distance"]
     for row, column in zip(*np.tril_indices(4, -1), strict=True):
         assert values[row, column] == table[tuple(sorted((order[row], order[column])))]
     (branches,) = (c for c in ax.child_axes[0].collections if isinstance(c, LineCollection))
@@ -78,13 +78,15 @@ def test_tiles_are_in_the_order_of_the_tree(measured: AnnData) -> None:
     assert heights == {1, 2, np.mean([10, 10, 9, 8])}
 
 
-def test_groups_without_distances_are_left_out(measured: AnnData) -> None:
+def test_groups_that_differ_by_noise_alone_have_no_distance(measured: AnnData) -> None:
     table = measured.uns["geoae_distances"]
-    table.loc[table["other"] == "D", ["surface_length", "ratio"]] = np.nan
+    table.loc[["C"], ["data_distance", "distance_ratio"]] = np.nan
     ax, tree = draw(measured)
-    assert len(ax.get_yticklabels()) == 3
-    assert sorted(words(tree)) == NAMES[:3]
-    table.loc[:, "ratio"] = np.nan
+    assert len(ax.get_yticklabels()) == 5
+    assert sorted(words(tree)) == NAMES
+    (branches,) = (c for c in tree.child_axes[0].collections if isinstance(c, LineCollection))
+    assert min(path.vertices[:, 0].max() for path in branches.get_paths()) == 0
+    table.loc[:, "distance_ratio"] = np.nan
     with pytest.raises(ValueError, match=r"In \.uns\['geoae_distances'\] no two groups are apart"):
         draw(measured)
 

@@ -136,7 +136,7 @@ def test_file(mapped, tmp_path: Path) -> None:
         ({"color": "nothing"}, KeyError, r"\.obs\['nothing'\]"),
         ({"color": "CD3D"}, KeyError, "genes"),
         ({"color": "name"}, ValueError, "700 different values|at most"),
-        ({"color": "lists"}, TypeError, "no groups"),
+        ({"color": "lists"}, TypeError, "no labels"),
         ({"genes": ["CD3D", "nothing"]}, KeyError, r"\['nothing'\]"),
         ({"dimensions": (0, 2)}, ValueError, "dimensions"),
         ({"dimensions": (1, 1)}, ValueError, "dimensions"),

@@ -29,50 +29,62 @@ if TYPE_CHECKING:
 def measured(mapped: AnnData) -> AnnData:
     scgeoae.tl.cluster_areas(mapped, "bulk_labels")
     table = mapped.uns["geoae_areas"]
-    table["ratio"] **= 5  # as on a worse map
-    table["map_share"] = table["data_share"] * table["ratio"]
+    for name in ("size_ratio", "size_ratio_low", "size_ratio_high"):
+        table[name] **= 5  # as on a worse map
     return mapped
 
 
-def test_cluster_areas_draws_both_shares(measured: AnnData) -> None:
+def test_cluster_areas_draws_both_sizes(measured: AnnData) -> None:
     ax = scgeoae.pl.cluster_areas(measured, show=False)
-    table = measured.uns["geoae_areas"].sort_values("ratio")
+    table = measured.uns["geoae_areas"].sort_values("size_ratio")
     assert [label.get_text() for label in ax.get_yticklabels()] == list(table.index)
     true, apparent = (c for c in ax.collections if isinstance(c, PathCollection))
-    np.testing.assert_allclose(true.get_offsets()[:, 0], table["data_share"])
-    np.testing.assert_allclose(apparent.get_offsets()[:, 0], table["map_share"])
+    np.testing.assert_allclose(true.get_offsets()[:, 0], table["data_size"])
+    np.testing.assert_allclose(apparent.get_offsets()[:, 0], table["data_size"] * table["size_ratio"])
     palette = dict(zip(measured.obs["bulk_labels"].cat.categories, measured.uns["bulk_labels_colors"], strict=True))
     assert [to_hex(color) for color in true.get_facecolors()] == [to_hex(palette[name]) for name in table.index]
     words = [text.get_text() for text in ax.texts]
-    assert words[-1].endswith("too large")
-    assert words[0].endswith("too small")
+    assert "too large" in words[-1]
+    assert "too small" in words[0]
+    assert [text.endswith("uncertain") for text in words] == table["uncertain"].tolist()
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"true (in the data)", "apparent (on the map)"}
 
 
-def test_cluster_areas_of_two_maps(measured: AnnData) -> None:
+def test_cluster_areas_of_several_maps(measured: AnnData) -> None:
     other = measured.uns["geoae_areas"].iloc[::-1].copy()
-    other["ratio"] = 1 / other["ratio"]
+    other["size_ratio"] = 1 / other["size_ratio"]
+    other["free_of_noise"] = True
     measured.uns["mine_areas"] = other
-    ax = scgeoae.pl.cluster_areas(measured, other="mine", show=False)
-    ratio = measured.uns["geoae_areas"]["ratio"].sort_values()
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(ratio.index)
-    filled, rings = (c.get_offsets()[:, 0] for c in ax.collections if isinstance(c, PathCollection))
-    np.testing.assert_allclose(filled, ratio)
-    np.testing.assert_allclose(rings, 1 / ratio)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["geoae", "mine"]
+    panels = scgeoae.pl.cluster_areas(measured, key=["geoae", "mine"], show=False)
+    table = measured.uns["geoae_areas"].sort_values("size_ratio")
+    ratio = table["size_ratio"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == list(ratio.index)
+    for panel, expected in zip(panels, (ratio, 1 / ratio), strict=True):
+        (points,) = (c for c in panel.collections if isinstance(c, PathCollection))
+        np.testing.assert_allclose(points.get_offsets()[:, 0], expected)
+        np.testing.assert_allclose(points.get_offsets()[:, 1], range(len(ratio)))
+        background = to_hex(panel.get_facecolor())
+        assert [to_hex(color) == background for color in points.get_facecolors()] == table["uncertain"].tolist()
+        off = np.exp(np.log(expected).std(ddof=0))
+        assert panel.get_title().endswith(f"\ntypically {off:.2g} times off")
+    assert panels[0].get_xlim() == panels[1].get_xlim()
     measured.uns["mine_areas"] = other.rename_axis("louvain")
     with pytest.raises(ValueError, match="different groups"):
-        scgeoae.pl.cluster_areas(measured, other="mine", show=False)
+        scgeoae.pl.cluster_areas(measured, key=["geoae", "mine"], show=False)
     with pytest.raises(KeyError, match="nothing_areas"):
-        scgeoae.pl.cluster_areas(measured, other="nothing", show=False)
+        scgeoae.pl.cluster_areas(measured, key=["geoae", "nothing"], show=False)
+    with pytest.raises(ValueError, match="at least one result"):
+        scgeoae.pl.cluster_areas(measured, key=[], show=False)
 
 
-def test_shares_are_readable_in_a_narrow_panel(measured: AnnData) -> None:
-    _, ax = plt.subplots(figsize=(1.5, 3))
-    measured.uns["geoae_areas"]["data_share"] = np.geomspace(0.02, 0.4, len(measured.uns["geoae_areas"]))
-    scgeoae.pl.cluster_areas(measured, ax=ax, show=False)
-    ax.figure.canvas.draw()
-    assert {"3 %", "10 %", "30 %"} <= {text.get_text() for text in ax.get_xticklabels()}
+def test_an_interval_without_an_end_does_not_stretch_the_plot(measured: AnnData) -> None:
+    table = measured.uns["geoae_areas"]
+    before = scgeoae.pl.cluster_areas(measured, show=False).get_xlim()
+    table.loc[table["uncertain"], "size_ratio_high"] = np.inf
+    assert scgeoae.pl.cluster_areas(measured, show=False).get_xlim() == before
+    table["size_ratio"] = np.nan
+    with pytest.raises(ValueError, match="no group has a ratio"):
+        scgeoae.pl.cluster_areas(measured, show=False)
 
 
 def test_cluster_areas_without_colors(measured: AnnData) -> None:

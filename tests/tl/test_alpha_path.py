@@ -150,5 +150,5 @@ def test_bad_arguments(pbmc: AnnData, arguments, error: type[Exception], match: 
 
 
 def test_results_are_not_overwritten(mapped: AnnData) -> None:
-    with pytest.raises(ValueError, match="holds a result"):
+    with pytest.raises(ValueError, match="holds something else"):
         scgeoae.tl.alpha_path(mapped, [0.1], key_added="geoae")

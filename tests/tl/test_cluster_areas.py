@@ -13,6 +13,7 @@ import scgeoae
 from scgeoae.core.surface import Surface
 
 if TYPE_CHECKING:
+    from io import StringIO
     from pathlib import Path
 
     from anndata import AnnData
@@ -57,16 +58,40 @@ def test_areas_of_bands_on_a_sphere(sphere: AnnData) -> None:
     assert table["n_cells"].sum() == 4000
     for band, area in true_areas().items():
         assert table.loc[band, "map_area"] == pytest.approx(3 * np.deg2rad(40), rel=0.06)
-        assert table.loc[band, "data_area"] == pytest.approx(area, rel=0.06)
+        assert table.loc[band, "surface_area"] == pytest.approx(area, rel=0.06)
     true_share = np.array(list(true_areas().values())) / sum(true_areas().values())
     expected = dict(zip(true_areas(), (1 / 3) / true_share, strict=True))
     for band, ratio in expected.items():
-        assert table.loc[band, "ratio"] == pytest.approx(ratio, rel=0.05)
-    assert table.loc["north", "ratio"] > 1.1 > 0.9 > table.loc["middle", "ratio"]
+        assert table.loc[band, "surface_ratio"] == pytest.approx(ratio, rel=0.05)
+    assert table.loc["north", "surface_ratio"] > 1.1 > 0.9 > table.loc["middle", "surface_ratio"]
     latitude = np.abs(sphere.obsm["X_chart"][:, 1])
     for band, rows in sphere.obs.groupby("band").indices.items():
         assert table.loc[band, "anisotropy"] == pytest.approx(np.median(1 / np.cos(latitude[rows])), rel=0.05)
         assert table.loc[band, "reconstruction_error"] < 0.05
+
+
+@pytest.mark.parametrize("bands", [["middle", "north"], ["north", "south"]])
+def test_cells_of_a_subset_keep_their_areas(sphere: AnnData, bands: list[str], log: StringIO) -> None:
+    """They do not get the place of the cells that are gone, next to them or far away."""
+    table = measure(sphere[sphere.obs["band"].isin(bands)].copy())
+    assert list(table.index) == bands
+    for band in bands:
+        assert table.loc[band, "map_area"] == pytest.approx(3 * np.deg2rad(40), rel=0.15)
+        assert table.loc[band, "data_area"] == pytest.approx(true_areas()[band], rel=0.15)
+    assert "was trained on 4000 cells, but the AnnData holds" in log.getvalue()
+
+
+def test_a_random_part_has_the_areas_of_all(sphere: AnnData, log: StringIO) -> None:
+    table = measure(sphere[::4].copy())
+    for band, area in true_areas().items():
+        assert table.loc[band, "data_area"] == pytest.approx(area, rel=0.1)
+    assert "areas are of the part of the map that these cells occupy" in log.getvalue()
+
+
+def test_all_cells_in_another_order_are_not_told_of(sphere: AnnData, log: StringIO) -> None:
+    expected = measure(sphere)
+    pd.testing.assert_frame_equal(measure(sphere[::-1].copy()), expected, rtol=1e-3)
+    assert log.getvalue() == ""
 
 
 def test_the_integral_of_an_exact_determinant(sphere: AnnData, monkeypatch) -> None:
@@ -76,7 +101,7 @@ def test_the_integral_of_an_exact_determinant(sphere: AnnData, monkeypatch) -> N
     monkeypatch.setattr(Surface, "distortion", distortion)
     table = measure(sphere)
     area = true_areas()["middle"]  # its border lies inside the region but for the two short sides
-    assert table.loc["middle", "data_area"] / table.loc["middle", "map_area"] == pytest.approx(
+    assert table.loc["middle", "surface_area"] / table.loc["middle", "map_area"] == pytest.approx(
         area / (3 * np.deg2rad(40)), rel=0.01
     )
 
@@ -86,8 +111,8 @@ def test_shares_add_up_and_leave_out_cells_without_a_label(sphere: AnnData) -> N
     sphere.obs.loc[sphere.obs["band"] == "north", "band"] = np.nan
     table = measure(sphere)
     assert list(table.index) == ["middle", "south"]
-    np.testing.assert_allclose(table[["map_share", "data_share"]].sum(), 1)
-    np.testing.assert_allclose(table["data_area"], whole.loc[table.index, "data_area"])
+    np.testing.assert_allclose(table[["map_share", "surface_share"]].sum(), 1)
+    np.testing.assert_allclose(table["surface_area"], whole.loc[table.index, "surface_area"])
 
 
 def test_categories_keep_their_order_and_numbers_become_names(sphere: AnnData) -> None:
@@ -97,12 +122,14 @@ def test_categories_keep_their_order_and_numbers_become_names(sphere: AnnData) -
     assert list(measure(sphere, "number").index) == ["0", "1", "2"]
 
 
-def test_a_group_without_a_tile_has_no_ratio(sphere: AnnData) -> None:
+def test_a_group_of_one_cell_off_the_map_has_no_ratio(sphere: AnnData) -> None:
     sphere.obs.loc[sphere.obs_names[0], "band"] = "lonely"
     sphere.obsm["X_chart"][0] = [100, 100]
     table = measure(sphere)
     assert table.loc["lonely", "map_area"] == 0
-    assert np.isnan(table.loc["lonely", "ratio"])
+    assert table.loc["lonely", ["data_size", "size_ratio", "size_ratio_low", "surface_ratio"]].isna().all()
+    assert table.loc["lonely", "uncertain"]
+    assert not table["uncertain"].drop("lonely").any()
     ax = scgeoae.pl.cluster_areas(sphere, key="geoae_chart", show=False)
     assert len(ax.get_yticklabels()) == 3
 

@@ -16,6 +16,7 @@ from helpers import QUICK
 from scipy import sparse
 
 import scgeoae
+from scgeoae.fingerprint import N_SLOW_CELLS
 from scgeoae.inputs import Matrix, ValueRange
 from scgeoae.reference.novelty import Novelty
 
@@ -209,7 +210,7 @@ def test_scaled_data_without_zeros_go_by_the_stored_numbers(rng: np.random.Gener
     assert_same_place(place(reference, reference), reference.obsm["X_geoae"])
     assert_same_place(place(query, reference), reference.obsm["X_geoae"][::2])
     sc.pp.scale(query)
-    with pytest.raises(ValueError, match="Pass log-normalized values"):
+    with pytest.raises(ValueError, match="Pass unscaled values; they are scaled as the reference was"):
         place(query, reference)
 
 
@@ -346,8 +347,11 @@ def test_the_query_is_read_once_for_its_range_and_once_for_all_results(
 
     monkeypatch.setattr(Matrix, "read", counted)
     monkeypatch.setattr("scgeoae.core.rows.BLOCK_ENTRIES", 16 * cells.n_vars)
+    monkeypatch.setattr("scgeoae.reference.query.QUERY_SAMPLE", 100)  # these tell how the query was prepared
     scgeoae.tl.map_cells(cells, reference)
-    assert (times_read == 2).all()
+    further = times_read - 2
+    assert set(further) <= {0, 1, 2}
+    assert further.sum() == N_SLOW_CELLS + 100  # those of the fingerprint, and those that tell how it was prepared
     assert np.isfinite(cells.obs["geoae_novelty"]).all()
 
 
@@ -474,7 +478,7 @@ def test_no_cells(references: dict, cells: AnnData, kind: Callable, *, as_sparse
         query.X = sparse.csr_matrix(query.X)
     scgeoae.tl.map_cells(query, references[kind], obs="bulk_labels")
     assert query.obsm["X_geoae"].shape == (0, 2)
-    assert query.obs[[*COLUMNS, "geoae_outside", "bulk_labels", "bulk_labels_confidence"]].shape == (0, 6)
+    assert query.obs[[*COLUMNS, "geoae_outside", "geoae_bulk_labels", "geoae_bulk_labels_confidence"]].shape == (0, 6)
     assert query.obs["geoae_outside"].dtype == bool
     assert ("geoae_novel" in query.obs) == (kind is not on_genes)
 
@@ -564,8 +568,8 @@ def test_other_keys(cells: AnnData) -> None:
     del query.obsm["mine"], query.uns["mine"]
     scgeoae.tl.map_cells(query, cells, key="mine", obs="phase")
     assert_same_place(query.obsm["mine"], cells.obsm["mine"][:9])
-    assert {"mine_det", "mine_outside", "phase_confidence"} <= set(query.obs)
-    assert query.uns["mine"]["params"] == {"basis": "mine", "mapped": True}
+    assert {"mine_det", "mine_outside", "mine_phase_confidence"} <= set(query.obs)
+    assert query.uns["mine"]["params"] == {"basis": "mine", "mapped": True, "obs": ["phase"]}
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
@@ -636,23 +640,208 @@ def test_shipped_components_do_not_belong_to_the_shipped_genes(mapped: AnnData, 
     assert "a PCA of the query by itself is another space" in log.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("change", "kind"),
-    [
-        (lambda x: np.rint(np.expm1(x)), " in whole numbers"),  # raw counts
-        (np.expm1, ""),  # normalised, but not log
-        (lambda x: x / 100, ""),
-        (lambda x: (x - x.mean(0)) / (x.std(0) + 1e-6), ""),  # scaled, where the reference was not
-    ],
-)
-def test_a_query_prepared_otherwise_is_told(
-    reference: AnnData, cells: AnnData, log: StringIO, change: Callable, kind: str
-) -> None:
-    before, cells.X = cells.X, change(cells.X).astype(np.float32)
+def test_a_query_of_another_range_is_told(reference: AnnData, cells: AnnData, log: StringIO) -> None:
+    before, cells.X = cells.X, cells.X / 100
     place(cells, reference)
     query, trained_on = (f"{x.min():.3g} to {x.max():.3g}" for x in (cells.X, before))
-    message = f"X of the query ranges from {query}{kind}, in the reference it ranged from {trained_on}. "
-    assert message in log.getvalue()
+    assert f"X of the query ranges from {query}, in the reference it ranged from {trained_on}. " in log.getvalue()
+
+
+def scaled_by_itself(x: np.ndarray) -> np.ndarray:
+    return (x - x[::2].mean(0)) / x[::2].std(0, ddof=1)
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes, on_scaled_genes])
+@pytest.mark.parametrize(
+    ("change", "found", "remedy"),
+    [
+        (
+            lambda x: np.rint(np.expm1(x)),
+            "raw counts",
+            r"Run `sc\.pp\.normalize_total\(query, target_sum=….* `sc\.pp\.log1p\(query\)`",
+        ),
+        (np.expm1, "normalized counts without a logarithm", "Pass log-normalized values"),
+        (lambda x: x / np.log(2), "log-normalized values to base 2", "Pass log-normalized values"),
+        (lambda x: x / np.log(10), "log-normalized values to base 10", "Pass log-normalized values"),
+        (lambda x: x / x.std(0, ddof=1), "values scaled without centering", "Pass log-normalized values"),
+        (scaled_by_itself, "scaled values", "Pass log-normalized values"),
+    ],
+    ids=["counts", "normalized", "log2", "log10", "uncentered", "scaled"],
+)
+def test_a_query_prepared_otherwise_is_refused(
+    references: dict, cells: AnnData, kind: Callable, change: Callable, found: str, remedy: str
+) -> None:
+    """With what was found, what the reference had, and the way from one to the other."""
+    cells.X = change(cells.X).astype(np.float32)
+    before = everything(cells)
+    scaled = ", then scaled by its own mean" if kind in (on_scaled, on_scaled_genes) else ""
+    message = (
+        f"X of the query holds {found}.* held log-normalized values, as `sc.pp.log1p` makes them{scaled}.*{remedy}"
+    )
+    with pytest.raises(ValueError, match=message):
+        scgeoae.tl.map_cells(cells, references[kind])
+    assert everything(cells) == before
+
+
+@pytest.mark.parametrize("base", [None, 2])
+def test_a_reference_of_another_kind_is_met_alike(cells: AnnData, log: StringIO, base: float | None) -> None:
+    """Raw counts are right for a reference of raw counts, as a logarithm to base 2 is for one of these."""
+    other = np.log1p(1e4 * np.expm1(cells.X)) if base is None else cells.X / np.log(base)
+    right, wrong = (np.rint(np.expm1(cells.X)), cells.X) if base is None else (other, cells.X)
+    cells.X = right.astype(np.float32)
+    reference = on_log(cells.copy())
+    log.truncate(0)
+    assert_same_place(place(cells, reference), reference.obsm["X_geoae"])
+    assert log.getvalue() == ""
+    cells.X = wrong
+    with pytest.raises(ValueError, match="Pass raw counts" if base is None else "Pass log-normalized values to base 2"):
+        place(cells, reference)
+
+
+def test_a_model_that_does_not_know_its_preparation_warns(reference: AnnData, cells: AnnData, log: StringIO) -> None:
+    """As those that were written before it was recorded."""
+    del reference.uns["geoae"]["model"]["input"]["preparation"]
+    cells.X = np.rint(np.expm1(cells.X))
+    place(cells, reference)
+    assert "in whole numbers, in the reference it ranged from" in log.getvalue()
+
+
+def regressed(adata: AnnData) -> AnnData:
+    """Residuals of a regression on the depth, by hand: `sc.pp.regress_out` starts processes."""
+    design = np.column_stack([np.ones(adata.n_obs), adata.obs["n_counts"]])
+    adata.X = (adata.X - design @ np.linalg.lstsq(design, adata.X, rcond=None)[0]).astype(np.float32)
+    return adata
+
+
+def test_residuals_are_met_by_residuals(cells: AnnData, log: StringIO) -> None:
+    """Also by scaled ones, and both land where the cells land if all are prepared together."""
+    together = regressed(cells.copy())
+    half, query = together[::2].copy(), together[1::2].copy()
+    reference = on_scaled(half, max_value=10)
+    assert scgeoae.get.model(reference).input.preparation == "residuals"
+    expected = np.clip((query.X - reference.var["mean"].to_numpy()) / reference.var["std"].to_numpy(), -10, 10)
+    expected = expected @ reference.varm["PCs"] - scgeoae.get.model(reference).input.projection.offset
+    with torch.no_grad():
+        expected = scgeoae.get.model(reference).encode(torch.tensor(expected, dtype=torch.float32)).numpy()
+    log.truncate(0)
+    assert_same_place(place(query, reference), expected)
+    assert_same_place(place(reference, reference), reference.obsm["X_geoae"])
+    alike = regressed(cells[1::2].copy())
+    sc.pp.scale(alike, max_value=10)
+    moved = np.linalg.norm(place(alike, reference) - expected, axis=1)
+    assert log.getvalue() == ""
+    plain = np.linalg.norm(place(cells[1::2].copy(), reference) - expected, axis=1)
+    assert np.median(moved) < np.median(plain)
+    assert "Those of the reference were values around 0, as after `sc.pp.regress_out`, then scaled" in log.getvalue()
+    counts = cells[1::2].copy()
+    counts.X = np.rint(np.expm1(counts.X))
+    with pytest.raises(
+        ValueError, match=r"raw counts, but the reference held values around 0, as after `sc\.pp\.regress_out`"
+    ):
+        place(counts, reference)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cells_without_expression_are_flagged(references: dict, cells: AnnData, kind: Callable, log: StringIO) -> None:
+    cells.X[[3, 50]] = 0
+    cells.layers["log"] = sparse.csr_matrix(cells.X)
+    expected = scgeoae.tl.map_cells(cells[:3].copy(), references[kind], copy=True).obs["geoae_outside"]
+    scgeoae.tl.map_cells(cells, references[kind], obs=["bulk_labels", "phase"])
+    assert "2 of the 700 cells of the query express no gene of the model" in log.getvalue()
+    silent = cells.obs.iloc[[3, 50]]
+    assert silent["geoae_outside"].all()
+    assert silent[["geoae_bulk_labels", "geoae_phase"]].isna().all(axis=None)
+    assert silent[["geoae_bulk_labels_confidence", "geoae_phase_confidence"]].isna().all(axis=None)
+    assert np.isfinite(cells.obsm["X_geoae"]).all()
+    if "geoae_novel" in cells.obs:
+        assert silent["geoae_novel"].all()
+        assert silent["geoae_novelty"].isna().all()
+        assert cells.obs["geoae_novelty"].isna().sum() == 2
+    assert cells.obs["geoae_bulk_labels"].isna().sum() == 2
+    assert cells.obs["geoae_outside"][:3].tolist() == expected.tolist()
+
+
+def test_a_scaled_query_with_a_cell_without_expression(cells: AnnData) -> None:
+    reference = on_scaled(cells.copy())
+    query = cells[:40].copy()
+    query.X[7] = 0
+    query.X = np.clip((query.X - reference.var["mean"].to_numpy()) / reference.var["std"].to_numpy(), -3, 3)
+    scgeoae.tl.map_cells(query, reference, obs="phase")
+    assert np.flatnonzero(query.obs["geoae_phase"].isna()).tolist() == [7]
+
+
+@pytest.mark.parametrize("kind", [on_log, on_scaled, on_genes, on_scaled_genes])
+def test_training_warns_of_cells_without_expression(cells: AnnData, kind: Callable, log: StringIO) -> None:
+    kind(cells.copy())
+    assert "express" not in log.getvalue()
+    cells.X[[5, 6, 7]] = 0
+    kind(cells)
+    assert "3 of 700 cells express none of the genes" in log.getvalue()
+
+
+def test_zeros_among_negative_values_are_values(rng: np.random.Generator, log: StringIO) -> None:
+    """A cell at the mean of centered data is an ordinary one."""
+    reference = ad.AnnData(rng.normal(size=(200, 12)).astype(np.float32))
+    reference.X[0] = 0
+    trained(reference, use_rep="X")
+    mapped = scgeoae.tl.map_cells(reference, reference, copy=True)
+    assert "express" not in log.getvalue()
+    assert not mapped.obs["geoae_outside"].iloc[0]
+
+
+@pytest.mark.parametrize("where", ["cells", "file"])
+def test_labels_of_a_subset(reference: AnnData, cells: AnnData, tmp_path: Path, log: StringIO, where: str) -> None:
+    """The cells that are kept are not taken for all: their labels reach as far as they do."""
+    kept, gone = ["CD19+ B", "CD56+ NK"], "Dendritic"
+    subset = reference[reference.obs["bulk_labels"].isin(kept)].copy()
+    source = subset
+    if where == "file":
+        source = tmp_path / "map.safetensors"
+        scgeoae.write_model(subset, source, obs="bulk_labels")
+    scgeoae.tl.map_cells(cells, source, obs="bulk_labels")
+    assert f"was trained on 700 cells, but the AnnData holds {subset.n_obs}" in log.getvalue()
+    truth, found = cells.obs["bulk_labels"], cells.obs["geoae_bulk_labels"]
+    if where == "file":
+        assert found[truth == gone].isna().mean() > 0.9
+        assert cells.obs["geoae_bulk_labels_confidence"].isna().equals(found.isna())
+        known = truth.isin(kept)
+        assert (found[known].astype(str) == truth[known].astype(str)).mean() > 0.8
+
+
+def test_tiles_without_labeled_cells_have_no_label(reference: AnnData, cells: AnnData, tmp_path: Path) -> None:
+    file = tmp_path / "map.safetensors"
+    scgeoae.write_model(reference, file, obs="bulk_labels")
+    every = scgeoae.read_model(file).labels["bulk_labels"].counts
+    assert every.any(1).all()
+    z, region = reference.obsm["X_geoae"], scgeoae.get.model(reference).region
+    left = z[:, 0] < np.median(z[:, 0])
+    reference.obs["left"] = pd.Categorical(np.where(left, "a", None))
+    scgeoae.write_model(reference, file, obs="left")
+    labeled = scgeoae.read_model(file).labels["left"].counts.any(1)
+    far = region.points()[labeled][:, 0] - z[left, 0].max()
+    assert far.max() < 0.1 * np.ptp(z[:, 0])  # as far as the occupied region reaches beyond cells
+    assert labeled[region.points()[:, 0] < np.quantile(z[left, 0], 0.5)].mean() > 0.9
+    scgeoae.tl.map_cells(cells, file, obs="left")
+    assert cells.obs["geoae_left"].isna().mean() == pytest.approx(0.5, abs=0.15)
+
+
+def test_labels_of_a_mapped_query_are_not_those_of_the_reference(
+    reference: AnnData, cells: AnnData, tmp_path: Path, log: StringIO
+) -> None:
+    query = cells[cells.obs["bulk_labels"] == "CD19+ B"].copy()
+    scgeoae.tl.map_cells(query, reference)
+    with pytest.raises(ValueError, match=r"cells of the result 'geoae' were mapped.* Pass the reference"):
+        scgeoae.write_model(query, tmp_path / "map.safetensors", obs="bulk_labels")
+    scgeoae.write_model(query, tmp_path / "map.safetensors")  # the model is that of the reference
+    assert place(cells[:9].copy(), tmp_path / "map.safetensors").shape == (9, 2)
+    scgeoae.tl.map_cells(cells, query, obs="bulk_labels")
+    assert "were mapped, nothing was trained on them: new cells get the labels of these cells alone" in log.getvalue()
+
+
+def test_a_model_that_does_not_know_how_many_cells_it_has(reference: AnnData, tmp_path: Path, log: StringIO) -> None:
+    del reference.uns["geoae"]["model"]["frame"]["n_cells"]
+    scgeoae.write_model(reference[::2].copy(), tmp_path / "map.safetensors", obs="phase")
+    assert log.getvalue() == ""
 
 
 def test_a_query_prepared_alike_is_not_told_of(reference: AnnData, cells: AnnData, log: StringIO) -> None:
@@ -721,13 +910,13 @@ def test_labels_are_the_vote_of_neighbors_in_the_input(reference: AnnData, cells
     z = reference.obsm["X_pca"]  # its mean is 0
     oracle = KNeighborsClassifier(15, metric="cosine").fit(z, reference.obs["bulk_labels"].astype(str))
     shares = oracle.predict_proba(z[::3])
-    np.testing.assert_allclose(query.obs["bulk_labels_confidence"], shares.max(1))
+    np.testing.assert_allclose(query.obs["geoae_bulk_labels_confidence"], shares.max(1))
     certain = np.sort(shares, 1)[:, -1] > np.sort(shares, 1)[:, -2]
     expected = oracle.classes_[shares.argmax(1)]
-    assert query.obs["bulk_labels"].astype(str)[certain].tolist() == expected[certain].tolist()
-    assert query.obs["bulk_labels"].cat.categories.equals(reference.obs["bulk_labels"].cat.categories)
-    assert (query.obs["bulk_labels"].astype(str) == cells.obs["bulk_labels"][::3].astype(str)).mean() > 0.6
-    assert query.obs["odd"].cat.categories.tolist() == [False, True]
+    assert query.obs["geoae_bulk_labels"].astype(str)[certain].tolist() == expected[certain].tolist()
+    assert query.obs["geoae_bulk_labels"].cat.categories.equals(reference.obs["bulk_labels"].cat.categories)
+    assert (query.obs["geoae_bulk_labels"].astype(str) == cells.obs["bulk_labels"][::3].astype(str)).mean() > 0.6
+    assert query.obs["geoae_odd"].cat.categories.tolist() == [False, True]
 
 
 def test_missing_labels_do_not_vote(reference: AnnData, cells: AnnData) -> None:
@@ -736,9 +925,9 @@ def test_missing_labels_do_not_vote(reference: AnnData, cells: AnnData) -> None:
     reference.obs["some"] = pd.Categorical(label, categories=["b", "a"], ordered=True)
     query = cells[:10].copy()
     scgeoae.tl.map_cells(query, reference, obs="some")
-    assert query.obs["some"].tolist() == ["b"] * 10
-    assert query.obs["some"].cat.ordered
-    assert (query.obs["some_confidence"] == 0.75).all()
+    assert query.obs["geoae_some"].tolist() == ["b"] * 10
+    assert query.obs["geoae_some"].cat.ordered
+    assert (query.obs["geoae_some_confidence"] == 0.75).all()
 
 
 def test_bad_labels(reference: AnnData, cells: AnnData) -> None:
@@ -762,7 +951,7 @@ def test_log(reference: AnnData, cells: AnnData, log: StringIO) -> None:
         "'X_geoae', map coordinates",
         "'geoae_outside'",
         "'geoae_novel'",
-        "'phase_confidence'",
+        "'geoae_phase_confidence'",
     ):
         assert text in log.getvalue()
 
@@ -790,11 +979,11 @@ def test_labels_by_tiles_are_those_of_the_cells_nearest_to_their_centers(
     query = cells[::3].copy()
     scgeoae.tl.map_cells(query, published, obs="bulk_labels")
     tile = np.linalg.norm(query.obsm["X_geoae"][:, None] - centers[None], axis=2).argmin(1)
-    assert (query.obs["bulk_labels"].to_numpy() == table.categories[table.counts[tile].argmax(1)]).mean() > 0.99
-    np.testing.assert_allclose(query.obs["bulk_labels_confidence"].max(), table.counts[tile].max() / 30)
-    assert query.uns["bulk_labels_colors"].tolist() == reference.uns["bulk_labels_colors"].tolist()
-    assert (query.obs["bulk_labels"].astype(str) == cells.obs["bulk_labels"][::3].astype(str)).mean() > 0.6
-    assert "phase" not in query.obs.columns[query.obs.columns.str.endswith("_confidence")]
+    assert (query.obs["geoae_bulk_labels"].to_numpy() == table.categories[table.counts[tile].argmax(1)]).mean() > 0.99
+    np.testing.assert_allclose(query.obs["geoae_bulk_labels_confidence"].max(), table.counts[tile].max() / 30)
+    assert query.uns["geoae_bulk_labels_colors"].tolist() == reference.uns["bulk_labels_colors"].tolist()
+    assert (query.obs["geoae_bulk_labels"].astype(str) == cells.obs["bulk_labels"][::3].astype(str)).mean() > 0.6
+    assert "geoae_phase_confidence" not in query.obs
 
 
 def test_labels_travel_with_a_mapped_query(cells: AnnData, published: Path, tmp_path: Path) -> None:
@@ -803,7 +992,7 @@ def test_labels_travel_with_a_mapped_query(cells: AnnData, published: Path, tmp_
     query.write_h5ad(tmp_path / "query.h5ad")
     model = scgeoae.get.model(ad.read_h5ad(tmp_path / "query.h5ad"))
     again = scgeoae.tl.map_cells(cells, model, obs="phase", copy=True)
-    assert set(again.obs["phase"]) <= set(cells.obs["phase"])
+    assert set(again.obs["geoae_phase"]) <= set(cells.obs["phase"])
 
 
 @pytest.mark.parametrize("labeled", ["cells", "file"])
@@ -812,7 +1001,7 @@ def test_labels_one_by_one(reference: AnnData, cells: AnnData, published: Path, 
     together = scgeoae.tl.map_cells(cells[:8], source, obs="bulk_labels", copy=True)
     for i in range(8):
         alone = scgeoae.tl.map_cells(cells[i : i + 1], source, obs="bulk_labels", copy=True)
-        for column in ("bulk_labels", "bulk_labels_confidence"):
+        for column in ("geoae_bulk_labels", "geoae_bulk_labels_confidence"):
             assert alone.obs[column].iloc[0] == together.obs[column].iloc[i]
 
 
@@ -827,11 +1016,12 @@ def test_one_class_and_no_colors(reference: AnnData, cells: AnnData, tmp_path: P
         source = tmp_path / "map.safetensors"
         scgeoae.write_model(reference, source, obs=names)
     scgeoae.tl.map_cells(cells, source, obs=names)
-    assert (cells.obs["tissue"] == "blood").all()
-    assert (cells.obs["tissue_confidence"] == 1).all()
-    assert not {"tissue_colors", "bulk_labels_colors"} & set(cells.uns)
+    assert (cells.obs["geoae_tissue"] == "blood").all()
+    assert (cells.obs["geoae_tissue_confidence"] == 1).all()
+    assert not {"geoae_tissue_colors", "geoae_bulk_labels_colors"} & set(cells.uns)
     cells.write_h5ad(tmp_path / "query.h5ad")
-    pd.testing.assert_frame_equal(ad.read_h5ad(tmp_path / "query.h5ad").obs[names], cells.obs[names])
+    written = [f"geoae_{name}" for name in names]
+    pd.testing.assert_frame_equal(ad.read_h5ad(tmp_path / "query.h5ad").obs[written], cells.obs[written])
 
 
 def test_labels_that_cannot_be_stored(reference: AnnData, tmp_path: Path) -> None:

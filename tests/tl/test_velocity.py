@@ -101,7 +101,7 @@ def rest_of(v: np.ndarray, tangents: np.ndarray) -> np.ndarray:
 def test_a_linear_model(rng: np.random.Generator, hidden_dims: tuple[int, ...]) -> None:
     network = GeometricAutoencoder(6, hidden_dims=hidden_dims, generator=torch.Generator().manual_seed(0))
     for part in (network.encoder, network.decoder):
-        part.activation = part.activation._replace(value=lambda x: x, slope=torch.ones_like)
+        part.activation = part.activation._replace(value=lambda x: (x, torch.ones_like(x)))
     network.observation.scale.fill_(2.5)
     network.observation.mean.normal_(generator=torch.Generator().manual_seed(1))
     x, v = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(50, 6))
