@@ -14,7 +14,7 @@ from ._checks import check_adata
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from anndata import AnnData
+    from anndata import AnnData, Raw
 
 PCA_KEYS = ("X_pca", "pca")
 """Where in `obsm` `sc.pp.pca` writes the components by default: as scanpy 1, and as its preset ``ScanpyV2Preview``."""
@@ -56,7 +56,7 @@ def embedding_key(adata: AnnData, basis: str) -> str:
     raise KeyError(msg)
 
 
-def gene_names(adata: AnnData) -> pd.Index:
+def gene_names(adata: AnnData | Raw) -> pd.Index:
     """Names of the genes as `str`, as files hold them; `reset_index` leaves numbers."""
     return adata.var_names.astype(str)
 

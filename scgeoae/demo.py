@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 RESULTS: dict[str, dict[str, Any]] = {"vanilla": {"alpha": 0, "contrast_weight": 0}, "geoae": {}}
@@ -94,7 +95,7 @@ def _comparison(adata: AnnData) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed")
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
-    panels = pl.cluster_areas(adata, key=list(MAPS), ax=axes[2], show=False)
+    panels = cast("list[Axes]", pl.cluster_areas(adata, key=list(MAPS), ax=axes[2], show=False))
     for panel, (key, title) in zip(panels, MAPS.items(), strict=True):
         panel.set_title(panel.get_title().replace(key, title, 1), fontsize="medium")
     return figure

@@ -18,7 +18,7 @@ N_CELLS, N_SLOW_CELLS, N_COMPARED = 500, 100, 16
 """Cells of a sample; cells of a sample where each is read from disk or computed, and how many are compared then."""
 N_COLUMNS = 64
 """Columns of a sample, at most."""
-N_ENTRIES = 10_000_000
+N_ENTRIES = 6_000_000
 """Entries of the largest matrix whose mean and spread are taken."""
 CLOSE, CLOSE_MEAN = 1e-3, 1e-4
 """Largest difference of a value, and of the mean and the spread of all cells, as a share of the spread. Rounding to

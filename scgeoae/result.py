@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .core.lens import Lens
     from .core.loop import History
     from .core.region import OccupiedRegion
+    from .core.rows import Rows
     from .core.surface import Surface
     from .reference import MapModel
 
@@ -112,6 +113,12 @@ class Result:
         self.check_coordinates()
         return self.model.surface
 
+    def rows(self) -> Rows:
+        """The input (n, D) of the cells, as it was when the result was made: see :func:`.reference.input_of`."""
+        from .reference import input_of
+
+        return input_of(self.adata, self.model, self.fingerprint("input"), mapped=self.mapped)
+
     @property
     def lens(self) -> Lens:
         """The lens; raises a `KeyError` if there is none."""
@@ -199,6 +206,17 @@ class Result:
     def decoder_points(self, points: np.ndarray | None = None) -> np.ndarray:
         """Return coordinates as :meth:`coordinates` does, after checking that the decoder takes their dimension."""
         return check_points(self.coordinates(points), self.model.n_components)
+
+    def frame(self, dimensions: tuple[int, int], *, outliers: bool = False) -> tuple[float, float, float, float]:
+        """Return left, right, bottom and top of the square that pictures of the map show; see :func:`frame_of`.
+
+        Of mapped cells, it also holds what the cells of the reference occupy.
+        """
+        drawn = self.coordinates()[:, dimensions]
+        if not self.params.get("mapped", False) or self.model.region is None:
+            return frame_of(drawn, outliers=outliers)
+        corners = np.reshape(self.model.region.extent, (2, 2)).T  # (2, 2), lower left and upper right
+        return frame_of(drawn, corners[:, dimensions], outliers=outliers)
 
     def relative_determinant(self, points: np.ndarray) -> np.ndarray:
         """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
@@ -313,13 +331,17 @@ def distortion_summary(log_det: np.ndarray, anisotropy: np.ndarray) -> dict[str,
     }
 
 
-def frame_of(drawn: np.ndarray, *, outliers: bool = False) -> tuple[float, float, float, float]:
+def frame_of(
+    drawn: np.ndarray, others: np.ndarray | None = None, *, outliers: bool = False
+) -> tuple[float, float, float, float]:
     """Return left, right, bottom and top of the square that pictures of a map show.
 
     Parameters
     ----------
     drawn
         Coordinates (n, 2) of the cells.
+    others
+        Places (m, 2) that are shown too.
     outliers
         Whether the frame holds all cells, also those far from the central 99 %.
     """
@@ -329,6 +351,8 @@ def frame_of(drawn: np.ndarray, *, outliers: bool = False) -> tuple[float, float
     margin = MARGIN * np.ptp(inner, axis=0).max()
     if margin > 0 and not outliers:  # not if most cells are at one place
         low, high = np.maximum(low, inner[0] - margin), np.minimum(high, inner[1] + margin)
+    if others is not None:
+        low, high = np.minimum(low, others.min(0)), np.maximum(high, others.max(0))
     middle = (low + high) / 2
     side = (high - low).max() or np.abs(drawn).max() or 1.0  # a single place is as large as far from the origin
     (left, bottom), (right, top) = middle - ROOM / 2 * side, middle + ROOM / 2 * side

@@ -53,6 +53,7 @@ def test_names() -> None:
     assert named == {
         "coordinates": "X_geoae",
         "model": "geoae",
+        "readout": "geoae",
         "determinant": "geoae_det",
         "anisotropy": "geoae_anisotropy",
         "error": "geoae_reconstruction_error",
@@ -91,7 +92,7 @@ def test_rows(field: Field) -> None:
     assert field.slot in {"obs", "obsm", "uns"}
     assert all(FIELDS.index(origin) < FIELDS.index(field) for origin in field.made_from)
     same = [row for row in (*ROWS, Keys.label, Keys.confidence, Keys.palette) if ids(row) == ids(field)]
-    assert same == [field] or field is Keys.alpha_path
+    assert same == [field] or field is Keys.alpha_path or set(same) == {Keys.model, Keys.readout}
 
 
 @pytest.mark.parametrize("written", ROWS, ids=ids)
@@ -104,7 +105,7 @@ def test_exactly_the_stale_fields_are_dropped(full: AnnData, written: Field) -> 
 
 
 def test_what_a_new_training_makes_stale(full: AnnData) -> None:
-    trained = (Keys.model, Keys.determinant, Keys.anisotropy, Keys.error)
+    trained = (Keys.model, Keys.readout, Keys.determinant, Keys.anisotropy, Keys.error)
     fields.write(full, KEYS, {field: value(field, 8) for field in trained})
     moved = {Keys.velocity, Keys.verdict, Keys.kept, Keys.chance, Keys.null, Keys.verdict_colors}
     assert present(full) == {*trained, Keys.coordinates, Keys.scvelo} | moved
@@ -187,6 +188,7 @@ TOOLS: dict[str, Callable[[AnnData, AnnData], Any]] = {
     "geometric_ae": lambda adata, _: tl.geometric_ae(adata, **BRIEF),
     "fit_decoder": lambda adata, _: tl.fit_decoder(adata, "geoae", key_added="geoae", n_steps=5, hidden_dims=(8,)),
     "map_cells": lambda adata, reference: tl.map_cells(adata, reference, obs="bulk_labels"),
+    "gene_readout": lambda adata, _: tl.gene_readout(adata, use_raw=True),
     "ensemble": lambda adata, _: tl.ensemble(adata, n_models=2),
     "cluster_areas": lambda adata, _: tl.cluster_areas(adata, "bulk_labels"),
     "cluster_distances": lambda adata, _: tl.cluster_distances(adata, "bulk_labels"),
@@ -213,7 +215,7 @@ def test_a_tool_writes_its_rows_and_a_new_training_drops_the_stale_ones(tool: st
     rows = {(field.slot, field.name(keys, "bulk_labels")): field for field in FIELDS if tool in field.tools}
     adata = trained.copy()
     for (slot, name), field in rows.items():
-        if field is not Keys.scvelo and name in getattr(adata, slot):
+        if field not in {Keys.scvelo, Keys.readout} and name in getattr(adata, slot):
             del getattr(adata, slot)[name]
     before = contents(adata)
     TOOLS[tool](adata, trained)

@@ -114,7 +114,7 @@ def test_nothing_private_is_imported(path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "further"),
     [
-        ("pl", ("metrics.quality", "explore", "fields", "storage", "_lookup", "_checks")),
+        ("pl", ("metrics.quality", "explore", "get", "fields", "storage", "_lookup", "_checks")),
         ("metrics", ("inputs", "reference", "core.neighbors", "_lookup", "_checks")),
     ],
 )

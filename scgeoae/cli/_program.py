@@ -254,8 +254,9 @@ EXPLORE = Command(
     options_of(
         "pl._explorer.explorer",
         key="Name of the result. Default: geoae.",
-        color="Columns of obs to color the cells by. Others are not written.",
-        genes="Genes to include. By default the 200 that vary most over the map.",
+        color="Columns of obs, or genes, to color the cells by. Others are not written.",
+        genes="Genes to include. By default 200 that tell groups apart or vary most over the map.",
+        layer="Layer of the measured values.",
         dimensions="The two dimensions to draw, of a map of more.",
         cell_names="Include the names of the cells, for files of selections.",
     )

@@ -112,6 +112,31 @@ def _bounded_squares(triangle: Tensor) -> Tensor:
     return triangle.diagonal(dim1=1, dim2=2).square() + floor
 
 
+def gradient(metric: Tensor, differential: Tensor) -> tuple[Tensor, Tensor]:
+    """Size and direction of the gradients of functions on the surface.
+
+    The functions depend on the points of the surface alone, so they do not change in directions in which the surface
+    does not, and the pseudoinverse of a singular metric is the right one.
+
+    Parameters
+    ----------
+    metric
+        `G`, (n, d, d).
+    differential
+        Derivatives of g functions along the map coordinates, (d, n, g).
+
+    Returns
+    -------
+    ``sqrt(grad^T G^-1 grad)``, (n, g): the most that a function rises per unit of the data. And ``G^-1 grad`` (d, n,
+    g), scaled to length 1: the direction on the map in which it rises most; 0 where it does not change.
+    """
+    columns = differential.transpose(0, 1)  # (n, d, g)
+    steepest = torch.linalg.pinv(metric, hermitian=True) @ columns
+    size = (columns * steepest).sum(1).clamp_min(0).sqrt()
+    length = torch.linalg.vector_norm(steepest, dim=1, keepdim=True)
+    return size, (steepest / length.clamp_min(torch.finfo(length.dtype).tiny)).transpose(0, 1)
+
+
 def indicatrix(metric: Tensor, radius: float = 1.0) -> tuple[Tensor, Tensor]:
     """Semi-axes of the ellipse ``{v : v^T G v = radius^2}``.
 

@@ -256,10 +256,9 @@ class BentImmersion(Immersion):
 
     def pushforward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Points (n, w) and tangents (d, n, w) there, the columns of `J DT^-1`."""
-        inverse = self._lens.inverse_with_jacobian(z.numpy(force=True))
-        straight, derivative = (torch.from_numpy(part).to(z.device) for part in inverse)
+        straight, derivative = self._straight_with_derivative(z)
         x, tangents = self._immersion.pushforward(straight)
-        return x, torch.einsum("bnw,nba->anw", tangents, derivative)
+        return x, _along(tangents, derivative)
 
     def values(self, z: Tensor) -> Tensor:
         """Decoded values (n, D)."""
@@ -269,12 +268,26 @@ class BentImmersion(Immersion):
         """Values (n, width) before the last layer of the decoder."""
         return self._immersion.hidden(self._straight(z))
 
+    def differential(self, z: Tensor) -> Tensor:
+        """Derivatives (d, n, D) of the decoded values along the coordinates of the bent map."""
+        straight, derivative = self._straight_with_derivative(z)
+        return _along(self._immersion.differential(straight), derivative)
+
     def resolve(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """As on the true map."""
         return self._immersion.resolve(v)
 
     def _straight(self, z: Tensor) -> Tensor:
         return torch.from_numpy(self._lens.inverse(z.numpy(force=True))).to(z.device)
+
+    def _straight_with_derivative(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        straight, derivative = self._lens.inverse_with_jacobian(z.numpy(force=True))
+        return torch.from_numpy(straight).to(z.device), torch.from_numpy(derivative).to(z.device)
+
+
+def _along(tangents: Tensor, derivative: Tensor) -> Tensor:
+    """Tangents (d, n, w) of the bent map: `J DT^-1`."""
+    return torch.einsum("bnw,nba->anw", tangents, derivative)
 
 
 class Clock(NamedTuple):

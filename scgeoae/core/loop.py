@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from . import processes
 from .batches import batches
@@ -150,9 +149,9 @@ def train(
     """
     alpha = spec.weights.get("regularizer", 0.0)
     limit = spec.n_steps or (MAX_STEPS if len(held_out.x) else STEPS_UNSEEN)
-    averages = AveragedModel(model, multi_avg_fn=_average)
-    averaged = cast("GeometricAutoencoder", averages.module)
-    state, history, best, rate = State(model, spec), History(), Best(averaged), 1.0
+    state = State(model, spec)
+    averaged, average = state.optimizer.twin(model)
+    history, best, rate = History(), Best(averaged), 1.0
     size = cast("int", spec.batch_size)
     drawn_from, before = batches(index, size, chunk, generator), 0
     sums = torch.zeros(2, dtype=torch.float32, device=model.device)
@@ -162,7 +161,7 @@ def train(
                 share = schedule(number) * rate
                 cells = read(next(drawn_from))
                 sums += step(state, cells, draw(spec, len(cells.x), model, generator), share)
-                averages.update_parameters(model)
+                average.lerp_(state.optimizer.array, newest(number))
                 if number % EVERY and number < limit:
                     continue
                 reconstruction, regularizer = (processes.average(sums) / (number - before)).tolist()
@@ -192,12 +191,9 @@ def train(
     return history
 
 
-@torch.no_grad()
-def _average(averages: Any, weights: Any, n_averaged: Any) -> None:
-    """Add weights to averages of those before: of step `t`, they count as `t` to the power `AVERAGED`."""
-    share = (AVERAGED + 1) / (int(n_averaged) + 1 + AVERAGED)
-    for average, weight in zip(averages, weights, strict=True):
-        average.lerp_(weight, share)
+def newest(step: int) -> float:
+    """Share of the newest weights in the average: those of step `t` count as `t` to the power `AVERAGED`."""
+    return (AVERAGED + 1) / (step + AVERAGED)
 
 
 @torch.no_grad()

@@ -188,6 +188,11 @@ class Immersion:
         """Values (n, width) before the last layer of the decoder."""
         return self.decoder.hidden(z)
 
+    def differential(self, z: Tensor) -> Tensor:
+        """Derivatives (d, n, D) of the decoded values along the map coordinates."""
+        axes = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+        return torch.stack([torch.func.jvp(self.values, (z,), (axis.expand_as(z),))[1] for axis in axes])
+
     def resolve(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates (n, w) of vectors ``v`` (n, D) and the squared length (n,) of what these leave out."""
         return v, v.new_zeros(len(v))

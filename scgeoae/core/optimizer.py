@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from copy import deepcopy
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, cast
 
@@ -79,6 +80,12 @@ class HybridOptimizer:
         self._average.zero_()
         self._square.zero_()
         self.n_steps = 0
+
+    def twin(self, model: GeometricAutoencoder) -> tuple[GeometricAutoencoder, Tensor]:
+        """Copy the model; its parameters, too, are views of one array in the same order, (n,), which is returned."""
+        copied = deepcopy(model)
+        theirs = {id(ours): copy for ours, copy in zip(model.parameters(), copied.parameters(), strict=True)}
+        return copied, _moved_together([theirs.get(id(p), p.detach().clone()) for p in self.parameters])
 
     def step(self, share: float) -> None:
         """Update with ``share`` of the peak learning rates by the gradients, averaged over processes; clear these."""

@@ -117,11 +117,12 @@ def reached_tiles(region: OccupiedRegion, z: np.ndarray) -> np.ndarray:
     """Centers (m, 2) of the tiles that the cells ``z`` (n, 2) occupy of a region or that lie within the reach of one.
 
     A kernel of one width for all cells leaves out most of a group that is sparse on the map. The reach of a cell widens
-    with its distance to others, so that a group is covered on maps that show it dense and on those that show it sparse.
+    with its distance to others, so that a group is covered on maps that show it dense and on those that show it sparse;
+    it is at least a tile.
     """
     tiles = region.whole().points()
     distance = cKDTree(z).query(z, k=[min(NEIGHBOR, len(z) - 1) + 1])[0][:, 0]
-    reach = np.minimum(distance, np.quantile(distance, FARTHEST))
+    reach = np.maximum(np.minimum(distance, np.quantile(distance, FARTHEST)), np.sqrt(region.tile_area))
     reached = np.zeros(len(tiles), dtype=bool)
     reached[region.mask.ravel()] = region.occupied_by(z)
     for near in cKDTree(tiles).query_ball_point(z, reach):

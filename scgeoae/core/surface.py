@@ -64,6 +64,13 @@ class Surface:
             x[where], tangents[:, where] = points.cpu().numpy(), columns.numpy()
         return x, tangents
 
+    def differential(self, z: np.ndarray) -> np.ndarray:
+        """Derivatives (d, n, D) of the decoded values along the map coordinates at ``z`` (n, d), input units."""
+        columns = np.empty((self.n_components, len(z), self.n_features))
+        for where, points in self._points(z, (1 + self.n_components) * self.n_features):
+            columns[:, where] = self._immersion.differential(points).cpu().numpy()
+        return columns
+
     def metric(self, z: np.ndarray) -> np.ndarray:
         """Pullback metric `G = J^T J`, (n, d, d), at ``z`` (n, d)."""
         metric = np.empty((len(z), self.n_components, self.n_components))

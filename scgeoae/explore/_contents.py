@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from base64 import b64encode
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
@@ -14,22 +15,22 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from scanpy import pl
 from scipy import sparse
 
-from .._lookup import column, gene_names, holds_numbers, labels_of, palette_of
+from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, names_of_layers, palette_of
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
-from ..result import frame_of
+from ..reference import Bend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from anndata import AnnData
+    from anndata import AnnData, Raw
 
     from ..core.observation import Affine
-    from ..reference import MapModel, Projection
+    from ..reference import Space
     from ..result import Result
 
 N_GENES = 200
-"""Genes that are decoded by default."""
+"""Genes that are included by default."""
 
 MEASURED_BYTES = 2_000_000
 """Size in the page up to which measured values of these are added."""
@@ -67,6 +68,8 @@ def contents(
     dimensions: tuple[int, int],
     cell_names: bool,
     paths: Mapping[str, np.ndarray],
+    layer: str | None = None,
+    use_raw: bool | None = None,
 ) -> dict[str, Any]:
     """Collect what the page of a result holds.
 
@@ -75,15 +78,18 @@ def contents(
     result
         The result; its map has at least two dimensions and a cell.
     color
-        Columns of `obs`.
+        Columns of `obs`, or genes, measured.
     genes
-        Genes to include, measured and decoded; by default those that vary most over the map as it is decoded.
+        Genes to include, measured and decoded; by default those that can be read and tell the groups of the first
+        column of groups apart, as they are decoded, or vary most over the map.
     dimensions
         The two dimensions to draw.
     cell_names
         Whether to include the names of the cells.
     paths
         Points (m, 2) of the map by name of the path.
+    layer, use_raw
+        Where the measured values are; see :func:`_sources`.
 
     Returns
     -------
@@ -97,25 +103,34 @@ def contents(
     if model.region is not None and dimensions == (1, 0):
         region = OccupiedRegion(region.mask.T, (*region.extent[2:], *region.extent[:2]))
     determinant, anisotropy = _distortion(result)
-    affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[:: -(-len(z) // N_SAMPLE)]), order)
-    readout = _readout(model, affine)
-    columns = [*(_column(adata, name) for name in color), determinant, anisotropy]
-    entries, rows = _genes(adata, readout, hidden, genes, model.input.projection)
+    every = -(-len(z) // N_SAMPLE)
+    affine, hidden = _in_order(result.surface.affine(), result.surface.hidden(z[::every]), order)
+    space = model.space("genes" if model.knows_genes else "input")
+    decoded = _decoded(space, affine, hidden)
+    sources = _sources(adata, space, layer=layer, use_raw=use_raw)
+    columns = [_column(adata, name, sources) for name in color]
+    shown = next((name for name, made in zip(color, columns, strict=True) if "categories" in made), None)
+    if genes is None:
+        groups = None if shown is None else groups_of(adata, shown)[1][::every]
+        entries, rows = _genes(_chosen(decoded, groups), decoded, sources, MEASURED_BYTES)
+    else:
+        entries, rows = _genes(list(dict.fromkeys(genes)), decoded, sources, None)
     basis = result.keys.obsm.removeprefix("X_")
     names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
     return {
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
-        "frame": list(frame_of(drawn[:, :2])),
+        "frame": list(result.frame(dimensions)),
         "axes": [f"{basis}{number + 1}" for number in dimensions],
         "names": None if names is None else packed(np.frombuffer(names, dtype=np.uint8)),
-        "columns": columns,
+        "columns": [*columns, determinant, anisotropy],
         "genes": entries,
         "paths": [{"name": short(name), "places": _float32(points[:, order])} for name, points in paths.items()],
         "decoder": {
             "layers": [{"weight": _float32(weight), "bias": _float32(bias)} for weight, bias in affine.layers],
             "surface": _float32(affine.surface),
-            "readout": {"weight": _float32(readout.weight[rows]), "bias": _float32(readout.bias[rows])},
+            "bend": {"weight": _float32(decoded.bend), "bias": _float32(decoded.bend_bias)},
+            "readout": {"weight": _float32(decoded.weight[rows]), "bias": _float32(decoded.bias[rows])},
             "unit": float(model.unit),
         },
         "region": {
@@ -182,9 +197,12 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def _column(adata: AnnData, name: str) -> dict[str, Any]:
-    """Convert a column of `obs`: numbers to levels, anything else to groups with their colors."""
-    values = column(adata, name, "Genes are named by `genes`." if name in gene_names(adata) else "")
+def _column(adata: AnnData, name: str, sources: Sequence[Source]) -> dict[str, Any]:
+    """Convert a column of `obs`, numbers to levels and anything else to groups with their colors, or a gene."""
+    if name not in adata.obs and any(name in source.names for source in sources):
+        ((_, levels),) = _measured([name], sources, None)
+        return {"name": short(name), **levels}
+    values = column(adata, name)
     if holds_numbers(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
     groups = labels_of(adata, name)
@@ -210,23 +228,40 @@ def _usual_colors(n_groups: int) -> list[str]:
     return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
 
 
-class Readout(NamedTuple):
-    """The affine map from the hidden values of the decoder to what is decoded.
+class Decoded(NamedTuple):
+    """What is decoded, as an affine function of features: the values ``h`` (n, width) before the decoder's last layer.
+
+    Where genes are no affine function of these, bent features ``elu(h bend^T + bend_bias)`` (n, p) follow.
 
     Attributes
     ----------
-    names
-        Genes, or input features if genes are unknown, (g,).
+    space
+        Names of genes, or of input features if genes are unknown, (g,), and how well they are read.
     weight, bias
-        (g, width) and (g,); the values are those before scaling, as of :func:`scgeoae.get.decode`.
-    spread
-        Standard deviations by which the genes were scaled, 1 if they were not, (g,).
+        (g, width + p) and (g,); the values are those before scaling, as of :func:`scgeoae.get.decode`.
+    bend, bend_bias
+        (p, width) and (p,); p may be 0.
+    features
+        (m, width + p), at some cells.
     """
 
-    names: pd.Index
+    space: Space
     weight: np.ndarray
     bias: np.ndarray
-    spread: np.ndarray
+    bend: np.ndarray
+    bend_bias: np.ndarray
+    features: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each gene over the cells, (g,)."""
+        return self.weight @ self.features.mean(0) + self.bias
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation of each gene over the cells, (g,)."""
+        covariance = np.atleast_2d(np.cov(self.features, rowvar=False, ddof=0))
+        return np.sqrt(np.maximum(((self.weight @ covariance) * self.weight).sum(1), 0))
 
 
 def _in_order(affine: Affine, hidden: np.ndarray, order: list[int]) -> tuple[Affine, np.ndarray]:
@@ -238,80 +273,148 @@ def _in_order(affine: Affine, hidden: np.ndarray, order: list[int]) -> tuple[Aff
     return affine._replace(layers=[(first[:, order], bias), *inner]), hidden
 
 
-def _readout(model: MapModel, affine: Affine) -> Readout:
+def _decoded(space: Space, affine: Affine, hidden: np.ndarray) -> Decoded:
     """Continue the last layer of the decoder to genes."""
-    projection, width = model.input.projection, affine.weight.shape[1]
-    corners = np.vstack([np.zeros(width), np.eye(width)])  # an affine map is known by these
-    decoded = affine.bias + corners @ affine.weight.T
-    names = np.arange(model.n_features).astype(str) if model.input.features is None else model.input.features
-    scaling = None
-    if projection is not None:
-        decoded, names, scaling = projection.undo(decoded), projection.genes, projection.scaling
-    spread = np.ones(len(names)) if scaling is None else scaling.std
-    return Readout(pd.Index(names), (decoded[1:] - decoded[0]).T, decoded[0], spread)
+    if not pd.Index(space.names).is_unique:
+        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
+        raise ValueError(msg)
+    width, n_features = hidden.shape[1], len(affine.bias)
+    bend = Bend(np.empty((n_features, 0)), np.empty(0)) if space.bend is None else space.bend
+    inner = Bend(affine.weight.T @ bend.weight, affine.bias @ bend.weight + bend.bias)  # of the hidden values
+    n_bent = len(bend.bias)
+    slopes = np.zeros((width + n_bent, n_features + n_bent))
+    slopes[:width, :n_features], slopes[width:, n_features:] = affine.weight.T, np.eye(n_bent)
+    origin = np.append(affine.bias, np.zeros(n_bent))[None]
+    weight, bias = space.linear(slopes).T, space.affine(origin)[0]
+    return Decoded(space, weight, bias, inner.weight.T, inner.bias, inner.features(hidden))
+
+
+def _chosen(decoded: Decoded, groups: np.ndarray | None) -> list[str]:
+    """Choose the genes of a page among those that can be read.
+
+    With groups of the cells, (m,) int, -1 for none, these are the genes that tell them apart: of each group in turn the
+    gene whose mean differs most from the mean of the other groups, each of which counts alike, however small. Without,
+    they are those that vary most. Both in units of the scaled genes, if they were scaled.
+    """
+    scaling = decoded.space.scaling
+    spread = np.ones(len(decoded.bias)) if scaling is None else scaling.std
+    used = np.empty(0) if groups is None else np.unique(groups[groups >= 0])
+    if len(used) > 1:
+        features = np.array([decoded.features[groups == group].mean(0) for group in used])  # (k, width + p)
+        means = features @ (decoded.weight / spread[:, None]).T  # (k, g)
+        score = np.abs(means - means.mean(0))
+    else:
+        score = (decoded.deviation / spread)[None]
+    ranked = np.argsort(-score, axis=1, kind="stable")  # (k, g)
+    in_turn = dict.fromkeys(ranked.T.ravel().tolist())
+    readable = [position for position in in_turn if decoded.space.readable[position]]
+    return decoded.space.names[readable[:N_GENES]].tolist()
 
 
 def _genes(
-    adata: AnnData, readout: Readout, hidden: np.ndarray, genes: Sequence[str] | None, projection: Projection | None
+    names: Sequence[str], decoded: Decoded, sources: Sequence[Source], budget: int | None
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Make the entries of the chosen genes, and find the rows of the readout that decode them.
-
-    ``hidden`` (m, width) are the hidden values at some cells.
-    """
-    here = gene_names(adata)
-    if not (readout.names.is_unique and here.is_unique):
-        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` before the training."
-        raise ValueError(msg)
-    covariance = np.atleast_2d(np.cov(hidden, rowvar=False, ddof=0))
-    deviation = np.sqrt(np.maximum(((readout.weight @ covariance) * readout.weight).sum(1), 0))
-    mean = readout.weight @ hidden.mean(0) + readout.bias
-    if genes is None:
-        most = np.argsort(-deviation / readout.spread, kind="stable")[:N_GENES]
-        names, budget = readout.names[most].tolist(), MEASURED_BYTES
-    else:
-        names, budget = list(dict.fromkeys(genes)), None
-    rows = readout.names.get_indexer(pd.Index(names))
-    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0 and name not in here]
-    if unknown:
+    """Make the entries of these genes, and find the rows of the decoded ones among all that can be decoded."""
+    space = decoded.space
+    rows = pd.Index(space.names).get_indexer(np.array(names, dtype=object))
+    measurable = [any(name in source.names for source in sources) for name in names]
+    if unknown := [name for name, row, here in zip(names, rows, measurable, strict=True) if row < 0 and not here]:
+        found = " or ".join(f"the {len(source.names)} genes of {source.title}" for source in sources) or "any matrix"
         msg = (
-            f"Did not find {unknown[:5]} among the {adata.n_vars} genes of .var_names, nor among what the model "
-            f"decodes ({', '.join(readout.names[:3])}, …)."
+            f"Did not find {unknown[:5]} among {found}, nor among what the model decodes "
+            f"({', '.join(space.names[:3])}, …)."
         )
         raise KeyError(msg)
-    measured = dict(_measured(adata, names, projection, budget))
+    measured = dict(_measured(names, sources, budget))
     entries = [{"name": short(name), **measured.get(name, {})} for name in names]
+    mean, deviation = decoded.mean, decoded.deviation
     for number, entry in enumerate(np.flatnonzero(rows >= 0)):
         row = rows[entry]
         entries[entry] |= {"row": number, "mean": float(mean[row]), "sd": float(deviation[row])}
+        if space.r2 is not None:
+            entries[entry] |= {"r2": float(space.r2[row]), "readable": bool(space.readable[row])}
     return entries, rows[rows >= 0]
 
 
-def _measured(
-    adata: AnnData, names: Sequence[str], projection: Projection | None, budget: int | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield measured values of the genes in `adata`, in the units of the decoded ones, within a budget of bytes.
+class Source(NamedTuple):
+    """A matrix with measured expression.
 
-    They are read from the matrix that the model was made from; scaled values, negative in part, are scaled back.
+    Attributes
+    ----------
+    title
+        Its name in messages.
+    names
+        Its genes.
+    read
+        A function of names of genes: their values (n, b) in the units of the decoded ones.
     """
-    layer = None if projection is None else projection.layer
-    matrix = adata.X if layer is None else adata.layers.get(layer)
-    present = gene_names(adata)
-    here = [name for name in names if name in present] if matrix is not None else []
-    for start in range(0, len(here), BATCH):
-        part = here[start : start + BATCH]
-        view = adata[:, present.get_indexer(pd.Index(part))]
-        values = view.X if layer is None else view.layers[layer]
-        values = values.compute() if hasattr(values, "compute") else values  # of dask
-        values = values.toarray() if sparse.issparse(values) else np.asarray(values)
-        x = values.astype(np.float64)  # (n, BATCH)
-        if projection is not None and projection.scaling is not None and (x < 0).any():
-            where = pd.Index(projection.genes).get_indexer(part)
-            mean = np.where(where < 0, 0.0, projection.scaling.mean[where])
-            x = x * np.where(where < 0, 1.0, projection.scaling.std[where]) + mean
-        for name, gene in zip(part, x.T, strict=True):
-            levels = _levels(gene)
-            if budget is not None:
-                budget -= len(levels["levels"]["gzip"])
-                if budget < 0:
-                    return
-            yield name, levels
+
+    title: str
+    names: pd.Index
+    read: Callable[[list[str]], np.ndarray]
+
+
+def _sources(adata: AnnData, space: Space, *, layer: str | None, use_raw: bool | None) -> list[Source]:
+    """Find where measured values are: the first source that holds a gene is read.
+
+    By default these are the matrix that the model reads genes of, and the raw matrix for genes that it lacks. A
+    ``layer`` or ``use_raw=True`` choose another matrix, and ``use_raw=False`` leaves out the raw one.
+    """
+    if layer is not None and use_raw:
+        msg = f"use_raw=True and layer={layer!r} name two matrices: pass one of them."
+        raise ValueError(msg)
+    if layer is not None and layer not in adata.layers:
+        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
+        raise KeyError(msg)
+    if use_raw and adata.raw is None:
+        msg = "There is no .raw. Pass use_raw=False or a layer."
+        raise ValueError(msg)
+    raw = use_raw or (use_raw is None and layer is None and space.raw and adata.raw is not None)
+    found = []
+    if not raw:
+        own = space.layer if layer is None else layer
+        values = adata.X if own is None else adata.layers.get(own)
+        if values is not None:
+            title = ".var_names" if own is None else f".layers[{own!r}]"
+            found = [Source(title, gene_names(adata), partial(_read, adata, own, space))]
+    if raw or (use_raw is None and layer is None and adata.raw is not None):
+        found.append(Source(".raw", gene_names(adata.raw), partial(_read, adata.raw, None, None)))
+    if not all(source.names.is_unique for source in found):
+        msg = "Names of genes are not unique. Run `adata.var_names_make_unique()` first."
+        raise ValueError(msg)
+    return found
+
+
+def _read(cells: AnnData | Raw, layer: str | None, space: Space | None, names: list[str]) -> np.ndarray:
+    """Read genes (n, b) as float64; values that were scaled, negative in part, are scaled back."""
+    view = cells[:, gene_names(cells).get_indexer(pd.Index(names))]
+    values = view.X if layer is None else view.layers[layer]
+    values = values.compute() if hasattr(values, "compute") else values  # of dask
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    x = values.astype(np.float64)
+    scaling = None if space is None or space.layer != layer else space.scaling
+    if scaling is None or space is None or not (x < 0).any():
+        return x
+    where = pd.Index(space.names).get_indexer(np.array(names, dtype=object))
+    return x * np.where(where < 0, 1.0, scaling.std[where]) + np.where(where < 0, 0.0, scaling.mean[where])
+
+
+def _measured(
+    names: Sequence[str], sources: Sequence[Source], budget: int | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield measured values of the genes that a source holds, within a budget of bytes."""
+    for start in range(0, len(names), BATCH):
+        rest = list(names[start : start + BATCH])
+        values: dict[str, np.ndarray] = {}
+        for source in sources:
+            here = [name for name in rest if name not in values and name in source.names]
+            if here:
+                values |= dict(zip(here, source.read(here).T, strict=True))
+        for name in rest:
+            if name in values:
+                levels = _levels(values[name])
+                if budget is not None:
+                    budget -= len(levels["levels"]["gzip"])
+                    if budget < 0:
+                        return
+                yield name, levels

@@ -116,8 +116,8 @@ class Cells {
   /**
    * Decode the centers of the occupied tiles and the cells elsewhere once, in slices, for colors and averages.
    *
-   * Afterwards `place[cell]` is the number of the nearest such place, `hidden` holds the decoder's hidden values of
-   * each place, `determinant` the relative determinant and `areas` the area in the data per area of the map of each
+   * Afterwards `place[cell]` is the number of the nearest such place, `features` holds what the genes of each
+   * place are read from, `determinant` the relative determinant and `areas` the area in the data per area of the map of each
    * tile, NaN where the region is not occupied.
    */
   async decode(progress = () => {}) {
@@ -134,7 +134,7 @@ class Cells {
     const determinant = new Float64Array(region.mask.length).fill(NaN);
     const areas = new Float64Array(region.mask.length).fill(NaN);
     const n = tiles.length + others.length;
-    let hidden;
+    let features;
     let last = performance.now();
     for (let i = 0; i < n; i++) {
       let values;
@@ -142,28 +142,28 @@ class Cells {
         const geometry = decoder.geometry(this.point(...region.center(tiles[i])));
         determinant[tiles[i]] = geometry.determinant;
         areas[tiles[i]] = geometry.area;
-        values = geometry.hidden;
+        values = geometry.features;
       } else {
         const start = others[i - tiles.length] * this.dimension;
-        values = decoder.hidden(this.coordinates.subarray(start, start + this.dimension));
+        values = decoder.features(decoder.hidden(this.coordinates.subarray(start, start + this.dimension)));
       }
-      hidden ??= new Float32Array(n * values.length);
-      hidden.set(values, i * values.length);
+      features ??= new Float32Array(n * values.length);
+      features.set(values, i * values.length);
       if (performance.now() - last > 12) {
         progress(i / n);
         await pause();
         last = performance.now();
       }
     }
-    Object.assign(this, { place, hidden, determinant, areas, tiles, width: hidden.length / n });
+    Object.assign(this, { place, features, determinant, areas, tiles, width: features.length / n });
   }
 
   /** Decoded values of a gene as levels of the cells, with their range. */
   decodedLevels(gene) {
-    const n = this.hidden.length / this.width;
+    const n = this.features.length / this.width;
     const values = new Float64Array(n);
     for (let i = 0; i < n; i++) {
-      values[i] = this.decoder.gene(gene, this.hidden.subarray(i * this.width, (i + 1) * this.width));
+      values[i] = this.decoder.gene(gene, this.features.subarray(i * this.width, (i + 1) * this.width));
     }
     const [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
     const levels = Uint8Array.from(values, (value) => Math.round(((value - low) / (high - low || 1)) * LEVELS));
@@ -172,7 +172,7 @@ class Cells {
 
   /** Means of all decoded genes over the chosen cells. */
   decodedMeans(chosen) {
-    const counts = new Float64Array(this.hidden.length / this.width);
+    const counts = new Float64Array(this.features.length / this.width);
     let total = 0;
     for (let i = 0; i < this.n; i++) {
       counts[this.place[i]] += chosen[i];
@@ -181,7 +181,7 @@ class Cells {
     const mean = new Float64Array(this.width);
     counts.forEach((count, place) => {
       if (count === 0) return;
-      for (let j = 0; j < this.width; j++) mean[j] += (count / total) * this.hidden[place * this.width + j];
+      for (let j = 0; j < this.width; j++) mean[j] += (count / total) * this.features[place * this.width + j];
     });
     return this.decoder.genes(mean);
   }

@@ -94,6 +94,7 @@ function click(at) {
     state.stored = null;
     if (state.ends.length === 2) say("");
     showPath();
+    inspect();
   } else {
     state.kept = state.kept ? null : at;
     state.pointer = at;

@@ -34,6 +34,20 @@ function dot(a, b) {
   return sum;
 }
 
+/** A dense layer with an activation (ELU); tangents, one vector each, are replaced by those of its output. */
+function activated({ weight, bias }, x, tangents) {
+  const y = linear(weight, bias, x);
+  for (let i = 0; i < tangents.length; i++) {
+    tangents[i] = linear(weight, null, tangents[i]);
+    for (let j = 0; j < y.length; j++) if (y[j] < 0) tangents[i][j] *= Math.exp(y[j]);
+  }
+  for (let j = 0; j < y.length; j++) if (y[j] < 0) y[j] = Math.expm1(y[j]);
+  return y;
+}
+
+/** Two vectors as one. */
+const joined = (a, b) => Float64Array.of(...a, ...b);
+
 /** ln of the volume that vectors span: twice-projected Gram-Schmidt, as in scgeoae/core/geometry.py. */
 function logVolume(vectors) {
   const directions = [];
@@ -57,26 +71,29 @@ function logVolume(vectors) {
  * The decoder of a map.
  *
  * `layers` are the dense layers with an activation (ELU); their output is called hidden. Two linear maps read it:
- * `surface` gives positions in an orthonormal basis of the data, for lengths, and `readout` the decoded genes.
+ * `surface` gives positions in an orthonormal basis of the data, for lengths, and `readout` the decoded genes, which
+ * may also depend on features that the layer `bend` makes of it.
  * The first two coordinates of a point are the drawn ones.
  */
 class Decoder {
-  constructor({ layers, surface, readout, unit, dimension }) {
-    Object.assign(this, { layers, surface, readout, unit, dimension });
+  constructor({ layers, surface, bend, readout, unit, dimension }) {
+    Object.assign(this, { layers, surface, bend, readout, unit, dimension });
   }
 
   /** The hidden values at a point; tangents, one vector each, are replaced by those of the hidden values. */
   hidden(z, tangents = []) {
     let x = Float64Array.from(z);
-    for (const { weight, bias } of this.layers) {
-      x = linear(weight, bias, x);
-      for (let i = 0; i < tangents.length; i++) {
-        tangents[i] = linear(weight, null, tangents[i]);
-        for (let j = 0; j < x.length; j++) if (x[j] < 0) tangents[i][j] *= Math.exp(x[j]);
-      }
-      for (let j = 0; j < x.length; j++) if (x[j] < 0) x[j] = Math.expm1(x[j]);
-    }
+    for (const layer of this.layers) x = activated(layer, x, tangents);
     return x;
+  }
+
+  /** What the genes are read from: the hidden values and bent features of these; and their tangents. */
+  features(hidden, tangents = []) {
+    if (this.bend.bias.length === 0) return hidden;
+    const before = [...tangents];
+    const bent = activated(this.bend, hidden, tangents);
+    for (let i = 0; i < tangents.length; i++) tangents[i] = joined(before[i], tangents[i]);
+    return joined(hidden, bent);
   }
 
   /** Position in the data, up to a translation and a rotation. */
@@ -85,21 +102,36 @@ class Decoder {
   }
 
   /** Values of all genes. */
-  genes(hidden) {
-    return linear(this.readout.weight, this.readout.bias, hidden);
+  genes(features) {
+    return linear(this.readout.weight, this.readout.bias, features);
   }
 
   /** Value of one gene. */
-  gene(number, hidden) {
+  gene(number, features) {
     const { weight, bias } = this.readout;
-    const row = weight.subarray(number * hidden.length, (number + 1) * hidden.length);
-    return bias[number] + dot(row, hidden);
+    const row = weight.subarray(number * features.length, (number + 1) * features.length);
+    return bias[number] + dot(row, features);
+  }
+
+  /**
+   * How a gene changes at a place of this geometry: the most that it rises per unit of the data, the direction on the
+   * map in which it does, and how much it rises per unit of the data in another direction, if one is given.
+   */
+  rise(number, { tangents, metric: [a, b, c] }, along = null) {
+    const width = tangents[0].length;
+    const row = this.readout.weight.subarray(number * width, (number + 1) * width);
+    const [p, q] = tangents.map((tangent) => dot(row, tangent));
+    const direction = [(c * p - b * q) / (a * c - b * b), (a * q - b * p) / (a * c - b * b)];
+    const most = Math.sqrt(Math.max(p * direction[0] + q * direction[1], 0));
+    if (!along) return { most, direction };
+    const [x, y] = along;
+    return { most, direction, along: (p * x + q * y) / Math.sqrt(a * x * x + 2 * b * x * y + c * y * y) };
   }
 
   /**
    * The geometry at a point.
    *
-   * Returns the hidden values; the metric [a, b, c] of the two drawn coordinates; the semi-axes of the indicatrix of
+   * Returns what genes are read from and its tangents along the drawn coordinates; the metric [a, b, c] of the two drawn coordinates; the semi-axes of the indicatrix of
    * radius 1, longest first, and the angle of the longest; their ratio; the area in the data per area of the drawn
    * plane; the determinant, of all coordinates, over its average.
    */
@@ -113,8 +145,10 @@ class Decoder {
     const larger = (a + c) / 2 + Math.hypot((a - c) / 2, b);
     const smaller = Math.exp(2 * logVolume([first, second])) / larger; // without cancellation
     const logDeterminant = logVolume(columns) - this.dimension * Math.log(this.unit);
+    const drawn = tangents.slice(0, 2);
     return {
-      hidden,
+      features: this.features(hidden, drawn),
+      tangents: drawn,
       metric,
       axes: [1 / Math.sqrt(smaller), 1 / Math.sqrt(larger)],
       angle: (Math.atan2(2 * b, a - c) + Math.PI) / 2,

@@ -3,6 +3,7 @@
 const STEPS = 101; // places at which a path is decoded
 const N_BARS = 12;
 const N_CURVES = 5;
+const N_RISES = 6;
 const PATH_WIDTH = 0.015; // cells this near to a path are its dots, as a share of the size of the map
 const MOST_DOTS = 300;
 
@@ -53,11 +54,17 @@ async function recolor() {
     if (useDecoded) await decoded;
     if (turn !== turns) return;
     const values = useDecoded ? cells.decodedLevels(gene.row) : gene;
-    colorByLevels(`${gene.name}, ${useDecoded ? "decoded" : "measured"}`, values, sequential());
+    colorByLevels(useDecoded ? `${decodedName(gene)}, decoded` : `${gene.name}, measured`, values, sequential());
   }
   drawLabels();
   select(state.shape); // of the visible cells
 }
+
+/** The name of a decoded gene, with its R² if it can hardly be read from what the map was trained on. */
+const decodedName = ({ name, readable, r2 }) => (readable === false ? `${name} (hardly read: R² ${short(r2)})` : name);
+
+/** Whether a gene is shown as decoded: it can be read or is followed. */
+const isRead = (gene) => gene.readable !== false || state.followed.includes(genes.indexOf(gene));
 
 function colorByGroups(column) {
   const hidden = state.hidden[columns.indexOf(column)];
@@ -166,14 +173,35 @@ function showPlace() {
   const occupied = cells.region.contains(...at);
   const text = occupied ? "" : "No cells here: the profile is an extrapolation.";
   const warning = element("p", { className: "warning", hidden: occupied }, text);
-  $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), warning, profile(geometry.hidden));
+  $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), warning, profile(geometry.features), rises());
+}
+
+/** The genes that rise most at the place or, while a path is drawn, from its first end towards the pointer. */
+function rises() {
+  const [first, pointer] = [state.ends[0], state.pointer];
+  const drawing = state.tool === "path" && state.ends.length === 1 && pointer && first.join() !== pointer.join();
+  const along = drawing ? [pointer[0] - first[0], pointer[1] - first[1]] : null;
+  const geometry = decoder.geometry(cells.point(...(drawing ? first : state.kept ?? pointer)));
+  const all = genes.filter((gene) => gene.row !== undefined && isRead(gene));
+  const rows = all
+    .map((gene) => ({ gene, ...decoder.rise(gene.row, geometry, along) }))
+    .sort((a, b) => (along ? b.along - a.along : b.most - a.most))
+    .slice(0, N_RISES);
+  const entries = rows.flatMap(({ gene, most, direction: [x, y], along: rate }) => {
+    const angle = -Math.atan2(y, x);
+    const arrow = element("span", { className: "arrow", style: { transform: `rotate(${angle}rad)` } }, "→");
+    return [element("dt", {}, arrow, " ", named(gene.name)), element("dd", {}, short(along ? rate : most))];
+  });
+  const title = `Rises ${along ? "from the first end towards the pointer" : "this way"}, per unit of the data`;
+  const parts = [element("h3", {}, title), element("dl", { className: "numbers", id: "rises" }, ...entries)];
+  return element("div", {}, ...(entries.length > 0 ? parts : []));
 }
 
 /** The genes that stand out against the average over the cells, and the followed ones. */
-function profile(hidden) {
-  const values = decoder.genes(hidden);
-  const rows = standingOut((gene) => values[gene.row] - gene.mean).map(({ gene, length }) => ({
-    name: gene.name,
+function profile(features) {
+  const values = decoder.genes(features);
+  const rows = standingOut((gene) => (isRead(gene) ? values[gene.row] - gene.mean : NaN)).map(({ gene, length }) => ({
+    name: decodedName(gene),
     length,
     color: length < 0 ? "#0072b2" : "#d55e00",
     text: short(values[gene.row]),
@@ -220,7 +248,7 @@ function showPath() {
   const length = positions.slice(1).reduce((sum, position, i) => {
     return sum + Math.hypot(...position.map((value, j) => value - positions[i][j]));
   }, 0);
-  const curves = hidden.map((values) => decoder.genes(values));
+  const curves = hidden.map((values) => decoder.genes(decoder.features(values)));
   const outside = places.map((place) => !cells.region.contains(...place));
   const trusted = outside.includes(false) ? curves.filter((_, i) => !outside[i]) : curves;
   const range = (gene) => {
@@ -228,7 +256,7 @@ function showPath() {
     return (Math.max(...values) - Math.min(...values)) / (gene.sd || Infinity);
   };
   const shown = state.followed.map((number) => genes[number]).filter(({ row }) => row !== undefined);
-  const others = genes.filter((gene) => gene.row !== undefined && !shown.includes(gene));
+  const others = genes.filter((gene) => gene.row !== undefined && isRead(gene) && !shown.includes(gene));
   others.sort((a, b) => range(b) - range(a));
   shown.push(...others.slice(0, Math.max(N_CURVES - shown.length, 0)));
   const [left, right, bottom, top] = cells.bounds;
@@ -239,7 +267,7 @@ function showPath() {
   const charts = shown.map((gene) => {
     const dots = gene.levels ? near.map(({ cell, share }) => [share, fromLevel(gene, gene.levels[cell])]) : [];
     const curve = curves.map((step) => step[gene.row]);
-    return chart(gene.name, curve, dots.filter(([, value]) => !Number.isNaN(value)), outside, colors);
+    return chart(decodedName(gene), curve, dots.filter(([, value]) => !Number.isNaN(value)), outside, colors);
   });
   const gap = outside.filter(Boolean).length / places.length;
   const notes = [
@@ -309,7 +337,8 @@ function topGenes() {
   const [inside, outside] = useMeasured ? [] : [cells.decodedMeans(chosen), cells.decodedMeans(rest)];
   const measured = new Map(useMeasured ? genes.map((gene) => [gene, measuredMeans(gene, chosen)]) : []);
   const value = (gene, of) => measured.get(gene)?.[of] ?? (of === "selected" ? inside : outside)[gene.row];
-  const difference = (gene) => value(gene, "selected") - value(gene, "rest");
+  const usable = (gene) => useMeasured || isRead(gene);
+  const difference = (gene) => (usable(gene) ? value(gene, "selected") - value(gene, "rest") : NaN);
   const spread = (gene) => measured.get(gene)?.spread ?? gene.sd;
   const rows = standingOut(difference, spread).map(({ gene, length }) => ({
     name: gene.name,

@@ -14,9 +14,7 @@ from ..fields import DEFAULT_KEY
 from ..models import opened
 
 if TYPE_CHECKING:
-    from ..reference import MapModel
-
-SPACES = ("input", "genes")
+    from ..reference import MapModel, Space
 
 
 def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_KEY, space: str = "input") -> AnnData:
@@ -31,9 +29,10 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     key
         Name of the result.
     space
-        `'input'`: the features that the model was trained on. `'genes'`: expression before scaling, if the model
-        holds how its input was made from genes. Principal components are multiplied by the pseudo-inverse of the
-        loadings and the mean of the reference is added. Log-normalized expression can then be slightly below 0.
+        `'input'`: the features that the model was trained on. `'genes'`: expression before scaling, by the readout of
+        :func:`scgeoae.tl.gene_readout`, or else by the principal components, if the model holds how these were made
+        from genes: they are multiplied by the pseudo-inverse of the loadings and the mean of the reference is added.
+        Log-normalized expression can then be slightly below 0.
 
     Returns
     -------
@@ -42,12 +41,15 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
 
     `.obs['map1']`, `.obs['map2']`, … : `float64`
         The point.
+    `.obs['occupied']` : `bool`
+        Whether training cells lie there; elsewhere the profile is an extrapolation. Maps of two dimensions only.
     `.obs['det']` : `float64`
         Relative determinant there.
     `.obs['anisotropy']` : `float64`
         Anisotropy there.
-    `.obs['occupied']` : `bool`
-        Whether training cells lie there; elsewhere the profile is an extrapolation. Maps of two dimensions only.
+    `.var['r2']` : `float64`
+        Share of the variance of the gene that its readout explains in cells that were held out; where it is near 0,
+        the decoded value is little more than the mean. Only with a readout.
 
     Raises
     ------
@@ -56,8 +58,8 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     TypeError
         If `adata` is neither an AnnData nor a model.
     ValueError
-        If the points have another dimension than the map or are not finite, the space is unknown, or the model does
-        not hold how its input was made from genes.
+        If the points have another dimension than the map or are not finite, the space is unknown, or the model holds
+        neither a readout nor how its input was made from genes.
 
     Examples
     --------
@@ -72,32 +74,24 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     result, model = opened(adata, key)
     surface = model.surface if result is None else result.surface
     points = check_points(points, model.n_components)
-    names, projection = _names(model, space), model.input.projection
-    profiles = np.empty((len(points), len(names)), dtype=np.float32)
-    for where in blocks(len(points), max(len(names), model.n_features)):
-        x = surface.decode(points[where])
-        profiles[where] = projection.undo(x) if projection is not None and space == "genes" else x
+    read = model.space(space)
+    profiles = np.empty((len(points), len(read.names)), dtype=np.float32)
+    for where in blocks(len(points), max(len(read.names), model.n_features)):
+        profiles[where] = read.values(surface.decode(points[where]))
+    made = described(model, read, points)
+    made.X = profiles
     log_det, anisotropy = surface.distortion(points)
-    obs = {f"map{i + 1}": column.astype(np.float64) for i, column in enumerate(points.T)}
-    obs |= {"det": model.relative_determinant(log_det), "anisotropy": anisotropy}
+    made.obs["det"], made.obs["anisotropy"] = model.relative_determinant(log_det), anisotropy
+    return made
+
+
+def described(model: MapModel, space: Space, points: np.ndarray) -> AnnData:
+    """Make an AnnData of points (m, d) of the map and the features or genes of a space, without values."""
+    obs = pd.DataFrame({f"map{i + 1}": column.astype(np.float64) for i, column in enumerate(points.T)})
+    obs.index = obs.index.astype(str)
     if model.region is not None:
         obs["occupied"] = model.region.contains(points)
-    index = pd.Index([str(i) for i in range(len(points))])
-    return AnnData(profiles, obs=pd.DataFrame(obs, index=index), var=pd.DataFrame(index=names))
-
-
-def _names(model: MapModel, space: str) -> np.ndarray:
-    """Return the names (D,) or (g,) of what is decoded."""
-    if space not in SPACES:
-        msg = f"Unknown space {space!r}. Choose from {SPACES}."
-        raise ValueError(msg)
-    features, projection = model.input.features, model.input.projection
-    if space == "input":
-        return np.arange(model.n_features).astype(str) if features is None else features
-    if projection is None:
-        msg = (
-            "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do "
-            "not reproduce. Pass space='input', or run `sc.pp.pca` on the same X and train again."
-        )
-        raise ValueError(msg)
-    return projection.genes
+    var = pd.DataFrame(index=pd.Index(space.names))
+    if space.r2 is not None:
+        var["r2"] = space.r2
+    return AnnData(obs=obs, var=var)

@@ -1,7 +1,7 @@
 """The input of a model: choose a matrix of an AnnData and read its rows wherever it lies."""
 
 from .matrix import Files, Matrix, ValueRange, is_streamed
-from .representation import Representation, choose, genes
+from .representation import Representation, choose, expression, genes
 from .rows import DenseRows, ReadRows, chunk_rows, resolve_device
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ValueRange",
     "choose",
     "chunk_rows",
+    "expression",
     "genes",
     "is_streamed",
     "resolve_device",

@@ -117,6 +117,33 @@ def genes(adata: AnnData, names: np.ndarray, layer: str | None = None) -> tuple[
     return Matrix(values, source, columns[present]), present
 
 
+def expression(adata: AnnData, layer: str | None = None, *, use_raw: bool = False) -> tuple[Matrix, np.ndarray]:
+    """Return all genes of `X`, of a layer, or of the raw matrix (n, g), and their names (g,).
+
+    Raises
+    ------
+    KeyError
+        If the layer does not exist.
+    ValueError, TypeError
+        If both are asked for, there is no such matrix or no gene in it, names are not unique, or values are not real.
+    """
+    if use_raw and layer is not None:
+        msg = f"use_raw=True and layer={layer!r} name two matrices: pass one of them."
+        raise ValueError(msg)
+    if use_raw and adata.raw is None:
+        msg = "There is no .raw. Pass use_raw=False, or set adata.raw before genes are selected or scaled."
+        raise ValueError(msg)
+    if use_raw and not adata.raw.var_names.is_unique:
+        msg = "The variable names of .raw are not unique, but genes are matched by name."
+        raise ValueError(msg)
+    values, source = (adata.raw.X, "raw.X") if use_raw else _expression(adata, layer)
+    names = (adata.raw if use_raw else adata).var_names.to_numpy(dtype=object)
+    if not len(names):
+        msg = f"{source} holds no genes."
+        raise ValueError(msg)
+    return Matrix(values, source), names
+
+
 def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:
     if name not in adata.obsm:
         advice = "Run `sc.pp.pca` first, or pass use_rep='X' or layer." if name in PCA_KEYS else "Choose one of them."

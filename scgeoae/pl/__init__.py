@@ -9,6 +9,7 @@ from ._det_heatmap import det_heatmap
 from ._embedding import embedding
 from ._ensemble import ensemble
 from ._explorer import explorer
+from ._gene_arrows import gene_arrows
 from ._history import history
 from ._indicatrix import indicatrix
 from ._quality import quality
@@ -22,6 +23,7 @@ __all__ = [
     "embedding",
     "ensemble",
     "explorer",
+    "gene_arrows",
     "history",
     "indicatrix",
     "quality",

@@ -90,7 +90,7 @@ def cluster_areas(
         ax = ax or new_axes(6.5, height)[0]
         _draw_sizes(ax, first, colors)
         return finish([ax], show=show, return_fig=return_fig)
-    panels = _panels(ax or new_axes(2 + 2.2 * len(keys), height)[0], first, len(keys))
+    panels = _panels(ax or new_axes(2 + 2.2 * len(keys), height)[0], list(tables.values()))
     for panel, (name, table) in zip(panels, tables.items(), strict=True):
         _draw_ratios(panel, table, colors)
         panel.set_title(f"{name}\n{_typical(table)}", fontsize="medium")
@@ -180,16 +180,12 @@ def _source(table: pd.DataFrame) -> str:
     return "other half of the counts" if table["free_of_noise"].all() else "data"
 
 
-def _panels(ax: Axes, table: pd.DataFrame, n: int) -> list[Axes]:
-    """Divide an Axes into panels side by side, with a label below all."""
+def _panels(ax: Axes, tables: Sequence[pd.DataFrame]) -> list[Axes]:
+    """Divide an Axes into a panel for each table, with a label below all."""
     ax.axis("off")
-    hollow = " (hollow: uncertain)" if table["uncertain"].any() else ""
-    below = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
-    ax.annotate(
-        f"size on the map / size in the {_source(table)}{hollow}",
-        (0.5, 0),
-        xytext=(0, -2 * rcParams["font.size"]),
-        **below,
-    )
-    width = (1 - (n - 1) * GAP) / n
-    return [ax.inset_axes((number * (width + GAP), 0, width, 1)) for number in range(n)]
+    hollow = " (hollow: uncertain)" if any(table["uncertain"].any() for table in tables) else ""
+    label = f"size on the map / size in the {_source(tables[0])}{hollow}"
+    text = ax.annotate(label, (0.5, 0), (0, -2 * rcParams["font.size"]), "axes fraction", "offset points")
+    text.set(ha="center", va="top")
+    width = (1 - (len(tables) - 1) * GAP) / len(tables)
+    return [ax.inset_axes((number * (width + GAP), 0, width, 1)) for number in range(len(tables))]

@@ -30,6 +30,8 @@ def explorer(
     dimensions: tuple[int, int] = (0, 1),
     cell_names: bool = False,
     paths: Mapping[str, np.ndarray] | None = None,
+    layer: str | None = None,
+    use_raw: bool | None = None,
 ) -> Explorer:
     """Make an interactive page of a map that decodes the place under the pointer.
 
@@ -54,12 +56,14 @@ def explorer(
     key
         Name of the result.
     color
-        Columns of `obs` to color the cells by: numbers, or up to 1,000 groups, in the colors that scanpy stores.
+        Columns of `obs` to color the cells by: numbers, or up to 1,000 groups, in the colors that scanpy stores; or
+        genes, as measured.
     genes
-        Genes to include, measured and decoded. By default the 200 whose decoded expression varies most over the map, in
-        scaled units if they were scaled, with measured values of the first of them, up to 2 MB. Measured values are
-        read from the matrix that the model was made from and stored in 8 bits. If the model does not hold how its input
-        was made from genes, its input features, such as principal components, are decoded instead.
+        Genes to include, measured and decoded. By default 200: those whose decoded expression tells the groups of the
+        first column of groups in `color` apart, of each group in turn, or else those that vary most over the map; in
+        scaled units if they were scaled, and only genes that can be read (:func:`scgeoae.tl.gene_readout`). They come
+        with measured values of the first of them, up to 2 MB, which are stored in 8 bits. If the model does not know
+        genes, its input features, such as principal components, are decoded instead.
     dimensions
         The two dimensions to draw.
     cell_names
@@ -67,6 +71,10 @@ def explorer(
     paths
         Paths to choose from, by name: points (m, 2) of the map, such as ``points`` of
         :func:`scgeoae.get.geodesic`, which are drawn with genes along them. Maps of two dimensions only.
+    layer, use_raw
+        Read measured values from this layer, or from `adata.raw`, as in :func:`scanpy.pl.embedding`. By default they
+        come from the matrix that the model reads genes of, and those of genes that it lacks from `adata.raw`, unless
+        ``use_raw=False``.
 
     Returns
     -------
@@ -75,10 +83,10 @@ def explorer(
     Raises
     ------
     KeyError
-        If there is no result under this key, no such column of `obs`, or no such gene.
+        If there is no result under this key, no such column of `obs`, gene or layer.
     ValueError
         If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, a column has too
-        many groups, or a path is not one of the map.
+        many groups, a path is not one of the map, or there is no `adata.raw`.
     TypeError
         If a column holds what is neither a number nor a group.
     OSError
@@ -116,6 +124,8 @@ def explorer(
             dimensions=(dimensions[0], dimensions[1]),
             cell_names=cell_names,
             paths=checked,
+            layer=layer,
+            use_raw=use_raw,
         )
     )
     if target is not None:

@@ -114,7 +114,7 @@ class View:
         color = rcParams["text.color"]
         lines: list[list[Artist]] = []
         if self.unit is not None:
-            length = _round_below(0.2 * (self.frame[1] - self.frame[0]) * self.unit)
+            length = round_below(0.2 * (self.frame[1] - self.frame[0]) * self.unit)
             bar = AuxTransformBox(ax.transData)
             ends = [0, length / self.unit], [0, 0]
             bar.add_artist(Line2D(*ends, color=color, linewidth=2, solid_capstyle="butt"))
@@ -146,7 +146,7 @@ def view_of(
         result.keys.obsm,
         z,
         dimensions,
-        frame_of(z[:, dimensions], outliers=outliers),
+        result.frame(dimensions, outliers=outliers),
         result.model.unit if own else None,
         result.model.length_between,
     )
@@ -175,7 +175,7 @@ def coordinates_to_draw(z: np.ndarray, dimensions: tuple[int, int], needs_two: s
     return z
 
 
-def _round_below(length: float) -> float:
+def round_below(length: float) -> float:
     """Return the largest length of one digit, 1, 2 or 5, that is not above this one."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

@@ -1,27 +1,33 @@
 """What makes new cells comparable with a reference: the recipe of its input, its novelty, its labels; the model."""
 
 from .labels import Labeling, labeling, tile_labels, without
-from .model import MapModel, from_state, to_state, with_lens
+from .model import MapModel, from_state, to_state, with_lens, with_readout
 from .projection import Projection
 from .query import input_of, place, projected, query_of
+from .readout import Bend, Readout, Space, readout_of
 from .recipe import InputRecipe, recipe_of
 from .velocity import velocities_of
 
 __all__ = [
+    "Bend",
     "InputRecipe",
     "Labeling",
     "MapModel",
     "Projection",
+    "Readout",
+    "Space",
     "from_state",
     "input_of",
     "labeling",
     "place",
     "projected",
     "query_of",
+    "readout_of",
     "recipe_of",
     "tile_labels",
     "to_state",
     "velocities_of",
     "with_lens",
+    "with_readout",
     "without",
 ]

@@ -15,6 +15,7 @@ from ..core.lens import Lens
 from ..core.surface import Surface
 from ..storage import from_arrays, to_arrays
 from .labels import TileLabels  # noqa: TC001 - a model in a file is read by the types of its fields
+from .readout import Readout, Space, space_of
 from .recipe import InputRecipe
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class MapModel:
         How the input is made of a cell's genes or representation.
     labels
         Labels of the training cells by tile of the map, by name.
+    readout
+        How genes are read from the input, where that was fitted (:func:`scgeoae.tl.gene_readout`).
     lens
         What bends the map in pictures (d = 2), if there is one. All else is on the true map.
     """
@@ -51,12 +54,16 @@ class MapModel:
     frame: Frame = field(default_factory=Frame)
     input: InputRecipe = field(default_factory=InputRecipe)
     labels: dict[str, TileLabels] = field(default_factory=dict)
+    readout: Readout | None = None
     lens: Lens | None = None
 
     def __post_init__(self) -> None:
         projection = self.input.projection
         if projection is not None and projection.n_features != self.n_features:
             msg = f"A projection to {projection.n_features} features belongs to another model, of {self.n_features}."
+            raise ValueError(msg)
+        if self.readout is not None and self.readout.n_features != self.n_features:
+            msg = f"A readout of {self.readout.n_features} features belongs to another model, of {self.n_features}."
             raise ValueError(msg)
         if self.lens is not None and self.n_components != 2:
             msg = f"A lens is for maps of two dimensions, not of {self.n_components}."
@@ -123,6 +130,18 @@ class MapModel:
         return Surface(self.autoencoder, self.lens)
 
     @property
+    def knows_genes(self) -> bool:
+        """Whether decoded inputs can be read as genes."""
+        return self.readout is not None or self.input.projection is not None
+
+    def space(self, name: str) -> Space:
+        """Return what decoded inputs are read as: the ``"input"`` itself or ``"genes"``.
+
+        Raises a `ValueError` if the model does not hold how.
+        """
+        return space_of(self, name)
+
+    @property
     def device(self) -> torch.device:
         """Where the autoencoder is."""
         return self.autoencoder.device
@@ -164,6 +183,11 @@ def with_lens(model: MapModel, stored: Mapping[str, Any]) -> MapModel:
 def to_state(model: MapModel) -> dict[str, Any]:
     """Return everything that the model is, as str keys with arrays, numbers, strings and dictionaries of these."""
     return {"format": FORMAT, **model.autoencoder.to_arrays(), **to_arrays(model, without=["autoencoder"])}
+
+
+def with_readout(state: Mapping[str, Any], readout: Readout) -> dict[str, Any]:
+    """Return the state of a model with this readout."""
+    return {**state, "readout": to_arrays(readout)}
 
 
 def from_state(state: Mapping[str, Any]) -> MapModel:

@@ -113,6 +113,12 @@ class Projection:
         x = self.expected(y)
         return x if self.scaling is None else self.scaling.undo(x)
 
+    def undo_differential(self, v: np.ndarray) -> np.ndarray:
+        """Rates of change (n, g) of the expression before scaling along vectors ``v`` (n, D) of the input."""
+        x = np.asarray(v, dtype=np.float64)
+        x = x if self._inverse is None else x @ self._inverse[0]
+        return x if self.scaling is None else x * self.scaling.std
+
     def expected(self, y: np.ndarray) -> np.ndarray:
         """Scaled expression (n, g), float64, of inputs ``y`` (n, D).
 

@@ -11,7 +11,7 @@ from scanpy import logging as logg
 from .._checks import check_adata
 from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
-from ..core.rows import check_finite, row_blocks
+from ..core.rows import block_size, check_finite, row_blocks
 from ..fingerprint import Values, compare, warn_if_unknown
 from ..inputs import ReadRows, choose, genes
 from .preparation import COMPATIBLE, DETECTED, PREPARATIONS, is_scaled, recognize
@@ -345,11 +345,9 @@ def _scaling_of(
 
 def _sample_of(x: Matrix) -> np.ndarray:
     """Read some cells (n, g), float64, in short runs spread evenly over all."""
-    n = x.shape[0]
-    if n <= QUERY_SAMPLE:
-        return x.dense()
-    starts = np.linspace(0, n - RUN, QUERY_SAMPLE // RUN).astype(int).tolist()
-    return np.concatenate([x.dense(slice(start, start + RUN)) for start in starts])
+    n, run = x.shape[0], min(RUN, block_size(x.shape[1]))
+    every = range(0, n, run) if n <= QUERY_SAMPLE else np.linspace(0, n - run, QUERY_SAMPLE // run).astype(int).tolist()
+    return np.concatenate([np.empty((0, x.shape[1])), *(x.dense(slice(i, min(i + run, n))) for i in every)])
 
 
 def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: np.ndarray) -> bool:

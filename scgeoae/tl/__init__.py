@@ -7,6 +7,7 @@ from ._cluster_areas import cluster_areas
 from ._cluster_distances import cluster_distances
 from ._ensemble import ensemble
 from ._fit_decoder import fit_decoder
+from ._gene_readout import gene_readout
 from ._geometric_ae import geometric_ae
 from ._lens import lens
 from ._map_cells import map_cells
@@ -19,6 +20,7 @@ __all__ = [
     "cluster_distances",
     "ensemble",
     "fit_decoder",
+    "gene_readout",
     "geometric_ae",
     "lens",
     "map_cells",

@@ -9,7 +9,7 @@ import torch
 
 from .._lookup import groups_of, matched
 from ..inputs import genes
-from ..reference import query_of, reference_rows
+from ..reference import query_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,14 +69,13 @@ def grouped_cells(result: Result, groupby: str, other: AnnData | None) -> Groupe
     drawn = [part if len(part) <= MOST_CELLS else rng.choice(part, MOST_CELLS, replace=False) for part in parts]
     cells = np.sort(np.concatenate(drawn))
     adata, model = result.adata, result.model
-    own = query_of(adata, model).rows if result.params.get("mapped", False) else reference_rows(adata, model)
-    x, second = _taken(own, cells), None
+    x, second = _taken(result.rows(), cells), None
     if other is not None:
         second = _taken(_other_half(model, matched(adata, other)), cells)
         if np.allclose(second, x, atol=1e-3 * x.std()):
             msg = "other holds the values of adata: it is no other half of the counts. Run `scgeoae.pp.split_counts`."
             raise ValueError(msg)
-    groups = np.append(names.to_numpy(dtype=object), None)[codes[cells]]
+    groups = np.array([*names, None], dtype=object)[codes[cells]]
     return GroupedCells(names, codes, groups, result.decoder_points()[cells].astype(np.float64), x, second)
 
 

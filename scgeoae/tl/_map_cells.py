@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from ..fields import DEFAULT_KEY, Field, Keys, check_labels
 from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
-from ..reference import Labeling, MapModel, input_of, labeling, place, query_of, without
+from ..reference import Labeling, MapModel, labeling, place, query_of, without
 from ..result import Result, check_names, lens_fields, result_fields
 from ._log import finish, rank_0_logs
 
@@ -103,9 +102,10 @@ def map_cells(
     `adata.obsm['X_geoae_lens']`, `adata.uns['geoae_lens']` : :class:`numpy.ndarray` (n, 2) and :class:`dict`
         Coordinates on the bent map, and the lens of the reference (:func:`lens`), if it has one.
     `adata.uns['geoae']` : :class:`dict`
-        `'params'`, with ``mapped=True`` and `'obs'`, `'model'` and `'fingerprint'`: plots and getters work on the query. If
-        genes are missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of squared
-        loadings that falls on them; without loadings, the share of the genes) and `'missing_share_by_component'`.
+        `'params'`, with ``mapped=True`` and `'obs'`, `'model'` and `'fingerprint'`: plots and getters work on the
+        query. If genes are missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of
+        squared loadings that falls on them; without loadings, the share of the genes) and
+        `'missing_share_by_component'`.
 
     Raises
     ------
@@ -197,8 +197,7 @@ def _labeling(model: MapModel, result: Result | None, names: Sequence[str]) -> L
     """Choose how new cells are labeled, by the cells of the reference if there are any."""
     if result is None:
         return labeling(model, None, names)
-    read_input = partial(input_of, result.adata, model, result.fingerprint("input"), mapped=result.mapped)
-    return labeling(model, result.adata, names, read_input)
+    return labeling(model, result.adata, names, result.rows)
 
 
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:

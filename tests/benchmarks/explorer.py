@@ -38,7 +38,7 @@ const median = (n, action) => {
   return times.sort((a, b) => a - b)[n >> 1];
 };
 result.decode = median(200, (cell) => {
-  decoder.genes(decoder.geometry(cells.point(cells.x(cell), cells.y(cell))).hidden);
+  decoder.genes(decoder.geometry(cells.point(cells.x(cell), cells.y(cell))).features);
 });
 result.pointer = median(20, (cell) => {
   state.pointer = [cells.x(cell), cells.y(cell)];

@@ -227,6 +227,7 @@ def test_a_surface_behind_a_lens(wavy, network) -> None:
     assert np.allclose(seen.on_surface(w), true.on_surface(z), atol=1e-5)
     assert np.allclose(seen.hidden(w), true.hidden(z), atol=1e-4)
     assert np.allclose(seen.metric(w), inverse.mT @ true.metric(z) @ inverse, rtol=1e-3, atol=1e-6)
+    assert np.allclose(seen.differential(w), np.einsum("bnw,nba->anw", true.differential(z), inverse), atol=1e-3)
     log_det = true.distortion(z)[0] - np.log(np.linalg.det(jacobian))
     assert np.allclose(seen.distortion(w)[0], log_det, atol=1e-3)
     v = np.random.default_rng(0).normal(size=(20, 7))

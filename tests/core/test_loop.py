@@ -19,7 +19,7 @@ from scgeoae.core.loop import (
     Best,
     History,
     Record,
-    _average,
+    newest,
     pays,
     schedule,
     train,
@@ -190,10 +190,10 @@ def test_schedule_rises_and_falls() -> None:
 
 def test_weights_are_averaged_by_a_power_of_the_steps() -> None:
     """Of steps `t` to the power 8 each: in closed form ``1 / (1 + 9 / n)`` of the last one, for weights ``w_t = t``."""
-    average, n = [torch.zeros(())], 400
-    for i in range(n):
-        _average(average, [torch.tensor(i + 1.0)], torch.tensor(i))
-    assert average[0].item() == pytest.approx(0.9 * n, rel=0.01)  # the integral of t^9 over that of t^8
+    average, n = 0.0, 400
+    for step in range(1, n + 1):
+        average += newest(step) * (step - average)
+    assert average == pytest.approx(0.9 * n, rel=0.01)  # the integral of t^9 over that of t^8
 
 
 def course(

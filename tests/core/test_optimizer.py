@@ -31,6 +31,29 @@ def test_weight_decay_leaves_biases_and_the_scale_alone() -> None:
     assert scale.item() == 3
 
 
+def test_the_rest_is_adamw() -> None:
+    """Three steps against `torch.optim.AdamW`, at a rate that changes."""
+    model = GeometricAutoencoder(5, hidden_dims=(8, 8), generator=torch.Generator().manual_seed(0)).double()
+    outer = [network.first for network in model.networks] + [network.last for network in model.networks]
+    weights, biases = ([getattr(layer, name).detach().clone() for layer in outer] for name in ("weight", "bias"))
+    decayed, free = ([part.clone().requires_grad_() for part in parts] for parts in (weights, biases))
+    theirs = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.5}, {"params": free, "weight_decay": 0.0}])
+    ours = HybridOptimizer(model, 0.1, 0.5)
+    generator = torch.Generator().manual_seed(1)
+    for share in (0.3, 1.0, 0.6):
+        for parameter in ours.parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        for layer, weight, bias in zip(outer, decayed, free, strict=True):
+            weight.grad, bias.grad = layer.weight.grad, layer.bias.grad
+        for group in theirs.param_groups:
+            group["lr"] = 0.01 * share
+        theirs.step()
+        ours.step(share)
+    for layer, weight, bias in zip(outer, decayed, free, strict=True):
+        torch.testing.assert_close(layer.weight, weight, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(layer.bias, bias, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(3, 10, 10), (2, 30, 8), (1, 8, 30)])
 def test_orthogonalize_evens_singular_values(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -15,9 +15,9 @@ import scgeoae
 
 AT_POINTS = """
     const at = POINTS.map(([x, y]) => {
-        const { metric, axes, angle, anisotropy, determinant, hidden } = decoder.geometry([x, y]);
+        const { metric, axes, angle, anisotropy, determinant, features } = decoder.geometry([x, y]);
         const occupied = region.contains(x, y);
-        return { metric, axes, angle, anisotropy, determinant, genes: Array.from(decoder.genes(hidden)), occupied };
+        return { metric, axes, angle, anisotropy, determinant, genes: Array.from(decoder.genes(features)), occupied };
     });
     result = { names: contents.genes.map(({ name }) => name), at };"""
 
@@ -49,6 +49,11 @@ def compare(adata, node, key: str, space: str, **arguments: Any) -> None:
 
 
 def test_genes(decodable, node) -> None:
+    compare(decodable, node, "geoae", "genes")
+
+
+def test_genes_of_a_readout(decodable, node) -> None:
+    scgeoae.tl.gene_readout(decodable, use_raw=True)
     compare(decodable, node, "geoae", "genes")
 
 
@@ -86,8 +91,8 @@ def test_three_dimensions(pbmc, node) -> None:
     scgeoae.tl.geometric_ae(pbmc, n_components=3, **QUICK | {"n_steps": 30})
     z = scgeoae.get.coordinates(pbmc)
     code = """result = [cells.point(cells.x(5), cells.y(5)), cells.point(cells.x(9), cells.y(9))].map((z) => {
-        const { metric, determinant, hidden } = decoder.geometry(z);
-        return { z, metric, determinant, genes: Array.from(decoder.genes(hidden)) };
+        const { metric, determinant, features } = decoder.geometry(z);
+        return { z, metric, determinant, genes: Array.from(decoder.genes(features)) };
     });
     result = { names: contents.genes.map(({ name }) => name), at: result };"""
     names, found = node(pbmc, code, dimensions=(2, 0)).values()
@@ -103,6 +108,40 @@ def test_swapped_dimensions(mapped, node) -> None:
     points = random_points(mapped)
     code = f"result = {points[:, ::-1].tolist()}.map(([x, y]) => region.contains(x, y))"
     assert node(mapped, code, dimensions=(1, 0)) == scgeoae.get.decode(mapped, points).obs["occupied"].tolist()
+
+
+@pytest.mark.parametrize("fitted", [False, True], ids=["loadings", "readout"])
+def test_genes_that_rise(decodable, node, fitted: bool) -> None:  # noqa: FBT001
+    """The most that each gene rises per unit of the data, where to, and along another direction."""
+    if fitted:
+        scgeoae.tl.gene_readout(decodable)
+    points = random_points(decodable)[:10]
+    code = f"""const names = contents.genes.map(({{ name }}) => name);
+        const at = {points.tolist()}.map((place) => {{
+            const geometry = decoder.geometry(place);
+            return contents.genes.map(({{ row }}) => decoder.rise(row, geometry, [1, 2]));
+        }});
+        result = {{ names, at }};"""
+    names, at = node(decodable, code).values()
+    expected = scgeoae.get.gene_gradient(decodable, points, genes=names)
+    most, along = (np.array([[gene[part] for gene in place] for place in at]) for part in ("most", "along"))
+    np.testing.assert_allclose(most, expected.X, rtol=1e-3, atol=1e-4 * expected.X.max())
+    clear = most > 1e-2 * most.max()
+    direction = np.array([[gene["direction"] for gene in place] for place in at])
+    direction /= np.linalg.norm(direction, axis=2, keepdims=True)
+    for i in range(2):
+        difference = direction[:, :, i] - expected.layers[f"direction{i + 1}"]
+        assert np.abs(difference[clear]).max() < 1e-2
+    step = (
+        np.array([1, 2])
+        / np.sqrt(np.einsum("i,mij,j->m", [1, 2], scgeoae.get.metric(decodable, points), [1, 2]))[:, None]
+    )
+    before, after = (
+        scgeoae.get.decode(decodable, points + sign * 1e-2 * step, space="genes")[:, names].X.astype(float)
+        for sign in (-1, 1)
+    )
+    np.testing.assert_allclose(along, (after - before) / 2e-2, atol=1e-2 * most.max())
+    assert (np.abs(along) <= most * (1 + 1e-3) + 1e-6).all()
 
 
 def test_averages(decodable, node) -> None:

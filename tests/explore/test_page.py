@@ -58,6 +58,9 @@ def test_hover(opened, decodable) -> None:
     assert "No cells here" not in opened.text("#place")
     rows = opened.run("return [...document.querySelectorAll('#place bdi')].map((row) => row.textContent)")
     assert {"CD79A", "CD74", "HLA-DRA", "MS4A1"} & set(rows)
+    risen = opened.run("return [...document.querySelectorAll('#rises bdi')].map((row) => row.textContent)")
+    gradient = scgeoae.get.gene_gradient(decodable, np.array([at]))
+    assert risen[0] in gradient.var_names[np.argsort(-gradient.X[0])[:3]]
     ellipse = opened.run(
         """const ellipse = document.querySelector("[data-mark=indicatrix]");
         return ["rx", "ry"].map((name) => Number(ellipse.getAttribute(name)));"""
@@ -74,7 +77,7 @@ def test_hover(opened, decodable) -> None:
         """const times = [];
         for (let i = 0; i < 100; i++) {
             const start = performance.now();
-            explorer.decoder.genes(explorer.decoder.geometry([i / 50 - 1, 0]).hidden);
+            explorer.decoder.genes(explorer.decoder.geometry([i / 50 - 1, 0]).features);
             times.push(performance.now() - start);
         }
         return times.sort((a, b) => a - b)[50];"""
@@ -112,7 +115,10 @@ def test_box_and_lasso(opened, decodable) -> None:
 
 def test_path(opened) -> None:
     opened.keys("p")
-    opened.mouse(("click", 300, 300), ("click", 500, 500))
+    opened.mouse(("click", 300, 300), ("move", 400, 420))
+    assert "from the first end towards the pointer" in opened.text("#place")
+    opened.mouse(("click", 500, 500))
+    assert "Rises this way" in opened.text("#place")
     assert opened.run("return document.querySelectorAll('#path .chart polyline').length") == 5
     assert "in the data" in opened.text("#path")
     assert opened.run("return document.querySelector('[data-mark=path]').points.length") == 101

@@ -118,7 +118,7 @@ def test_a_model_without_cells(projected: AnnData, tmp_path: Path) -> None:
 def test_errors(mapped: AnnData) -> None:
     with pytest.raises(ValueError, match="Unknown space 'gene'"):
         scgeoae.get.decode(mapped, np.zeros((1, 2)), space="gene")
-    with pytest.raises(ValueError, match=r"does not know how genes became its input.*run `sc.pp.pca`"):
+    with pytest.raises(ValueError, match=r"does not know how genes became its input.*scgeoae.tl.gene_readout"):
         scgeoae.get.decode(mapped, np.zeros((1, 2)), space="genes")
     with pytest.raises(ValueError, match="points must be finite"):
         scgeoae.get.decode(mapped, np.zeros((1, 3)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,76 @@ def test_measured_values_are_limited(decoded: AnnData, monkeypatch) -> None:
     assert all("levels" in gene for gene in held(decoded, genes=chosen)["genes"])
 
 
+def values(gene: dict[str, Any]) -> np.ndarray:
+    """The measured values of a gene, from its levels."""
+    levels = np.frombuffer(gzip.decompress(b64decode(gene["levels"]["gzip"])), dtype=np.uint8)
+    return gene["low"] + (gene["high"] - gene["low"]) * levels / 254
+
+
+def test_genes_that_are_not_in_var_names(decoded: AnnData) -> None:
+    """They are read from `.raw`; a layer and `use_raw` choose the matrix, as in `sc.pl.embedding`."""
+    raw = decoded.raw[:, "NKG7"].X.toarray().ravel()
+    raw = np.clip(raw, *np.quantile(raw, [0.001, 0.999]))
+    decoded.layers["twice"] = 2 * decoded.X
+    fewer = decoded[:, decoded.var_names != "NKG7"].copy()
+    (found,) = held(fewer, genes="NKG7")["genes"]
+    resolution = np.ptp(raw) / 254
+    np.testing.assert_allclose(values(found), raw, atol=resolution)
+    own, twice, of_raw = (
+        held(decoded, genes="NKG7", **arguments)["genes"][0]
+        for arguments in ({}, {"layer": "twice"}, {"use_raw": True})
+    )
+    assert values(of_raw) == pytest.approx(raw, abs=resolution)
+    assert not np.allclose(values(own), raw, atol=0.1)
+    np.testing.assert_allclose(values(twice), 2 * values(own), atol=0.1)
+    with pytest.raises(KeyError, match=r"Did not find \['no'\] among the 765 .* \.var_names or the .* \.raw"):
+        held(decoded, genes=["no"])
+    held(fewer, genes="NKG7")  # the model decodes it
+    fewer.raw = None
+    assert "levels" not in held(fewer, genes="NKG7")["genes"][0]
+    with pytest.raises(ValueError, match=r"There is no \.raw"):
+        held(fewer, use_raw=True)
+
+
+def test_color_by_a_gene(decoded: AnnData) -> None:
+    columns = held(decoded, color=["bulk_labels", "NKG7"], use_raw=True)["columns"]
+    assert [column["name"] for column in columns[:2]] == ["bulk_labels", "NKG7"]
+    raw = decoded.raw[:, "NKG7"].X.toarray().ravel()
+    raw = np.clip(raw, *np.quantile(raw, [0.001, 0.999]))
+    np.testing.assert_allclose(values(columns[1]), raw, atol=np.ptp(raw) / 254)
+
+
+def test_default_genes_tell_the_groups_apart(rng: np.random.Generator) -> None:
+    """The marker of a small group, and not only genes that vary among most of the cells."""
+    n, kinds = 600, np.repeat([0, 1, 2], [400, 180, 20])
+    markers = 2.0 * np.equal.outer(kinds, [0, 1, 2])
+    within = rng.normal(size=(n, 3)) * [6, 3, 1]  # of features that have nothing to do with the groups
+    x = np.hstack([5 * np.equal.outer(kinds, [0, 1, 2]), within])
+    others = within @ rng.normal(size=(3, 300)) / 5
+    adata = ad.AnnData(np.hstack([markers, others]) + 0.01 * rng.normal(size=(n, 303)))
+    adata.obsm["X_rep"], adata.obs["kind"] = x.astype(np.float32), pd.Categorical(kinds.astype(str))
+    scgeoae.tl.geometric_ae(adata, use_rep="X_rep", n_components=3, **QUICK)
+    scgeoae.tl.gene_readout(adata)
+    first = [gene["name"] for gene in held(adata, color="kind")["genes"]]
+    assert {"0", "1", "2"} <= set(first)
+    assert not {"0", "1", "2"} <= {gene["name"] for gene in held(adata)["genes"]}
+
+
+def test_genes_that_cannot_be_read(mapped: AnnData, rng: np.random.Generator) -> None:
+    """They are left out by default, and marked where they are asked for."""
+    mapped.X = mapped.X.copy()
+    mapped.X[:, :100] = rng.normal(size=(700, 100))
+    scgeoae.tl.gene_readout(mapped)
+    r2 = scgeoae.get.decode(mapped, np.zeros((1, 2)), space="genes").var["r2"]
+    assert (r2.iloc[:100] < 0.02).mean() > 0.9  # a few reach more by chance
+    assert (r2.iloc[100:] > 0.02).mean() > 0.5
+    assert all(r2[gene["name"]] >= 0.02 for gene in held(mapped)["genes"])
+    noise, good = r2.index[r2.argmin()], r2.index[r2.argmax()]
+    marked = {gene["name"]: gene for gene in held(mapped, genes=[noise, good])["genes"]}
+    assert (marked[noise]["readable"], marked[good]["readable"]) == (False, True)
+    assert marked[good]["r2"] == pytest.approx(r2.max())
+
+
 @pytest.fixture
 def decoded(pbmc) -> AnnData:
     sc.pp.pca(pbmc, n_comps=20)
@@ -108,7 +180,7 @@ def test_matrices(decoded, tmp_path: Path) -> None:
         decoded.X = matrix
         assert held(decoded, genes=["CD3D", "NKG7"]) == dense
     del decoded.X
-    assert all("levels" not in gene for gene in held(decoded)["genes"])
+    assert all("levels" not in gene for gene in held(decoded, use_raw=False)["genes"])
 
 
 def test_odd_numbers(mapped) -> None:
@@ -134,7 +206,8 @@ def test_file(mapped, tmp_path: Path) -> None:
     [
         ({"key": "nothing"}, KeyError, "nothing"),
         ({"color": "nothing"}, KeyError, r"\.obs\['nothing'\]"),
-        ({"color": "CD3D"}, KeyError, "genes"),
+        ({"layer": "nothing"}, KeyError, r"\.layers\['nothing'\]"),
+        ({"layer": "counts", "use_raw": True}, ValueError, "name two matrices"),
         ({"color": "name"}, ValueError, "700 different values|at most"),
         ({"color": "lists"}, TypeError, "no labels"),
         ({"genes": ["CD3D", "nothing"]}, KeyError, r"\['nothing'\]"),

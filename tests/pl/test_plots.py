@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from helpers import QUICK
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnchoredOffsetbox
 from matplotlib.patches import Circle
@@ -22,13 +23,16 @@ from matplotlib.text import Text
 
 import scgeoae
 from scgeoae.core.surface import Surface
+from scgeoae.explore import DIVERGING
+from scgeoae.pl._indicatrix import HALO
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from matplotlib.transforms import Bbox
 
 
 def ellipses(ax: Axes) -> EllipseCollection:
-    (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection)]
+    (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection) and c.get_gid() != HALO]
     return collection
 
 
@@ -61,13 +65,13 @@ def test_indicatrix_draws_one_scale(mapped: AnnData) -> None:
     (circle,) = key(ax).findobj(Circle)
     assert circle.get_radius() == pytest.approx(radii[0], rel=1e-6)
     assert "undistorted circle" in texts(ax)
-    assert "in the data" in texts(ax)
+    assert "in the data, locally" in texts(ax)
 
 
 def test_circle_and_scale_bar_have_the_scale_of_the_map(mapped: AnnData) -> None:
     ax = scgeoae.pl.indicatrix(mapped, show=False)
     (bar,), (circle,) = key(ax).findobj(Line2D), key(ax).findobj(Circle)
-    length = float(texts(ax).split("distance ")[1].split()[0])
+    length = float(texts(ax).split(" in the data")[0].split()[-1])
     assert np.ptp(bar.get_xdata()) == pytest.approx(length)  # unit 1
     ax.figure.canvas.draw()
     pixels = ax.bbox.width / np.ptp(ax.get_xlim())
@@ -154,7 +158,7 @@ def test_a_missing_color_is_named(mapped: AnnData) -> None:
 
 def test_other_quantities_have_other_colors(mapped: AnnData) -> None:
     first, second = scgeoae.pl.det_heatmap(mapped, color="geoae_anisotropy", show=False)
-    assert first.collections[0].get_cmap().name == "coolwarm"
+    assert first.collections[0].get_cmap().name == DIVERGING.name
     assert second.collections[0].get_cmap().name == plt.rcParams["image.cmap"]
 
 
@@ -181,32 +185,95 @@ def test_names_of_groups_lie_above_the_ellipses(mapped: AnnData) -> None:
     assert all(text.get_zorder() > ellipses(ax).get_zorder() for text in names)
 
 
+@pytest.mark.parametrize("plot", ["embedding", "indicatrix"])
+def test_the_key_lies_in_a_corner_without_cells(mapped: AnnData, plot: str) -> None:
+    z = np.random.default_rng(0).uniform(0, 40, mapped.obsm["X_geoae"].shape)
+    mapped.obsm["X_geoae"] = z[(z < 20).any(1)][np.arange(len(z)) % 500].astype(np.float32)  # none at the upper right
+    ax = getattr(scgeoae.pl, plot)(mapped, show=False)
+    box = drawn_box(ax)
+    assert box.x0 > ax.bbox.x0 + ax.bbox.width / 2
+    assert box.y0 > ax.bbox.y0 + ax.bbox.height / 2
+    assert ax.bbox.x1 >= box.x1
+    assert not box.count_contains(ax.transData.transform(mapped.obsm["X_geoae"]))
+
+
+@pytest.mark.parametrize("layout", ["constrained", None])
 @pytest.mark.parametrize(
-    ("width", "size", "dpi"),
-    [(1.2, 10, 100), (1.6, 14, 72), (1.9, 10, 60), (1.36, 10, 130), (2.5, 20, 300), (8, 10, 100)],
+    ("width", "size", "dpi"), [(1.2, 10, 100), (1.6, 14, 72), (1.9, 10, 60), (2.5, 20, 300), (8, 10, 100)]
 )
-def test_the_key_stays_inside_the_frame_and_below_the_cells(
-    mapped: AnnData, monkeypatch, width: float, size: float, dpi: float
+def test_the_key_is_inside_the_figure_where_cells_are_everywhere(
+    mapped: AnnData, monkeypatch, width: float, size: float, dpi: float, layout: str | None
 ) -> None:
     monkeypatch.setattr("scgeoae.pl._indicatrix.BELIEVED", -1)
+    mapped.obsm["X_geoae"] = np.random.default_rng(0).uniform(0, 40, (700, 2)).astype(np.float32)
     with plt.rc_context({"font.size": size}):
-        figure, ax = plt.subplots(figsize=(width, 4), dpi=dpi)
+        figure, ax = plt.subplots(figsize=(width, 4), dpi=dpi, layout=layout)
         scgeoae.pl.indicatrix(mapped, ax=ax, show=False)
-        full = FontProperties(size="small").get_size_in_points()
     for _ in range(2):  # the sizes do not depend on what was drawn before
-        figure.canvas.draw()
+        box = drawn_box(ax)
+        assert box.width <= ax.bbox.width + 1
+        assert box.y0 >= figure.bbox.y0 - 1
+        below = box.y1 <= ax.bbox.y0
+        assert below or (layout is None and key(ax).patch.get_visible())
         lines = key(ax).findobj(Text)
         symbols = [*key(ax).findobj(Circle), *key(ax).findobj(Line2D)]
         boxes = np.array([artist.get_window_extent().extents for artist in [*lines, *symbols]])
-        assert (len(lines), len(symbols)) == (3, 2)
-        assert (boxes[:, 0] > ax.bbox.x0).all()
-        assert (boxes[:, 2] < ax.bbox.x1).all()
-        assert (boxes[:, 1] > ax.bbox.y0).all()
-        assert (boxes[:, 3] < ax.transData.transform(mapped.obsm["X_geoae"])[:, 1].min()).all()
-        assert (boxes[:2, 1] >= boxes[1:3, 3] - 1).all()  # no line covers the next
-        assert (boxes[:2, 0] >= boxes[3:, 2]).all()  # nor its symbol
+        assert (boxes[: len(lines) - 1, 1] >= boxes[1 : len(lines), 3] - 1).all()  # no line covers the next
         assert len({text.get_fontsize() for text in lines}) == 1
-    assert lines[0].get_fontsize() == full if width == 8 else lines[0].get_fontsize() < full
+
+
+def drawn_box(ax: Axes) -> Bbox:
+    ax.figure.canvas.draw()
+    return key(ax).get_window_extent(ax.figure.canvas.get_renderer())
+
+
+def test_plots_of_a_map_have_one_frame_and_one_bar(mapped: AnnData) -> None:
+    plots = [
+        scgeoae.pl.embedding,
+        scgeoae.pl.indicatrix,
+        scgeoae.pl.det_heatmap,
+        partial(scgeoae.pl.det_heatmap, field=True),
+    ]
+    axes = [draw(mapped, show=False) for draw in plots]
+    assert {(ax.get_xlim(), ax.get_ylim()) for ax in axes} == {(axes[0].get_xlim(), axes[0].get_ylim())}
+    assert np.ptp(axes[0].get_xlim()) == pytest.approx(np.ptp(axes[0].get_ylim()))
+    bars = {next(text.get_text() for text in key(ax).findobj(Text) if "in the data" in text.get_text()) for ax in axes}
+    assert len(bars) == 1
+
+
+@pytest.mark.parametrize(("factor", "far"), [(1.3, None), (2.0, "5"), (0.5, "20")])
+def test_the_bar_says_what_it_is_worth_between_groups(mapped: AnnData, factor: float, far: str | None) -> None:
+    mapped.uns["geoae"]["model"]["frame"]["length_between"] = factor
+    mapped.obsm["X_geoae"] *= 60 / np.ptp(mapped.obsm["X_geoae"])
+    text = texts(scgeoae.pl.embedding(mapped, show=False))
+    assert "10 in the data, locally" in text
+    assert ("between groups" in text) == (far is not None)
+    assert far is None or f"{far} between groups" in text
+
+
+def test_a_map_that_was_made_elsewhere_has_no_bar(pbmc: AnnData) -> None:
+    scgeoae.tl.fit_decoder(pbmc, "umap", n_steps=20, hidden_dims=(8,))
+    ax = scgeoae.pl.embedding(pbmc, key="geoae_umap", show=False)
+    assert not any("in the data" in text.get_text() for text in ax.findobj(Text))
+    ax = scgeoae.pl.indicatrix(pbmc, key="geoae_umap", show=False)
+    assert not key(ax).findobj(lambda artist: isinstance(artist, Line2D) and artist.get_linewidth() == 2)
+    radius = float(texts(ax).split("radius ")[1].split()[0])
+    (circle,) = key(ax).findobj(Circle)
+    assert radius == pytest.approx(circle.get_radius() * scgeoae.get.model(pbmc, key="geoae_umap").unit, rel=0.06)
+    assert "locally, on average" in texts(ax)
+
+
+def test_no_group_lies_on_top_for_its_place_in_the_file(mapped: AnnData) -> None:
+    mapped.obs["half"] = pd.Categorical(np.repeat(["first", "second"], 350))
+    mapped.obs.loc[mapped.obs_names[-100:], "half"] = np.nan
+    points = scgeoae.pl.embedding(mapped, color="half", show=False).collections[0]
+    colors = dict(zip(map(tuple, points.get_offsets().tolist()), map(to_hex, points.get_facecolors()), strict=True))
+    palette = dict(zip(["first", "second"], map(to_hex, mapped.uns["half_colors"]), strict=True))
+    expected = [palette.get(name, to_hex("lightgray")) for name in mapped.obs["half"]]
+    assert [colors[tuple(place)] for place in mapped.obsm["X_geoae"].tolist()] == expected
+    order = list(colors.values())
+    assert order[:100] == [to_hex("lightgray")] * 100  # below the others
+    assert 0.4 < np.mean([color == palette["first"] for color in order[100:400]]) < 0.75  # 350 of 600
 
 
 def test_indicatrix_at_cells(mapped: AnnData) -> None:
@@ -220,13 +287,16 @@ def test_indicatrix_at_cells(mapped: AnnData) -> None:
 
 
 def test_determinant_is_centered_on_one(mapped: AnnData) -> None:
-    ax = scgeoae.pl.det_heatmap(mapped, show=False)
+    ax = scgeoae.pl.det_heatmap(mapped, field=False, show=False)
     points = ax.collections[0]
     assert isinstance(points.norm, LogNorm)
     assert points.norm.vmin * points.norm.vmax == pytest.approx(1)
     assert points.norm.vmax >= 2
     assert points.get_rasterized()
-    np.testing.assert_allclose(points.get_array(), mapped.obs["geoae_det"])
+    expected = dict(zip(map(tuple, mapped.obsm["X_geoae"].tolist()), mapped.obs["geoae_det"], strict=True))
+    drawn = dict(zip(map(tuple, points.get_offsets().tolist()), points.get_array(), strict=True))
+    assert drawn == expected
+    assert [*drawn] != [*expected]  # in random order
     assert "data area" in points.colorbar.ax.get_ylabel()
     ax = scgeoae.pl.det_heatmap(mapped, vmax=5, show=False)
     assert (ax.collections[0].norm.vmin, ax.collections[0].norm.vmax) == (0.2, 5)
@@ -266,6 +336,7 @@ def test_field_of_a_query_shows_the_whole_region(mapped: AnnData) -> None:
     region = scgeoae.get.model(mapped).region
     left, right, bottom, top = region.extent
     query = mapped[:20].copy()
+    query.uns["geoae"]["params"]["mapped"] = True
     query.obsm["X_geoae"][:10] = [right + 5, top + 1]
     ax = scgeoae.pl.det_heatmap(query, field=True, show=False)
     assert ax.get_xlim()[0] <= left
@@ -299,7 +370,17 @@ def with_outliers(mapped: AnnData) -> AnnData:
 
 def rim(ax: Axes) -> np.ndarray:
     """Centers of the triangles at the rim."""
-    return np.vstack([np.zeros((0, 2)), *(c.get_offsets() for c in ax.collections if not c.get_clip_on())])
+    return np.vstack([np.zeros((0, 2)), *(line.get_xydata() for line in ax.lines if not line.get_clip_on())])
+
+
+def test_many_cells_outside_do_not_smear(mapped: AnnData) -> None:
+    z = np.random.default_rng(0).normal(size=(700, 2)) ** 5  # some far in all directions
+    mapped.obsm["X_geoae"] = z.astype(np.float32)
+    ax = scgeoae.pl.embedding(mapped, show=False)
+    marks = rim(ax)
+    assert len(np.unique(marks, axis=0)) == len(marks)
+    gaps = np.linalg.norm(marks[:, None] - marks, axis=2)[~np.eye(len(marks), dtype=bool)]
+    assert gaps.min() > np.ptp(ax.get_xlim()) / 80
 
 
 @pytest.mark.parametrize("plot", ["det_heatmap", "indicatrix"])
@@ -312,7 +393,13 @@ def test_outliers_are_marked_at_the_rim(with_outliers: AnnData, plot: str) -> No
     assert ((z[3:] > low) & (z[3:] < high)).mean() > 0.98
     outside = z[((z < low) | (z > high)).any(1)]
     assert {tuple(cell) for cell in z[:3]} <= {tuple(cell) for cell in outside}
-    assert {tuple(mark) for mark in rim(ax).tolist()} == {tuple(cell) for cell in np.clip(outside, low, high).tolist()}
+    assert f"{len(outside)} cells outside" in texts(ax)
+    middle, half = (low + high) / 2, (high - low) / 2
+    np.testing.assert_allclose(np.abs((rim(ax) - middle) / half).max(1), 1)
+    toward = (outside - middle) / np.linalg.norm(outside - middle, axis=1, keepdims=True)
+    pointing = (rim(ax) - middle) / np.linalg.norm(rim(ax) - middle, axis=1, keepdims=True)
+    assert ((toward @ pointing.T).max(1) > 0.99).all()  # each lies in the direction of a mark
+    assert ((toward @ pointing.T).max(0) > 0.99).all()
     ax = draw(with_outliers, outliers=True, show=False)
     assert not len(rim(ax))
     low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
@@ -330,7 +417,7 @@ def test_no_ellipse_at_an_outlier(with_outliers: AnnData) -> None:
 
 def test_dots_are_smaller_where_cells_are_closer(mapped: AnnData) -> None:
     def size(**kwargs: object) -> float:
-        (value,) = scgeoae.pl.det_heatmap(mapped, show=False, **kwargs).collections[0].get_sizes()
+        (value,) = scgeoae.pl.det_heatmap(mapped, field=False, show=False, **kwargs).collections[0].get_sizes()
         return value
 
     spread = size()

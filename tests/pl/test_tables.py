@@ -18,6 +18,7 @@ from matplotlib.text import Text
 import scgeoae
 from scgeoae.core.surface import Surface
 from scgeoae.pl import _indicatrix
+from scgeoae.pl._indicatrix import HALO
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -152,6 +153,17 @@ def test_maps_that_print_alike_are_both_best() -> None:
     assert [text.get_weight() for text in ax.texts] == ["bold", "bold", "normal"]
 
 
+def test_ties_mark_those_that_tie_and_no_other() -> None:
+    values = {"stress": [0.3, 0.3, 0.3, 0.4], "gap": [0.5, 2.0, 0.1, np.nan], "rmse": [1.0, 2.0, 3.0, 4.0]}
+    ax = scgeoae.pl.quality(pd.DataFrame(values, index=list("abcd")), show=False)
+    rows = np.reshape([text.get_weight() == "bold" for text in ax.texts], (3, 4)).tolist()
+    assert sorted(rows) == sorted([[True, True, True, False], [False] * 4, [True, True, False, False]])
+    framed = sum(isinstance(patch, Rectangle) and not patch.get_fill() for patch in ax.patches)
+    assert framed == 5
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert {"RMSE (depends on scale)", "gap between groups → 1"} <= set(labels)
+
+
 def test_missing_values_are_dashes() -> None:
     table = pd.DataFrame({"stress": [0.1, np.nan, 0.3]}, index=["a", "b", "c"])
     ax = scgeoae.pl.quality(table, show=False)
@@ -180,7 +192,7 @@ def test_bad_input(mapped: AnnData) -> None:
 
 
 def drawn(ax: Axes) -> EllipseCollection:
-    (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection)]
+    (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection) and c.get_gid() != HALO]
     return collection
 
 
@@ -208,12 +220,31 @@ def test_indicatrices_that_bend_are_dashed(mapped: AnnData, monkeypatch) -> None
 def test_outlines_show_on_a_black_cluster(mapped: AnnData, monkeypatch) -> None:
     monkeypatch.setattr(_indicatrix, "BELIEVED", -1)  # all dashed
     ax = scgeoae.pl.indicatrix(mapped, na_color="black", size=2000, show=False)
-    ellipses = drawn(ax)
-    ellipses.set_facecolor("none")
     image = pixels(ax)
-    ellipses.set_path_effects([])
+    halo(ax).remove()
     without = pixels(ax)
-    assert (image > without + 100).any(-1).sum() > 20 * len(ellipses.get_offsets())
+    assert (image > without + 100).any(-1).sum() > 20 * len(drawn(ax).get_offsets())
+
+
+def test_only_ellipses_that_cross_cells_have_a_halo_and_none_has_a_filling(mapped: AnnData) -> None:
+    mapped.obsm["X_geoae"][:600] *= 0.3  # dots at the center, few elsewhere
+    ax = scgeoae.pl.indicatrix(mapped, outliers=True, show=False)
+    with_halo = {tuple(center) for center in halo(ax).get_offsets().tolist()}
+    all_centers = [tuple(center) for center in drawn(ax).get_offsets().tolist()]
+    assert with_halo < set(all_centers)
+    assert with_halo
+    inner, outer = (
+        np.median([np.hypot(*center) for center in all_centers if (center in with_halo) == inside])
+        for inside in (True, False)
+    )
+    assert inner < outer
+    assert not len(drawn(ax).get_facecolor())
+    assert not len(halo(ax).get_facecolor())
+
+
+def halo(ax: Axes) -> EllipseCollection:
+    (collection,) = [c for c in ax.collections if c.get_gid() == HALO]
+    return collection
 
 
 def pixels(ax: Axes) -> np.ndarray:
