@@ -68,6 +68,8 @@ def test_names() -> None:
         "direction_std": "geoae_direction_std",
         "areas": "geoae_areas",
         "distances": "geoae_distances",
+        "lens": "geoae_lens",
+        "bent": "X_geoae_lens",
         "velocity": "velocity_geoae",
         "velocity_normal": "geoae_velocity_normal",
         "scvelo": "velocity_params",
@@ -176,6 +178,7 @@ def trained() -> AnnData:
     adata = sc.datasets.pbmc68k_reduced()
     sc.pp.pca(adata, n_comps=10)  # so that the model holds the genes
     tl.geometric_ae(adata, **BRIEF)
+    tl.lens(adata)
     adata.obsm["v"] = adata.obsm["X_pca"][::-1] - adata.obsm["X_pca"]
     adata.uns["velocity_params"] = {}
     return adata
@@ -189,6 +192,7 @@ TOOLS: dict[str, Callable[[AnnData, AnnData], Any]] = {
     "ensemble": lambda adata, _: tl.ensemble(adata, n_models=2),
     "cluster_areas": lambda adata, _: tl.cluster_areas(adata, "bulk_labels"),
     "cluster_distances": lambda adata, _: tl.cluster_distances(adata, "bulk_labels"),
+    "lens": lambda adata, _: tl.lens(adata),
     "velocity": lambda adata, _: tl.velocity(adata, "v"),
     "verdict": lambda adata, _: tl.verdict(adata, embed=lambda x: x[:, :2]),
     "alpha_path": lambda adata, _: tl.alpha_path(adata, [0.1], **BRIEF),
