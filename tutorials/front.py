@@ -18,6 +18,7 @@ import scgeoae
 
 FOLDER = Path(__file__).parent
 TYPES = "cell_type"
+LABELS = {"legend_loc": "on data", "legend_fontsize": 8, "legend_fontoutline": 2, "legend_fontweight": "normal"}
 MAPS = {"geoae_umap": "UMAP", "geoae": "scgeoae"}
 
 
@@ -37,10 +38,7 @@ def main(file: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", width_ratios=(1, 1, 1.1))
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
         scgeoae.tl.cluster_areas(first, TYPES, key=key, other=second)
-        scgeoae.pl.embedding(
-            first, key=key, color=TYPES, title=title, ax=ax, show=False, legend_loc="on data", legend_fontsize=8, size=30,
-            legend_fontoutline=2, legend_fontweight="normal",
-        )  # fmt: skip
+        scgeoae.pl.embedding(first, key=key, color=TYPES, title=title, ax=ax, show=False, size=30, **LABELS)
     panels = scgeoae.pl.cluster_areas(first, key=list(MAPS), ax=axes[2], show=False)
     for panel, (key, title) in zip(panels, MAPS.items(), strict=True):
         panel.set_title(panel.get_title().replace(key, title, 1), fontsize="medium")
