@@ -19,6 +19,7 @@ ALPHA_PATH = f"{DEFAULT_KEY}_alpha_path"
 
 DECODING, MAPPING = ("geometric_ae", "fit_decoder", "map_cells"), ("geometric_ae", "map_cells")
 QUERY, ENSEMBLE, VELOCITY, VERDICT = ("map_cells",), ("ensemble",), ("velocity",), ("verdict",)
+LENS = ("lens", "map_cells")
 """Tools that write fields together."""
 
 
@@ -121,6 +122,9 @@ class Keys:
 
     areas = Field("uns", "{key}_areas", "areas of the groups", ("cluster_areas",), (model,))
     distances = Field("uns", "{key}_distances", "distances between the groups", ("cluster_distances",), (model,))
+
+    lens = Field("uns", "{key}_lens", "the lens that bends the map", LENS, (model,))
+    bent = Field("obsm", "{obsm}_lens", "coordinates on the bent map", LENS, (lens,))
 
     velocity = Field("obsm", "velocity_{basis}", "velocities on the map", VELOCITY, (coordinates,))
     velocity_normal = Field("obs", "{key}_velocity_normal", "their share normal to the surface", VELOCITY, (model,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from .core.evaluation import Cells
+    from .core.lens import Lens
     from .core.loop import History
     from .core.region import OccupiedRegion
     from .core.rows import Rows
@@ -100,9 +102,10 @@ class Result:
     @cached_property
     def model(self) -> MapModel:
         """The model, on the host; raises a `ValueError` if it is damaged."""
-        from .reference import from_state  # torch takes seconds to import, and columns do not need it
+        from .reference import from_state, with_lens  # torch takes seconds to import, and columns do not need it
 
-        return from_state(self.stored["model"])
+        model, lens = from_state(self.stored["model"]), self.adata.uns.get(self.keys.lens)
+        return model if lens is None else with_lens(model, lens)
 
     @cached_property
     def surface(self) -> Surface:
@@ -115,6 +118,15 @@ class Result:
         from .reference import input_of
 
         return input_of(self.adata, self.model, self.fingerprint("input"), mapped=self.mapped)
+
+    @property
+    def lens(self) -> Lens:
+        """The lens; raises a `KeyError` if there is none."""
+        lens = self.model.lens
+        if lens is None:
+            msg = f"Did not find .uns[{self.keys.lens!r}]. Run `scgeoae.tl.lens(adata, key={self.keys.key!r})` first."
+            raise KeyError(msg)
+        return lens
 
     @property
     def history(self) -> Mapping[str, np.ndarray]:
@@ -355,6 +367,11 @@ def region_of(model: MapModel) -> OccupiedRegion:
     return model.region
 
 
+def lens_fields(lens: Lens, z: np.ndarray) -> dict[Field, Any]:
+    """Collect the fields of a lens and cells at the points ``z`` (n, 2) of the true map, to write them."""
+    return {Keys.lens: to_arrays(lens), Keys.bent: lens.forward(z).astype(np.float32)}
+
+
 def result_fields(
     keys: Keys,
     model: MapModel,
@@ -384,7 +401,7 @@ def result_fields(
     from .reference import to_state
 
     known = {name: value for name, value in params.items() if value is not None}
-    stored: dict[str, Any] = {"params": {"basis": keys.obsm} | known, "model": to_state(model)}
+    stored: dict[str, Any] = {"params": {"basis": keys.obsm} | known, "model": to_state(replace(model, lens=None))}
     stored["fingerprint"] = {part: to_arrays(of_part) for part, of_part in fingerprint.items()}
     if history is not None:
         stored["params"] |= {"interrupted": history.interrupted, "kept_at": history.kept_at}

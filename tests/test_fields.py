@@ -14,7 +14,7 @@ from scgeoae import fields, tl
 from scgeoae.fields import FIELDS, Field, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from anndata import AnnData
 
@@ -68,6 +68,8 @@ def test_names() -> None:
         "direction_std": "geoae_direction_std",
         "areas": "geoae_areas",
         "distances": "geoae_distances",
+        "lens": "geoae_lens",
+        "bent": "X_geoae_lens",
         "velocity": "velocity_geoae",
         "velocity_normal": "geoae_velocity_normal",
         "scvelo": "velocity_params",
@@ -176,6 +178,7 @@ def trained() -> AnnData:
     adata = sc.datasets.pbmc68k_reduced()
     sc.pp.pca(adata, n_comps=10)  # so that the model holds the genes
     tl.geometric_ae(adata, **BRIEF)
+    tl.lens(adata)
     adata.obsm["v"] = adata.obsm["X_pca"][::-1] - adata.obsm["X_pca"]
     adata.uns["velocity_params"] = {}
     return adata
@@ -189,6 +192,7 @@ TOOLS: dict[str, Callable[[AnnData, AnnData], Any]] = {
     "ensemble": lambda adata, _: tl.ensemble(adata, n_models=2),
     "cluster_areas": lambda adata, _: tl.cluster_areas(adata, "bulk_labels"),
     "cluster_distances": lambda adata, _: tl.cluster_distances(adata, "bulk_labels"),
+    "lens": lambda adata, _: tl.lens(adata),
     "velocity": lambda adata, _: tl.velocity(adata, "v"),
     "verdict": lambda adata, _: tl.verdict(adata, embed=lambda x: x[:, :2]),
     "alpha_path": lambda adata, _: tl.alpha_path(adata, [0.1], **BRIEF),
@@ -223,6 +227,28 @@ def test_a_tool_writes_its_rows_and_a_new_training_drops_the_stale_ones(tool: st
     kept = {place for place, field in rows.items() if field in written or written.isdisjoint(origins(field))}
     new = {(field.slot, field.name(KEYS)) for field in written}
     assert set(contents(adata)) == (set(after) - set(rows)) | kept | new
+
+
+def without(adata: AnnData, places: Collection[tuple[str, str]]) -> Any:
+    """All that an AnnData holds, but for these places."""
+    rest = adata.copy()
+    for slot, name in places:
+        if name in getattr(rest, slot):
+            del getattr(rest, slot)[name]
+    return frozen(rest)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_changes_nothing_but_its_fields(tool: str, trained: AnnData) -> None:
+    """Neither in the cells that it is given, of which all is compared, nor in the reference."""
+    keys = Keys.named(None, fields.ALPHA_PATH) if tool == "alpha_path" else KEYS
+    adata, reference = trained.copy(), frozen(trained)
+    written = [field for field in FIELDS if tool in field.tools]
+    places = {(field.slot, field.name(keys, "bulk_labels")) for field in [*written, *fields.stale(written)]}
+    before = without(adata, places)
+    TOOLS[tool](adata, trained)
+    assert without(adata, places) == before
+    assert frozen(trained) == reference
 
 
 @pytest.mark.parametrize("tool", TOOLS)

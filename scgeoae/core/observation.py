@@ -184,6 +184,10 @@ class Immersion:
         """Decoded values (n, D)."""
         return self.observation.values(self.decoder(z))
 
+    def hidden(self, z: Tensor) -> Tensor:
+        """Values (n, width) before the last layer of the decoder."""
+        return self.decoder.hidden(z)
+
     def differential(self, z: Tensor) -> Tensor:
         """Derivatives (d, n, D) of the decoded values along the map coordinates."""
         axes = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)

@@ -91,15 +91,16 @@ def occupied_region(z: np.ndarray) -> OccupiedRegion:
 
     The box of the points, without the outermost 0.1 % of each side and padded, is divided into square tiles. Counts are
     smoothed by a Gaussian as wide as half of Scott's rule asks (at least one tile, at most the grid), and tiles are
-    occupied where the smoothed count reaches the level that 99 % of the points reach.
+    occupied where the smoothed count reaches the level that 99 % of the points reach. Outliers, which are farther from
+    the central 99 % than these are wide, are left out from the beginning: of few points, one is more than 0.1 %.
     """
-    extent, shape = _grid(z.astype(np.float64))
+    extent, shape = _grid(_without_outliers(z))
     return OccupiedRegion(_occupied(z, shape, extent), extent)
 
 
 def _occupied(z: np.ndarray, shape: tuple[int, int], extent: tuple[float, float, float, float]) -> np.ndarray:
     """Mask (rows, columns) of the tiles of a grid that the points ``z`` (n, 2) occupy."""
-    z = z.astype(np.float64)  # squares and sums of large coordinates are beyond float32
+    z = _without_outliers(z)
     row, column, inside = _tiles(z, shape, extent)
     if not inside.any():
         return np.zeros(shape, dtype=bool)
@@ -128,6 +129,17 @@ def reached_tiles(region: OccupiedRegion, z: np.ndarray) -> np.ndarray:
     for near in cKDTree(tiles).query_ball_point(z, reach):
         reached[near] = True
     return tiles[reached]
+
+
+def _without_outliers(z: np.ndarray) -> np.ndarray:
+    """Leave out points that are farther from the central 99 % than these are wide; float64."""
+    z = z.astype(np.float64)  # squares and sums of large coordinates are beyond float32
+    if not len(z):
+        return z
+    low, high = np.quantile(z, [0.005, 0.995], axis=0)
+    width = (high - low).max()
+    near = ((z >= low - width) & (z <= high + width)).all(1)
+    return z[near] if width > 0 else z  # most points may be at one place
 
 
 def _grid(z: np.ndarray) -> tuple[tuple[float, float, float, float], tuple[int, int]]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from . import geometry
+from .lens import BentImmersion
 from .rows import blocks
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .autoencoder import GeometricAutoencoder
+    from .lens import Lens
     from .observation import Affine
 
 N_DIRECTIONS = 16
@@ -33,11 +35,14 @@ class Surface:
     ----------
     network
         The autoencoder.
+    lens
+        What bends the map; points are then those of the bent map.
     """
 
-    def __init__(self, network: GeometricAutoencoder) -> None:
+    def __init__(self, network: GeometricAutoencoder, lens: Lens | None = None) -> None:
         self.n_features, self.n_components = network.n_features, network.n_components
-        self._immersion = network.observation.immersion(network.decoder)
+        immersion = network.observation.immersion(network.decoder)
+        self._immersion = immersion if lens is None else BentImmersion(immersion, lens)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Decode points: data (n, D) at ``z`` (n, d)."""
@@ -147,8 +152,7 @@ class Surface:
 
     def hidden(self, z: np.ndarray) -> np.ndarray:
         """Values (n, width) before the last layer of the decoder at ``z`` (n, d)."""
-        decoder = self._immersion.decoder
-        return self._values(decoder.hidden, z, decoder.last.in_features)
+        return self._values(self._immersion.hidden, z, self._immersion.decoder.last.in_features)
 
     def affine(self) -> Affine:
         """Return the decoder's parts for readers in another language; raise a `TypeError` if they are not affine."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from scanpy import pl
 from scipy import sparse
@@ -23,7 +24,7 @@ from ..reference import Bend
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from anndata import AnnData, Raw
+    from anndata import Raw
 
     from ..core.observation import Affine
     from ..reference import Space
@@ -387,8 +388,8 @@ def _sources(adata: AnnData, space: Space, *, layer: str | None, use_raw: bool |
 
 def _read(cells: AnnData | Raw, layer: str | None, space: Space | None, names: list[str]) -> np.ndarray:
     """Read genes (n, b) as float64; values that were scaled, negative in part, are scaled back."""
-    view = cells[:, gene_names(cells).get_indexer(pd.Index(names))]
-    values = view.X if layer is None else view.layers[layer]
+    matrix = AnnData(cells.X if layer is None else cells.layers[layer])  # alone: odd columns and colors do not matter
+    values = matrix[:, gene_names(cells).get_indexer(pd.Index(names))].X
     values = values.compute() if hasattr(values, "compute") else values  # of dask
     values = values.toarray() if sparse.issparse(values) else np.asarray(values)
     x = values.astype(np.float64)

@@ -111,7 +111,9 @@ def metric(
     return np.mean([surface.metric(points) for surface in surfaces], axis=0)
 
 
-def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = DEFAULT_KEY) -> np.ndarray:
+def coordinates(
+    adata: AnnData, points: np.ndarray | None = None, *, lens: bool = False, key: str = DEFAULT_KEY
+) -> np.ndarray:
     """Return the cells' map coordinates, or other points of the map, after checking them.
 
     Parameters
@@ -120,6 +122,9 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
         Annotated data matrix with a result.
     points
         Map coordinates (m, d) to return instead of those of the cells.
+    lens
+        Return where they lie on the bent map (:func:`scgeoae.tl.lens`), such as a path that is to be drawn there. Back
+        goes ``scgeoae.get.model(adata).lens.inverse``.
     key
         Name of the result.
 
@@ -130,7 +135,7 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
     Raises
     ------
     KeyError
-        If there is no result under this key.
+        If there is no result under this key, or no lens.
 
     Examples
     --------
@@ -140,7 +145,9 @@ def coordinates(adata: AnnData, points: np.ndarray | None = None, *, key: str = 
     >>> scgeoae.get.coordinates(adata).shape
     (700, 2)
     """
-    return Result(adata, key).coordinates(points)
+    result = Result(adata, key)
+    points = result.coordinates(points)
+    return result.lens.forward(points) if lens else points
 
 
 def nonlinearity(

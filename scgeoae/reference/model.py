@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.autoencoder import GeometricAutoencoder
 from ..core.frame import Frame
+from ..core.lens import Lens
 from ..core.surface import Surface
 from ..storage import from_arrays, to_arrays
 from .labels import TileLabels  # noqa: TC001 - a model in a file is read by the types of its fields
@@ -45,6 +46,8 @@ class MapModel:
         Labels of the training cells by tile of the map, by name.
     readout
         How genes are read from the input, where that was fitted (:func:`scgeoae.tl.gene_readout`).
+    lens
+        What bends the map in pictures (d = 2), if there is one. All else is on the true map.
     """
 
     autoencoder: GeometricAutoencoder
@@ -52,6 +55,7 @@ class MapModel:
     input: InputRecipe = field(default_factory=InputRecipe)
     labels: dict[str, TileLabels] = field(default_factory=dict)
     readout: Readout | None = None
+    lens: Lens | None = None
 
     def __post_init__(self) -> None:
         projection = self.input.projection
@@ -60,6 +64,9 @@ class MapModel:
             raise ValueError(msg)
         if self.readout is not None and self.readout.n_features != self.n_features:
             msg = f"A readout of {self.readout.n_features} features belongs to another model, of {self.n_features}."
+            raise ValueError(msg)
+        if self.lens is not None and self.n_components != 2:
+            msg = f"A lens is for maps of two dimensions, not of {self.n_components}."
             raise ValueError(msg)
         n_tiles = 0 if self.region is None else int(self.region.mask.sum())
         for name, table in self.labels.items():
@@ -117,6 +124,11 @@ class MapModel:
         """The decoder as a surface in the space of the data, in float64."""
         return Surface(self.autoencoder)
 
+    @cached_property
+    def bent_surface(self) -> Surface:
+        """The same surface, of points of the bent map; that of the true map if there is no lens."""
+        return Surface(self.autoencoder, self.lens)
+
     @property
     def knows_genes(self) -> bool:
         """Whether decoded inputs can be read as genes."""
@@ -157,6 +169,15 @@ class MapModel:
     def relative_determinant(self, log_det: np.ndarray) -> np.ndarray:
         """`det / unit^d`, (n,), of ``log_det`` (n,): times the geometric average over the training cells."""
         return np.exp(log_det - self.n_components * np.log(self.unit))
+
+
+def with_lens(model: MapModel, stored: Mapping[str, Any]) -> MapModel:
+    """Return the model with a stored lens; raise a `ValueError` if that is damaged."""
+    try:
+        return replace(model, lens=from_arrays(Lens, stored, {}))
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        msg = f"The stored lens is damaged: {error}."
+        raise ValueError(msg) from error
 
 
 def to_state(model: MapModel) -> dict[str, Any]:

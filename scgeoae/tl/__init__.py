@@ -9,6 +9,7 @@ from ._ensemble import ensemble
 from ._fit_decoder import fit_decoder
 from ._gene_readout import gene_readout
 from ._geometric_ae import geometric_ae
+from ._lens import lens
 from ._map_cells import map_cells
 from ._velocity import velocity
 from ._verdict import verdict
@@ -21,6 +22,7 @@ __all__ = [
     "fit_decoder",
     "gene_readout",
     "geometric_ae",
+    "lens",
     "map_cells",
     "velocity",
     "verdict",

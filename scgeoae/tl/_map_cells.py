@@ -13,7 +13,7 @@ from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
 from ..reference import Labeling, MapModel, labeling, place, query_of, without
-from ..result import Result, check_names, result_fields
+from ..result import Result, check_names, lens_fields, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def map_cells(
         no labeled cells of the reference lie.
     `adata.uns['geoae_cell_type_colors']` : :class:`numpy.ndarray` of `str`
         (``f'{key}_{name}_colors'``.) The reference's colors of the categories, if it has any.
+    `adata.obsm['X_geoae_lens']`, `adata.uns['geoae_lens']` : :class:`numpy.ndarray` (n, 2) and :class:`dict`
+        Coordinates on the bent map, and the lens of the reference (:func:`lens`), if it has one.
     `adata.uns['geoae']` : :class:`dict`
         `'params'`, with ``mapped=True`` and `'obs'`, `'model'` and `'fingerprint'`: plots and getters work on the
         query. If genes are missing, `'params'` has `'n_missing_genes'`, `'missing_share'` (the share of the sum of
@@ -180,6 +182,8 @@ def map_cells(
     values[Keys.label] = {name: label for name, (label, _) in found.items()}
     values[Keys.confidence] = {name: confidence for name, (_, confidence) in found.items()}
     values[Keys.palette] = labels.colors
+    if model.lens is not None:
+        values |= lens_fields(model.lens, cells.z)
     fingerprint = {
         "input": Fingerprint.of(Values.of_rows(query.rows), adata.obs_names),
         "coordinates": Fingerprint.of(Values.of(cells.z), adata.obs_names),
