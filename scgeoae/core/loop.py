@@ -171,7 +171,7 @@ def train(
                     history.retried_at, rate = number, RETRY_SHARE
                     model.load_state_dict(best.kept[0])
                     averaged.load_state_dict(best.kept[0])
-                    state.optimizer.forget()
+                    state.forget()
                 losses = _validate(state, averaged, held_out)
                 history.records.append(Record(number, reconstruction, regularizer, share * spec.learning_rate, *losses))
                 best.offer(averaged, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
