@@ -1,4 +1,4 @@
-"""Maps of tests that change what is drawn."""
+"""Maps whose cells may be moved."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def mapped(mapped: AnnData) -> AnnData:
-    """The blood cells with a quickly trained map, whose coordinates and input may be changed by hand."""
+    """The blood cells with a quickly trained map, which does not know where they lay: tests move them."""
     del mapped.uns["geoae"]["fingerprint"]
     return mapped
