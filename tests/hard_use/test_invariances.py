@@ -146,7 +146,7 @@ def test_a_far_cell_does_not_squeeze_the_frame() -> None:
         tl.fit_decoder(adata, "given", use_rep="X", n_steps=8, hidden_dims=(8,))
         ax = pl.det_heatmap(adata, key="geoae_given", show=False)
         limits.append([*ax.get_xlim(), *ax.get_ylim()])
-    np.testing.assert_allclose(limits[1], limits[0], atol=0.1 * np.ptp(limits[0]))
+    np.testing.assert_allclose(limits[1], limits[0], atol=0.25 * np.ptp(limits[0]))  # a margin wider at most
 
 
 READERS: dict[str, Any] = {
