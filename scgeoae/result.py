@@ -232,7 +232,7 @@ class Result:
         Of mapped cells, it also holds what the cells of the reference occupy.
         """
         drawn = self.coordinates()[:, dimensions]
-        if not self.params.get("mapped", False) or self.model.region is None:
+        if not self.mapped or self.model.region is None:
             return frame_of(drawn, outliers=outliers)
         corners = np.reshape(self.model.region.extent, (2, 2)).T  # (2, 2), lower left and upper right
         return frame_of(drawn, corners[:, dimensions], outliers=outliers)

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import as_it_is_now
 
 import scgeoae
 from scgeoae.core.surface import Surface
@@ -125,6 +126,7 @@ def test_categories_keep_their_order_and_numbers_become_names(sphere: AnnData) -
 def test_a_group_of_one_cell_off_the_map_has_no_ratio(sphere: AnnData) -> None:
     sphere.obs.loc[sphere.obs_names[0], "band"] = "lonely"
     sphere.obsm["X_chart"][0] = [100, 100]
+    as_it_is_now(sphere, "geoae_chart")
     table = measure(sphere)
     assert table.loc["lonely", "map_area"] == 0
     assert table.loc["lonely", ["data_size", "size_ratio", "size_ratio_low", "surface_ratio"]].isna().all()

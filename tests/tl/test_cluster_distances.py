@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import as_it_is_now
 
 import scgeoae
 
@@ -122,6 +123,7 @@ def test_groups_of_one_cell_at_odd_places(sphere: AnnData, log: StringIO) -> Non
         sphere.obs.loc[cell, "group"] = name
     sphere.obsm["X_chart"][[0, 1, 3]] = [[0, 0], [0, 0], [0.5, 0.5]]
     sphere.obsm["X_chart"][2] = [100, 100]
+    as_it_is_now(sphere, "geoae_chart")
     table = measure(sphere).set_index("other", append=True)
     assert log.getvalue() == ""
     assert table.loc[("first", "twin"), "surface_length"] == pytest.approx(0, abs=1e-9)
@@ -140,6 +142,7 @@ def test_notes_on_the_surface(sphere: AnnData) -> None:
     for factor, note in ((3, "shorter than straight"), (1 / 3, "over twice straight")):
         scaled = sphere.copy()
         scaled.obsm["X_pca"] = scaled.obsm["X_pca"] * factor
+        as_it_is_now(scaled, "geoae_chart")
         assert set(measure(scaled)["note"]) == {note}
 
 
