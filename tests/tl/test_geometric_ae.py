@@ -268,7 +268,7 @@ def test_lazy_data(pbmc: AnnData, tmp_path: Path, use_rep: str) -> None:
     expected = scgeoae.tl.map_cells(reference, reference, obs="bulk_labels", copy=True)
     assert (query.to_memory().obs["geoae_bulk_labels"] == expected.obs["geoae_bulk_labels"]).mean() > 0.99
     scgeoae.tl.cluster_areas(lazy, "bulk_labels")
-    assert lazy.uns["geoae_areas"]["data_area"].gt(0).all()
+    assert lazy.uns["geoae_areas"]["surface_area"].gt(0).all()
 
 
 def test_choices_of_the_data_are_kept_in_the_parameters(pbmc: AnnData) -> None:
