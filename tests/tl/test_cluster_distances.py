@@ -125,7 +125,7 @@ def test_groups_of_one_cell_at_odd_places(sphere: AnnData, log: StringIO) -> Non
     sphere.obsm["X_chart"][2] = [100, 100]
     as_it_is_now(sphere, "geoae_chart")
     table = measure(sphere).set_index("other", append=True)
-    assert log.getvalue() == ""
+    assert "off the map" not in log.getvalue()
     assert table.loc[("first", "twin"), "surface_length"] == pytest.approx(0, abs=1e-9)
     assert np.isnan(table.loc[("first", "twin"), "surface_ratio"])
     assert np.isnan(table.loc[("first", "twin"), "distance_ratio"])
