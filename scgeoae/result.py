@@ -102,10 +102,10 @@ class Result:
     @cached_property
     def model(self) -> MapModel:
         """The model, on the host; raises a `ValueError` if it is damaged."""
-        from .reference import from_state, with_lens  # torch takes seconds to import, and columns do not need it
+        from .reference import bent_by, from_state  # torch takes seconds to import, and columns do not need it
 
         model, lens = from_state(self.stored["model"]), self.adata.uns.get(self.keys.lens)
-        return model if lens is None else with_lens(model, lens)
+        return model if lens is None else bent_by(model, lens)
 
     @cached_property
     def surface(self) -> Surface:

@@ -20,6 +20,7 @@ from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, n
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
 from ..reference import Bend
+from ..result import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +58,9 @@ DIVERGING = LinearSegmentedColormap.from_list("around 1", ["#2c3fb0", "#86a3e0",
 """Colors of the determinant. Cells where it is 1 stand out from a white and from a black background."""
 
 GRAY = "#808080"
+STRENGTHS, N_TILES = (0.35, 0.7, 1.0), 96
+"""Strengths of the lens that the page holds besides the stored one, and meshes along the longer side of its box."""
+
 BATCH = 16
 """Genes whose measured values are read together."""
 
@@ -139,6 +143,7 @@ def contents(
             "columns": region.mask.shape[1],
             "extent": list(region.extent),
         },
+        "lens": _lens(result, dimensions),
         "colormaps": {"sequential": _colors(mpl.colormaps["viridis"]), "diverging": _colors(DIVERGING)},
     }
 
@@ -177,6 +182,44 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
     share = (np.clip(values[finite], low, high) - low) / ((high - low) or 1)
     levels[finite] = np.rint(LEVELS * share)
     return {"levels": packed(levels), "low": low, "high": high}
+
+
+def _lens(result: Result, dimensions: tuple[int, int]) -> dict[str, Any] | None:
+    """Bend a mesh and the cells by several strengths of the lens, if there is one; the first one is 0."""
+    stored, order = result.model.lens, list(dimensions)
+    if stored is None:
+        return None
+    z = result.coordinates()
+    corners = np.reshape(stored.extent, (2, 2))
+    sides = np.ptp(corners, axis=1)
+    n_x, n_y = 1 + np.maximum(np.rint(N_TILES * sides / sides.max()), 1).astype(int)
+    x, y = np.linspace(*corners[0], n_x), np.linspace(*corners[1], n_y)
+    nodes = np.stack(np.meshgrid(x, y), -1)  # (n_y, n_x, 2)
+    swapped = order == [1, 0]
+    strengths = [0.0, *sorted({*STRENGTHS, stored.strength} - {0.0})]
+    made: dict[str, list[Any]] = {"meshes": [], "shifts": [], "frames": [], "largest": [], "averages": []}
+    for strength in strengths:
+        lens = stored.at(strength)
+        mesh, moved = lens.forward(nodes.reshape(-1, 2)).reshape(nodes.shape), lens.forward(z)
+        made["meshes"].append(_float32((mesh.transpose(1, 0, 2) if swapped else mesh)[..., order]))
+        made["shifts"].append(_shifts((moved - z)[:, order]) if strength else None)
+        made["frames"].append(list(frame_of(moved[:, order])))
+        larger = lens.magnification(z)
+        made["largest"].append(float(larger.max()))
+        made["averages"].append(float(np.exp(np.log(larger).mean())))
+    return {
+        "strengths": strengths,
+        "extent": corners[order].ravel().tolist(),
+        "columns": int(n_y if swapped else n_x),
+        **made,
+    }
+
+
+def _shifts(shifts: np.ndarray) -> dict[str, Any]:
+    """Convert shifts (n, 2) to levels of 16 bits."""
+    low, high = float(shifts.min()), float(shifts.max())
+    share = (shifts - low) / ((high - low) or 1)
+    return {"levels": packed(np.rint(65535 * share).astype(np.uint16)), "low": low, "high": high}
 
 
 def log_det_limit(determinant: np.ndarray) -> float:

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SCRIPTS = ("decoder.js", "cells.js", "points.js", "drawing.js", "map.js", "panel.js", "controls.js", "page.js")
+SCRIPTS = (
+    "decoder.js",
+    "lens.js",
+    "cells.js",
+    "points.js",
+    "drawing.js",
+    "map.js",
+    "panel.js",
+    "controls.js",
+    "page.js",
+)
 """The program: one module, in this order."""
 
 HEIGHT = 640

@@ -70,6 +70,26 @@ function setColor(color) {
   return recolor();
 }
 
+/** Bend the map, from 0 (true areas) to 1 (equal areas for equal numbers of cells). */
+function setLens(strength) {
+  if (!map.lens) return;
+  state.lens = strength;
+  $("lens").value = strength;
+  map.setLens(strength);
+  showPlace();
+  remember();
+}
+
+/** The box between two pixels of the map; where the map is bent, its sides have many corners on the true map. */
+function box([x0, y0], [x1, y1]) {
+  const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
+  const parts = map.bends ? 24 : 1;
+  return corners.flatMap(([x, y], i) => {
+    const [nextX, nextY] = corners[(i + 1) % 4];
+    return Array.from({ length: parts }, (_, k) => map.toMap(x + ((nextX - x) * k) / parts, y + ((nextY - y) * k) / parts));
+  });
+}
+
 /** Show a stored path by its number, or none. */
 function setStored(number) {
   [state.stored, state.ends] = [number, []];
@@ -133,10 +153,8 @@ function pointerMove(event) {
     const { x, y, scale } = map.view;
     map.move({ x: x - (at[0] - before[0]) / scale, y: y + (at[1] - before[1]) / scale }, true);
   } else if (drag.moved) {
-    const corner = map.toMap(...drag.start);
-    const here = map.toMap(...at);
-    if (state.tool === "lasso") drag.shape.push(here);
-    else drag.shape = [corner, [here[0], corner[1]], here, [corner[0], here[1]]];
+    if (state.tool === "lasso") drag.shape.push(map.toMap(...at));
+    else drag.shape = box(drag.start, at);
     map.marks.shape = drag.shape;
     map.drawOverlay();
   }
@@ -201,6 +219,7 @@ function remember() {
       field: state.field,
       labels: state.labels,
       dark: state.dark,
+      lens: state.lens || undefined,
       at: state.kept && round(state.kept),
       ends: state.ends.map(round),
       path: contents.paths[state.stored]?.name,
@@ -223,7 +242,8 @@ function recall() {
   } catch {
     // no state, or a damaged one
   }
-  const { view, color, hidden, at, ends, shape } = kept;
+  const { view, color, hidden, at, ends, shape, lens } = kept;
+  setLens(lens > 0 && lens <= 1 ? lens : 0);
   if (Array.isArray(view) && view.length === 3 && view.every(Number.isFinite) && view[2] > 0) {
     map.move({ x: view[0], y: view[1], scale: view[2] * map.fitted });
   }

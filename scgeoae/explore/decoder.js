@@ -67,6 +67,20 @@ function logVolume(vectors) {
   return sum;
 }
 
+/** The indicatrix of a metric [a, b, c] of two coordinates, with the area that it gives to the unit square. */
+function ellipse(metric, area) {
+  const [a, b, c] = metric;
+  const larger = (a + c) / 2 + Math.hypot((a - c) / 2, b);
+  const smaller = area ** 2 / larger; // without cancellation
+  return {
+    metric,
+    axes: [1 / Math.sqrt(smaller), 1 / Math.sqrt(larger)],
+    angle: (Math.atan2(2 * b, a - c) + Math.PI) / 2,
+    anisotropy: Math.sqrt(larger / smaller),
+    area,
+  };
+}
+
 /**
  * The decoder of a map.
  *
@@ -141,19 +155,12 @@ class Decoder {
     const columns = tangents.map((tangent) => linear(this.surface, null, tangent));
     const [first, second] = columns;
     const metric = [dot(first, first), dot(first, second), dot(second, second)];
-    const [a, b, c] = metric;
-    const larger = (a + c) / 2 + Math.hypot((a - c) / 2, b);
-    const smaller = Math.exp(2 * logVolume([first, second])) / larger; // without cancellation
     const logDeterminant = logVolume(columns) - this.dimension * Math.log(this.unit);
     const drawn = tangents.slice(0, 2);
     return {
       features: this.features(hidden, drawn),
       tangents: drawn,
-      metric,
-      axes: [1 / Math.sqrt(smaller), 1 / Math.sqrt(larger)],
-      angle: (Math.atan2(2 * b, a - c) + Math.PI) / 2,
-      anisotropy: Math.sqrt(larger / smaller),
-      area: Math.sqrt(larger * smaller),
+      ...ellipse(metric, Math.exp(logVolume([first, second]))),
       determinant: Math.exp(logDeterminant),
     };
   }

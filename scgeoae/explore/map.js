@@ -8,6 +8,7 @@ class MapView {
   /** Draws `cells` into the element; `contents` are those of the page. */
   constructor(root, cells, contents) {
     Object.assign(this, { root, cells, contents, points: new Points(cells), view: { x: 0, y: 0, scale: 1 } });
+    this.lens = contents.lens && new Lens(contents.lens, cells.n);
     this.canvas = root.querySelector("canvas");
     this.overlay = root.querySelector("svg");
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
@@ -31,9 +32,22 @@ class MapView {
     this.draw();
   }
 
+  get bends() {
+    return this.lens !== null && this.lens.bends;
+  }
+
+  /** Bend the map; a picture that shows the whole frame still does. */
+  setLens(strength) {
+    const whole = this.view.scale === this.fitted;
+    this.lens.set(strength);
+    this.points.place(this.cells, this.bends ? this.lens.moved() : null);
+    if (whole) this.fit();
+    this.setField(this.determinant);
+  }
+
   /** Show the frame, which is that of the other plots. */
   fit() {
-    const [left, right, bottom, top] = this.cells.bounds;
+    const [left, right, bottom, top] = this.bends ? this.lens.frame : this.cells.bounds;
     const size = Math.max((right - left) / this.width, (top - bottom) / Math.max(this.height - 80, 1));
     this.fitted = 1 / (size || 1 / this.width);
     this.move({ x: (left + right) / 2, y: (bottom + top) / 2, scale: this.fitted });
@@ -51,19 +65,28 @@ class MapView {
   }
 
   zoom(factor, at = [this.width / 2, this.height / 2], moving = false) {
-    const [x, y] = this.toMap(...at);
+    const [x, y] = this.#toPlane(...at);
     const scale = this.#limited(this.view.scale * factor);
     const [dx, dy] = [(at[0] - this.width / 2) / scale, (at[1] - this.height / 2) / scale];
     this.move({ x: x - dx, y: y + dy, scale }, moving);
   }
 
-  toMap(x, y) {
+  /** A point of the picture, in units of the map. */
+  #toPlane(x, y) {
     const { view, width, height } = this;
     return [view.x + (x - width / 2) / view.scale, view.y - (y - height / 2) / view.scale];
   }
 
-  toScreen([x, y]) {
+  /** The place of the true map at a pixel. */
+  toMap(x, y) {
+    const place = this.#toPlane(x, y);
+    return this.bends ? this.lens.straighten(place) : place;
+  }
+
+  /** The pixel at which a place of the true map is shown. */
+  toScreen(place) {
     const { view, width, height } = this;
+    const [x, y] = this.bends ? this.lens.bend(place) : place;
     return [(x - view.x) * view.scale + width / 2, (view.y - y) * view.scale + height / 2];
   }
 
@@ -95,32 +118,66 @@ class MapView {
     const { width, height } = this.canvas;
     const background = packedColor(this.theme("background"));
     let image = this.image;
-    if (this.field) {
+    const scale = this.view.scale * this.ratio;
+    const toCanvas = (x, y) => [(x - this.view.x) * scale + width / 2, (this.view.y - y) * scale + height / 2];
+    if (this.field || this.bends) {
       this.context.fillStyle = this.theme("background");
       this.context.fillRect(0, 0, width, height);
-      const [left, right, bottom, top] = this.contents.region.extent;
-      const scale = this.view.scale * this.ratio;
-      const [x, y] = [(left - this.view.x) * scale + width / 2, (this.view.y - top) * scale + height / 2];
-      this.context.imageSmoothingEnabled = false;
-      this.context.drawImage(this.field, x, y, (right - left) * scale, (top - bottom) * scale);
+      if (this.field) {
+        const [left, right, bottom, top] = (this.bends ? this.lens : this.contents.region).extent;
+        this.context.imageSmoothingEnabled = false;
+        this.context.drawImage(this.field, ...toCanvas(left, top), (right - left) * scale, (top - bottom) * scale);
+      }
+      if (this.bends) this.#graticule(toCanvas);
       image = this.context.getImageData(0, 0, width, height);
     }
     const pixels = new Uint32Array(image.data.buffer);
-    if (!this.field) pixels.fill(background);
+    if (!this.field && !this.bends) pixels.fill(background);
     const view = { ...this.view, scale: this.view.scale * this.ratio };
     this.drawn = this.points.draw(pixels, width, height, view, this.radius * this.ratio, background, limit);
     this.context.putImageData(image, 0, 0);
   }
 
-  /** Show a value of each tile in a diverging color, or nothing. */
+  /** The mesh of the true map as it is bent. */
+  #graticule(toCanvas) {
+    this.context.strokeStyle = this.theme("line");
+    this.context.lineWidth = this.ratio;
+    this.context.beginPath();
+    for (const line of this.lens.lines()) {
+      line.forEach((place, i) => this.context[i ? "lineTo" : "moveTo"](...toCanvas(...place)));
+    }
+    this.context.stroke();
+  }
+
+  /** The determinants that the bent map has at pixels of the box of the lens. */
+  #bentField(determinant) {
+    const { lens, cells } = this;
+    const { extent, tile } = lens;
+    const [columns, rows] = [2 * (lens.columns - 1), 2 * (lens.rows - 1)];
+    const values = new Float64Array(columns * rows).fill(NaN);
+    for (let i = 0; i < values.length; i++) {
+      const column = i % columns;
+      const place = [extent[0] + ((column + 0.5) * tile) / 2, extent[2] + (((i - column) / columns + 0.5) * tile) / 2];
+      const straight = lens.straighten(place);
+      const [a, b, c, d] = lens.derivative(straight);
+      const where = cells.region.tile(...straight);
+      if (where >= 0) values[i] = (determinant[where] * lens.average) / (a * d - b * c);
+    }
+    return { columns, rows, values };
+  }
+
+  /** Show the determinant, of which each tile has one, in diverging colors, or nothing. */
   setField(determinant) {
+    this.determinant = determinant;
     this.field = null;
     if (determinant) {
-      const { columns, rows } = this.cells.region;
+      const { columns, rows, values } = this.bends
+        ? this.#bentField(determinant)
+        : { ...this.cells.region, values: determinant };
       this.field = element("canvas", { width: columns, height: rows });
       const pixels = new Uint32Array(columns * rows);
       const { high } = this.contents.columns.find(({ diverging }) => diverging);
-      determinant.forEach((value, tile) => {
+      values.forEach((value, tile) => {
         if (Number.isNaN(value)) return;
         const row = rows - 1 - Math.floor(tile / columns);
         const share = (Math.log(value) / high + 1) / 2;
@@ -191,7 +248,7 @@ class MapView {
     if (!this.marks.place) return [];
     const { at, geometry, kept } = this.marks.place;
     const [cx, cy] = this.toScreen(at);
-    const unit = this.contents.decoder.unit;
+    const unit = this.contents.decoder.unit / (this.bends ? Math.sqrt(this.lens.average) : 1);
     const [rx, ry] = geometry.axes.map((length) => Math.min(length * unit * CIRCLE, 1e5));
     const [text, background] = [this.theme("text"), this.theme("background")];
     const turned = `rotate(${(-geometry.angle * 180) / Math.PI} ${cx} ${cy})`;
@@ -206,7 +263,12 @@ class MapView {
     ];
   }
 
+  /** The scale bar or, as a bent map has no scale, how much it is bent. */
   #scaleBar() {
+    if (this.bends) {
+      const text = `bent: areas up to ${short(this.lens.most)} times`;
+      return this.#text(14, this.height - 14, text, { "data-mark": "bent" });
+    }
     const unit = this.contents.decoder.unit;
     const length = roundLength((Math.min(160, 0.3 * this.width) / this.view.scale) * unit);
     const [x, y, pixels] = [14, this.height - 14, (length / unit) * this.view.scale];

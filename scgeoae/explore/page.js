@@ -23,6 +23,7 @@ const state = {
   followed: [], // numbers of genes
   field: false,
   labels: false,
+  lens: 0, // strength
   dark: matchMedia("(prefers-color-scheme: dark)").matches,
 };
 let chosen = null; // which cells are selected
@@ -63,6 +64,9 @@ $("size").addEventListener("input", () => {
   map.pointSize = 2 ** Number($("size").value);
   map.draw();
 });
+$("lens").parentElement.hidden = !map.lens;
+for (const strength of map.lens?.strengths ?? []) $("strengths").append(element("option", { value: strength }));
+$("lens").addEventListener("input", () => setLens(Number($("lens").value)));
 for (const each of document.querySelectorAll("[data-tool]")) {
   each.addEventListener("click", () => setTool(each.dataset.tool));
 }

@@ -153,7 +153,7 @@ function showPlace() {
     $("place").replaceChildren(element("p", { className: "quiet" }, "Point at the map. A click keeps the place."));
     return map.drawOverlay();
   }
-  const geometry = decoder.geometry(cells.point(...at));
+  const geometry = seen(at);
   map.marks.place = { at, geometry, kept: state.kept !== null };
   map.drawOverlay();
   const { determinant, anisotropy } = geometry;
@@ -163,6 +163,7 @@ function showPlace() {
     ["relative determinant", short(determinant) + (contents.dimension === 2 ? ` (${looks})` : "")],
     ["anisotropy", short(anisotropy)],
   ];
+  if (geometry.larger) rows.push(["area of the bent map", `${short(geometry.larger)} times that of the true one`]);
   const column = groups();
   if (column) {
     const name = column.categories[column.codes[cells.nearest(...at)]] ?? "missing";
@@ -176,12 +177,20 @@ function showPlace() {
   $("place").replaceChildren(element("dl", { className: "numbers" }, ...list), warning, profile(geometry.features), rises());
 }
 
+/** The geometry at a place, as it is on the map that is shown. */
+function seen(at) {
+  const geometry = decoder.geometry(cells.point(...at));
+  return map.bends ? map.lens.seen(geometry, at) : geometry;
+}
+
 /** The genes that rise most at the place or, while a path is drawn, from its first end towards the pointer. */
 function rises() {
   const [first, pointer] = [state.ends[0], state.pointer];
   const drawing = state.tool === "path" && state.ends.length === 1 && pointer && first.join() !== pointer.join();
-  const along = drawing ? [pointer[0] - first[0], pointer[1] - first[1]] : null;
-  const geometry = decoder.geometry(cells.point(...(drawing ? first : state.kept ?? pointer)));
+  const [a, b, c, d] = drawing && map.bends ? map.lens.derivative(first) : [1, 0, 0, 1];
+  const [x, y] = drawing ? [pointer[0] - first[0], pointer[1] - first[1]] : [0, 0];
+  const along = drawing ? [a * x + b * y, c * x + d * y] : null;
+  const geometry = seen(drawing ? first : state.kept ?? pointer);
   const all = genes.filter((gene) => gene.row !== undefined && isRead(gene));
   const rows = all
     .map((gene) => ({ gene, ...decoder.rise(gene.row, geometry, along) }))

@@ -44,12 +44,17 @@ class Points {
       const j = Math.floor((state / 2 ** 32) * (i + 1));
       [this.order[i], this.order[j]] = [this.order[j], this.order[i]];
     }
-    this.x = Float32Array.from(this.order, (cell) => cells.x(cell));
-    this.y = Float32Array.from(this.order, (cell) => cells.y(cell));
+    this.place(cells);
     this.codes = new Uint16Array(this.n);
     this.chosen = null;
     this.palette = new Uint32Array(0);
     this.perPoint = 1e-4; // milliseconds, measured at each drawing
+  }
+
+  /** Put the cells where they are or, with how far each one is `moved` (n, 2), elsewhere. */
+  place(cells, moved = null) {
+    this.x = Float32Array.from(this.order, (cell) => cells.x(cell) + (moved ? moved[2 * cell] : 0));
+    this.y = Float32Array.from(this.order, (cell) => cells.y(cell) + (moved ? moved[2 * cell + 1] : 0));
   }
 
   /** Set the color number of each cell, and the packed colors; 0 hides a cell. */

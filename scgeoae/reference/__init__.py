@@ -1,7 +1,7 @@
 """What makes new cells comparable with a reference: the recipe of its input, its novelty, its labels; the model."""
 
 from .labels import Labeling, labeling, tile_labels, without
-from .model import MapModel, from_state, to_state, with_lens, with_readout
+from .model import MapModel, bent_by, from_state, to_state, with_readout
 from .projection import Projection
 from .query import input_of, place, projected, query_of
 from .readout import Bend, Readout, Space, readout_of
@@ -16,6 +16,7 @@ __all__ = [
     "Projection",
     "Readout",
     "Space",
+    "bent_by",
     "from_state",
     "input_of",
     "labeling",
@@ -27,7 +28,6 @@ __all__ = [
     "tile_labels",
     "to_state",
     "velocities_of",
-    "with_lens",
     "with_readout",
     "without",
 ]

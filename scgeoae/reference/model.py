@@ -171,7 +171,7 @@ class MapModel:
         return np.exp(log_det - self.n_components * np.log(self.unit))
 
 
-def with_lens(model: MapModel, stored: Mapping[str, Any]) -> MapModel:
+def bent_by(model: MapModel, stored: Mapping[str, Any]) -> MapModel:
     """Return the model with a stored lens; raise a `ValueError` if that is damaged."""
     try:
         return replace(model, lens=from_arrays(Lens, stored, {}))

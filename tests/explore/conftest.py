@@ -30,7 +30,7 @@ ARGUMENTS = (
     "--force-device-scale-factor=1",
     "--force-prefers-reduced-motion",
 )
-MODULES = ("decoder", "cells", "points", "drawing")
+MODULES = ("decoder", "lens", "cells", "points", "drawing")
 """Parts of the program that need no browser."""
 PATIENCE = 60
 """Seconds to wait for a page."""

@@ -219,3 +219,53 @@ def test_rows_of_a_file_hold_no_formulas(decodable, node) -> None:
     row = node(decodable, f"result = csvRow({fields!r});")
     (read,) = csv.reader(StringIO(row, newline=""))
     assert read == ["a", "'=1+1", "'+2", "'@x", "'-3", 'say "hi", twice', "two\nlines", "-4.5"]
+
+
+BENT = """
+    const lens = new Lens(contents.lens, cells.n);
+    lens.set(STRENGTH);
+    const places = POINTS;
+    const moved = lens.moved();
+    result = {
+        cells: Array.from({ length: cells.n }, (_, i) => [cells.x(i) + moved[2 * i], cells.y(i) + moved[2 * i + 1]]),
+        bent: places.map((place) => lens.bend(place)),
+        back: places.map((place) => lens.straighten(lens.bend(place))),
+        seen: places.map((place) => lens.seen(decoder.geometry(place), place)).map((each) => ({
+            metric: each.metric, determinant: each.determinant, anisotropy: each.anisotropy,
+            tangents: each.tangents.map((tangent) => Array.from(tangent)) })),
+        frame: lens.frame, largest: lens.most };"""
+
+
+@pytest.mark.parametrize("dimensions", [(0, 1), (1, 0)])
+def test_lens(dimensions, decodable, node) -> None:
+    """Cells are where Python puts them; between nodes of its mesh the page interpolates, with an error that is small."""
+    scgeoae.tl.lens(decodable, 0.5)
+    model = scgeoae.get.model(decodable)
+    order = list(dimensions)
+    z = scgeoae.get.coordinates(decodable)[::20].astype(np.float64)
+    code = BENT.replace("STRENGTH", "0.5").replace("POINTS", str(z[:, order].tolist()))
+    found = node(decodable, code, dimensions=dimensions)
+    bent = decodable.obsm["X_geoae_lens"][:, order]
+    size = np.ptp(bent, axis=0).max()
+    np.testing.assert_allclose(found["cells"], bent, atol=1e-4 * size)
+    assert np.abs(np.array(found["bent"]) - bent[::20]).max() < 0.01 * size
+    np.testing.assert_allclose(found["back"], z[:, order], atol=1e-6 * size)
+    assert found["frame"][0] < np.quantile(bent[:, 0], 0.1)
+    w, jacobian = model.lens.forward_with_jacobian(z)
+    assert found["largest"] >= np.linalg.det(jacobian).max() * 0.999
+    metric = model.bent_surface.metric(w)[:, order][:, :, order]
+    shown = np.array([each["metric"] for each in found["seen"]])
+    assert np.median(np.abs(shown / metric[:, [0, 0, 1], [0, 1, 1]] - 1)) < 0.1
+    log_det = np.log([each["determinant"] for each in found["seen"]])
+    larger = np.log(model.lens.magnification(scgeoae.get.coordinates(decodable))).mean()
+    expected = model.bent_surface.distortion(w)[0] - 2 * np.log(model.unit) + larger
+    assert np.median(np.abs(log_det - expected)) < 0.1
+
+
+def test_between_strengths(decodable, node) -> None:
+    """Halfway between two strengths, cells are halfway, and the true map is the true map."""
+    scgeoae.tl.lens(decodable)
+    lens, z = scgeoae.get.model(decodable).lens, scgeoae.get.coordinates(decodable)
+    for strength, expected in ((0.525, (lens.at(0.35).forward(z) + lens.at(0.7).forward(z)) / 2), (0.0, z)):
+        found = node(decodable, BENT.replace("STRENGTH", str(strength)).replace("POINTS", "[[0, 0]]"))
+        np.testing.assert_allclose(found["cells"], expected, atol=1e-3 * np.ptp(z))

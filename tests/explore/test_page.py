@@ -319,3 +319,59 @@ def test_many_cells(browser, decodable, tmp_path: Path) -> None:
     browser.until("document.getElementById('selection').innerText.includes('decoded expression')")
     expected = int((many.obsm["X_geoae"][:, 0] < 0).sum())
     assert f"{expected:,} (" in browser.text("#selection")
+
+
+@pytest.fixture
+def bent(browser, decodable, tmp_path):
+    scgeoae.tl.lens(decodable)
+    scgeoae.pl.explorer(decodable, tmp_path / "bent.html", color=LABELS)
+    browser.open(tmp_path / "bent.html")
+    return browser
+
+
+SLIDE = """const slider = document.getElementById("lens");
+    slider.value = arguments[0];
+    slider.dispatchEvent(new Event("input"));"""
+
+
+def test_there_is_no_slider_without_a_lens(opened) -> None:
+    assert not opened.driver.find_element("id", "lens").is_displayed()
+
+
+def test_the_slider_bends_the_map(bent, decodable) -> None:
+    shown = "return [explorer.map.toScreen(arguments[0]), document.querySelectorAll('[data-mark=scale]').length]"
+    z = scgeoae.get.coordinates(decodable)[100].tolist()
+    straight, bars = bent.run(shown, z)
+    assert bars == 1
+    bent.run(SLIDE, 0.35)
+    bent.settle()
+    assert "bent: areas up to" in bent.run("return document.querySelector('[data-mark=bent]').textContent")
+    moved, bars = bent.run(shown, z)
+    assert bars == 0
+    assert np.hypot(*np.subtract(moved, straight)) > 3
+    bent.mouse(("move", *moved))
+    at = bent.run("return explorer.state.pointer")  # a place of the true map
+    assert np.hypot(*np.subtract(at, z)) < 2 * bent.run("return 1 / explorer.map.view.scale")
+    assert "times that of the true one" in bent.text("#place")
+    first, last = np.array(moved) - 40, np.array(moved) + 40
+    bent.click("[data-tool=box]")
+    bent.mouse(("press", *first), ("move", *last), ("release", *last))
+    on_screen = np.array(
+        bent.run(
+            """const { cells, map } = explorer;
+            return Array.from({ length: cells.n }, (_, i) => map.toScreen([cells.x(i), cells.y(i)]));"""
+        )
+    )
+    expected = ((on_screen > first) & (on_screen < last)).all(1)
+    chosen = np.array(bent.run("return Array.from(explorer.chosen)")) == 1
+    assert (chosen != expected).sum() <= 2
+    assert expected.sum() > 3
+
+
+def test_the_address_holds_the_lens(bent) -> None:
+    bent.run(SLIDE, 0.7)
+    bent.until("location.hash.includes('lens')")
+    kept = json.loads(unquote(bent.run("return location.hash.slice(1)")))
+    assert kept["lens"] == 0.7
+    bent.run(SLIDE, 0)
+    bent.until("!location.hash.includes('lens')")
