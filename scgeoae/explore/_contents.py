@@ -209,7 +209,7 @@ def _lens(result: Result, dimensions: tuple[int, int]) -> dict[str, Any] | None:
         made["averages"].append(float(np.exp(np.log(larger).mean())))
     return {
         "strengths": strengths,
-        "extent": corners[order].ravel().tolist(),
+        "extent": np.reshape(stored.extent, (2, 2))[order].ravel().tolist(),
         "columns": int(n_y if swapped else n_x),
         **made,
     }
