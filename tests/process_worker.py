@@ -131,7 +131,7 @@ def lost(rank: int, *, number: int, mark: str) -> None:
     """The second process gets a signal in the middle of the training."""
 
     def signalled(step: int, _: int) -> None:
-        if rank == 1 and step == 12:
+        if rank == 1 and step == 25:
             Path(mark).touch()
             os.kill(os.getpid(), number)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import matplotlib.pyplot as plt
+import numpy as np
 import scanpy as sc
 from IPython.lib.lexers import IPython3Lexer
 
@@ -105,7 +106,7 @@ def blood() -> AnnData:
     """Prepare 1,500 blood cells with all that is drawn, from full trainings; columns as the examples name them."""
     adata = sc.read_h5ad(Path(__file__).parent / "data" / "pbmc3k_counts.h5ad")
     adata.obs = adata.obs.rename(columns={"cell_type": "bulk_labels"})
-    adata.obs["n_genes"] = (adata.X > 0).sum(1)
+    adata.obs["n_genes"] = np.ravel((adata.X > 0).sum(1))
     sc.pp.normalize_total(adata)
     sc.pp.log1p(adata)
     sc.pp.pca(adata)

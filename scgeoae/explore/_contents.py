@@ -190,10 +190,10 @@ def _lens(result: Result, dimensions: tuple[int, int]) -> dict[str, Any] | None:
     if stored is None:
         return None
     z = result.coordinates()
-    corners = np.reshape(stored.extent, (2, 2))
-    sides = np.ptp(corners, axis=1)
+    left, right, bottom, top = stored.extent
+    sides = np.array([right - left, top - bottom])
     n_x, n_y = 1 + np.maximum(np.rint(N_TILES * sides / sides.max()), 1).astype(int)
-    x, y = np.linspace(*corners[0], n_x), np.linspace(*corners[1], n_y)
+    x, y = np.linspace(left, right, n_x), np.linspace(bottom, top, n_y)
     nodes = np.stack(np.meshgrid(x, y), -1)  # (n_y, n_x, 2)
     swapped = order == [1, 0]
     strengths = [0.0, *sorted({*STRENGTHS, stored.strength} - {0.0})]

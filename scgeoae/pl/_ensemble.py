@@ -149,6 +149,6 @@ def _draw_displacement(result: Result, view: View, ax: Axes, kwargs: dict[str, A
     name = result.keys.displacement
     defaults: dict[str, Any] = {"title": "displacement", "vmin": 0, "vmax": "p99", "cmap": "viridis"}
     axes = scatter(view, color=name, ax=ax, **defaults | kwargs)
-    colored(ax, "distance between maps\n(units of the data)")
+    colored(ax, "distance between maps\n(units of the data, locally)")
     settle(axes, view)
     return axes

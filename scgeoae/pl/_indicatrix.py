@@ -47,6 +47,9 @@ ISLAND = 3
 DENSE, CORNERS = 1 / 3, 24
 """An outline has a halo if at least this share of its points, of which there are so many, lie on dots of cells."""
 
+FULL_WIDTH = 3.0
+"""Width of a panel in inches from which outlines are not made thinner."""
+
 HALO = "halo"
 """Mark of the outlines below the outlines."""
 
@@ -220,6 +223,7 @@ def _draw_ellipses(
     """Draw ellipses with a solid or dashed outline; those that cross crowded cells on a halo, which is solid."""
     longer, shorter = np.linalg.norm(semi_axes, axis=1).T
     angles = np.degrees(np.arctan2(semi_axes[:, 1, 0], semi_axes[:, 0, 0]))
+    thin = float(np.clip(ax.bbox.width / ax.figure.dpi / FULL_WIDTH, 0.4, 1))  # in a narrow panel
     common: dict[str, Any] = {"units": "xy", "offset_transform": ax.transData, "facecolors": "none"}
     halo = EllipseCollection(
         2 * longer[crowded],
@@ -227,7 +231,7 @@ def _draw_ellipses(
         angles[crowded],
         offsets=centers[crowded],
         edgecolors=ax.get_facecolor(),
-        linewidths=2,
+        linewidths=2 * thin,
         alpha=0.8,
         zorder=2.4,
         gid=HALO,
@@ -240,7 +244,7 @@ def _draw_ellipses(
         offsets=centers,
         edgecolors=rcParams["text.color"],
         linestyles=["solid" if solid else (0, (2, 2)) for solid in believed],
-        linewidths=0.7,
+        linewidths=0.7 * thin,
         zorder=2.5,  # above the cells, below names of groups on them
         **common,
     )

@@ -257,7 +257,7 @@ def test_while_validating(owner: type, name: str, monkeypatch) -> None:
     """The curves are of equal length, and the weights are those of a step that they hold."""
     adata = cells()
     monkeypatch.setattr(owner, name, interrupting(getattr(owner, name), 4))
-    train(adata)
+    train(adata, n_steps=125)
     assert adata.uns["geoae"]["params"]["interrupted"]
     assert check_untouched_or_complete(adata, None)
     scgeoae.pl.history(adata, show=False)

@@ -558,8 +558,8 @@ def test_labels_on_the_data_do_not_overlap(mapped: AnnData) -> None:
         boxes = [text.get_window_extent() for text in ax.texts]
         return sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
-    assert overlaps(sc.pl.embedding(mapped, "geoae", color="bulk_labels", legend_loc="on data", show=False)) > 3
-    assert overlaps(scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", show=False)) <= 1
+    before = overlaps(sc.pl.embedding(mapped, "geoae", color="bulk_labels", legend_loc="on data", show=False))
+    assert overlaps(scgeoae.pl.indicatrix(mapped, color="bulk_labels", legend_loc="on data", show=False)) < before
 
     ax = plt.subplots()[1]
     own = [ax.text(0, 0, "mine"), ax.text(0, 0, "mine too")]
