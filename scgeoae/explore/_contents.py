@@ -209,7 +209,7 @@ def _lens(result: Result, dimensions: tuple[int, int]) -> dict[str, Any] | None:
         made["averages"].append(float(np.exp(np.log(larger).mean())))
     return {
         "strengths": strengths,
-        "extent": np.reshape(stored.extent, (2, 2))[order].ravel().tolist(),
+        "extent": [stored.extent[2 * axis + side] for axis in order for side in (0, 1)],
         "columns": int(n_y if swapped else n_x),
         **made,
     }

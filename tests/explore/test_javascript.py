@@ -239,6 +239,8 @@ BENT = """
 @pytest.mark.parametrize("dimensions", [(0, 1), (1, 0)])
 def test_lens(dimensions, decodable, node) -> None:
     """Cells are where Python puts them; between nodes of its mesh the page interpolates, with a small error."""
+
+    """Cells are where Python puts them; between the nodes of its mesh the page interpolates, with a small error."""
     scgeoae.tl.lens(decodable, 0.5)
     model = scgeoae.get.model(decodable)
     order = list(dimensions)
