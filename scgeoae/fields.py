@@ -100,7 +100,7 @@ class Keys:
 
     coordinates = Field("obsm", "{obsm}", "map coordinates", MAPPING)
     model = Field("uns", "{key}", "parameters and model", DECODING, (coordinates,))
-    readout = Field("uns", "{key}", "readout of genes, in the model", ("gene_readout",))
+    readout = Field("uns", "{key}", "readout of genes, in the model", ("gene_readout",), (coordinates,))
     """A part of the model, written later: nothing is made from it, and it goes with the model."""
     determinant = Field("obs", "{key}_det", "relative determinant", DECODING, (model,))
     anisotropy = Field("obs", "{key}_anisotropy", "anisotropy", DECODING, (model,))

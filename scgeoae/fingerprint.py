@@ -184,4 +184,5 @@ def _moments(values: Values) -> tuple[np.ndarray | None, float | None]:
             squares += float(np.vdot(block, block))
         mean = total / len(x)
         spread = np.sqrt(max(squares / len(x) / len(mean) - np.square(mean).mean(), 0))
-        return first[columns] + mean, float(spread)
+    known = np.isfinite(mean).all() and np.isfinite(spread)  # squares of 1e30 are beyond float32
+    return (first[columns] + mean, float(spread)) if known else (None, None)

@@ -128,6 +128,25 @@ class Result:
             raise KeyError(msg)
         return lens
 
+    def bent_coordinates(self) -> np.ndarray:
+        """Read the cells' coordinates (n, 2) on the bent map; raise a `KeyError` if there are none."""
+        self.check_coordinates()
+        name = self.keys.bent
+        if self.model.lens is None or name not in self.adata.obsm:
+            msg = f"Did not find .obsm[{name!r}]. Run `scgeoae.tl.lens(adata, key={self.keys.key!r})` first."
+            raise KeyError(msg)
+        return check_points(self.adata.obsm[name], 2, f"obsm[{name!r}]")
+
+    @cached_property
+    def magnification(self) -> np.ndarray:
+        """How many times larger than the true map the bent one shows the place of each cell, (n,)."""
+        return self.lens.magnification(self.coordinates())
+
+    @property
+    def bent_unit(self) -> float:
+        """Distance in the data per unit of the bent map, on geometric average over the cells."""
+        return float(self.model.unit * np.exp(-0.5 * np.log(self.magnification).mean()))
+
     @property
     def history(self) -> Mapping[str, np.ndarray]:
         """The curves of the training; raises a `KeyError` if there are none, as with mapped cells."""
@@ -218,8 +237,13 @@ class Result:
         corners = np.reshape(self.model.region.extent, (2, 2)).T  # (2, 2), lower left and upper right
         return frame_of(drawn, corners[:, dimensions], outliers=outliers)
 
-    def relative_determinant(self, points: np.ndarray) -> np.ndarray:
-        """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells."""
+    def relative_determinant(self, points: np.ndarray, *, lens: bool = False) -> np.ndarray:
+        """Compute the determinant (m,) at map points (m, d), relative to its geometric mean over the training cells.
+
+        With the lens, points and mean are those of the bent map.
+        """
+        if lens:
+            return np.exp(self.model.bent_surface.distortion(points)[0]) / self.bent_unit**2
         return self.model.relative_determinant(self.surface.distortion(points)[0])
 
     def column(self, field: Field) -> pd.Series:

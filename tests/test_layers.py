@@ -152,7 +152,7 @@ def test_fields_are_named_in_one_place() -> None:
     before, after = affixes()
     assert {"_det", "_novelty", "_ensemble", "_verdict_colors", "_alpha_path"} < after
     assert before == {"velocity_"}
-    others = {*tl.__all__, *pl.__all__, *metrics.__all__, "cells_outside", "share_outside", "cells_novel"}
+    others = {*tl.__all__, *pl.__all__, *metrics.__all__, "cells_outside", "share_outside", "cells_novel", "with_lens"}
     found = []
     for path in MODULES:
         if room_of(path) != "fields":

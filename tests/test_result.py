@@ -43,7 +43,7 @@ def test_the_model_is_rebuilt_once(mapped: AnnData, n_rebuilt: list[int]) -> Non
     [
         (lambda adata: scgeoae.pl.indicatrix(adata, show=False), 1),
         (lambda adata: scgeoae.pl.det_heatmap(adata, field=True, show=False), 1),
-        (lambda adata: scgeoae.pl.det_heatmap(adata, show=False), 0),
+        (lambda adata: scgeoae.pl.det_heatmap(adata, show=False), 1),
         (lambda adata: scgeoae.tl.cluster_areas(adata, "bulk_labels"), 1),
         (lambda adata: scgeoae.tl.cluster_distances(adata, "bulk_labels"), 1),
     ],

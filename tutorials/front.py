@@ -23,6 +23,7 @@ MAPS = {"geoae_umap": "UMAP", "geoae": "scgeoae"}
 
 
 def main(file: Path) -> None:
+    """Make both maps of the first half, measure them by the second, and draw them."""
     counts = sc.read_h5ad(FOLDER / "data" / "pbmc3k_counts.h5ad")
     first, second = scgeoae.pp.split_counts(counts)
     for half in (first, second):

@@ -93,6 +93,8 @@ def _option_of(argument: ast.arg, default: ast.expr | None, help: str) -> click.
     types = ast.unparse(argument.annotation).split(" | ") if argument.annotation else []
     if types == ["bool"]:
         return flag(f"--{argument.arg}", help)
+    if "bool" in types:
+        return click.Option([f"--{argument.arg}/--no_{argument.arg}"], default=None, help=help)
     type = next(kind for name, kind in KINDS.items() if name in types)
     try:
         value = None if default is None else ast.literal_eval(default)

@@ -257,6 +257,7 @@ EXPLORE = Command(
         color="Columns of obs, or genes, to color the cells by. Others are not written.",
         genes="Genes to include. By default 200 that tell groups apart or vary most over the map.",
         layer="Layer of the measured values.",
+        use_raw="Read measured values from .raw, or never from there. Default: of genes that X lacks.",
         dimensions="The two dimensions to draw, of a map of more.",
         cell_names="Include the names of the cells, for files of selections.",
     )

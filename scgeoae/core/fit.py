@@ -13,7 +13,7 @@ import torch
 from . import processes
 from .autoencoder import GeometricAutoencoder
 from .batches import MAX_VALIDATION_CELLS, split
-from .calibration import calibrate, calibrate_decoder, nearest_frame
+from .calibration import calibrate, calibrate_decoder
 from .loop import train
 from .precision import as_written
 from .rows import block_size, check_finite
@@ -145,12 +145,16 @@ def fit(
 
 def _facing(network: GeometricAutoencoder, rows: Rows, origin: Components, landmarks: np.ndarray) -> Components:
     """Turn components to the landmarks (n, d), which a map that begins as their mirror image could not reach."""
-    known = np.flatnonzero(np.isfinite(landmarks).all(1))
+    known, mine = np.flatnonzero(np.isfinite(landmarks).all(1)), processes.owned(len(landmarks))
+    known = known[(mine.start <= known) & (known < mine.stop)]
     few = min(len(known), MAX_VALIDATION_CELLS, block_size(rows.shape[1]))
     known = known[np.linspace(0, len(known) - 1, few).astype(np.int64)]
     plot = network.standardize(rows.take(torch.from_numpy(known))).cpu().double() @ origin.axes
-    _, axes, _ = nearest_frame(plot.numpy(), landmarks[known])
-    return origin._replace(axes=origin.axes @ torch.from_numpy(axes))
+    one = torch.ones(few, 1, dtype=torch.float64)
+    both = torch.cat([plot, one], 1).t() @ torch.cat([torch.from_numpy(landmarks[known]).double(), one], 1)
+    total = processes.total(both, rows.device)  # (d + 1, d + 1), with the sums and the number of cells
+    u, _, v = torch.linalg.svd(total[:-1, :-1] - total[:-1, -1:] * total[-1:, :-1] / total[-1, -1])
+    return origin._replace(axes=origin.axes @ u @ v)
 
 
 def choose_by_data(spec: Spec, n: int, sample: Tensor) -> Spec:

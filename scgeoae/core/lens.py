@@ -115,6 +115,14 @@ class Lens:
         """Straighten points (n, 2); return the derivative of the inverse (n, 2, 2) as well."""
         return self._flow(w, back=True, with_jacobian=True)
 
+    def magnification(self, z: np.ndarray) -> np.ndarray:
+        """Return `det DT`, (n,), at points ``z`` (n, 2) of the box: how many times larger the bent map shows a place.
+
+        It is the density there.
+        """
+        psi = self._derivatives(self._inside(z)[1], 2)
+        return 1 + psi[0, 2] + psi[2, 0]
+
     def at(self, strength: float) -> Lens:
         """Return the lens of the same cells with another strength."""
         return replace(self, strength=strength)
@@ -163,6 +171,11 @@ class Lens:
         rho /= rho.mean()
         return Clock(rho.min() / max(1 - rho.min(), EVEN), 1 / max(rho.max() - 1, EVEN))
 
+    def _inside(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, 2) in tiles, 0 at the center of the first one, and the nearest places of the box."""
+        u = (points.astype(np.float64) - self.extent[::2]) / self.tile - 0.5
+        return u, np.clip(u, -0.5, np.array(self.density.shape[::-1]) - 0.5)
+
     def _derivatives(self, u: np.ndarray, order: int) -> np.ndarray:
         """Derivatives of `psi` at points (n, 2) in tiles: (order + 1, order + 1, n), by order in y and in x."""
         nodes = np.clip(np.floor(u), -1, np.array(self.density.shape[::-1]) - 1).astype(np.intp)  # (n, 2)
@@ -194,8 +207,7 @@ class Lens:
         jacobian = np.tile(np.eye(2), (len(points) if with_jacobian else 0, 1, 1))
         if self.strength == 0:
             return moved, jacobian
-        u = (moved - self.extent[::2]) / self.tile - 0.5
-        inside = np.clip(u, -0.5, np.array(self.density.shape[::-1]) - 0.5)
+        u, inside = self._inside(moved)
         for where in blocks(len(u), BLOCK_WIDTH):
             end, derivative = self._integrated(inside[where], back=back, with_jacobian=with_jacobian)
             moved[where] += self.tile * (end - inside[where])

@@ -167,11 +167,11 @@ def train(
                 reconstruction, regularizer = (processes.average(sums) / (number - before)).tolist()
                 sums.zero_()
                 if not math.isfinite(reconstruction + regularizer):
-                    _check_first(history, spec, number)
+                    _check_first(history, spec, number, limit)
                     history.retried_at, rate = number, RETRY_SHARE
                     model.load_state_dict(best.kept[0])
                     averaged.load_state_dict(best.kept[0])
-                    state.optimizer.forget()
+                    state.forget()
                 losses = _validate(state, averaged, held_out)
                 history.records.append(Record(number, reconstruction, regularizer, share * spec.learning_rate, *losses))
                 best.offer(averaged, number, losses[0] + alpha * losses[1] if len(held_out.x) else 0.0)
@@ -218,9 +218,9 @@ def pays(history: History) -> bool:
     return bool(values[late].mean() < (1 - PAYS) * values[early].mean())
 
 
-def _check_first(history: History, spec: Spec, number: int) -> None:
-    """Raise a `FloatingPointError` if the loss was not finite before."""
-    if history.retried_at is None:
+def _check_first(history: History, spec: Spec, number: int, limit: int) -> None:
+    """Raise a `FloatingPointError` if the loss was not finite before, or at the only validation."""
+    if history.retried_at is None and (history.records or number < limit):
         return
     msg = (
         f"The loss is not finite at step {number}, also not at {RETRY_SHARE:g} of the learning rate. "

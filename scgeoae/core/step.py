@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 
 from .optimizer import HybridOptimizer
-from .terms import Batch, Objective
+from .terms import TERMS, Batch, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,13 @@ class State:
         self.optimizer = HybridOptimizer(
             model, spec.learning_rate, spec.weight_decay, list(self.objective.learned.values())
         )
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Begin again, but for the model: with the initial learned parameters and without averages."""
+        for name, parameter in self.objective.learned.items():
+            parameter.fill_(cast("float", TERMS[name].initial))
+        self.optimizer.forget()
 
 
 class Sample(NamedTuple):

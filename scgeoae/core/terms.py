@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from .regularizers import weighted_sum
@@ -164,7 +165,8 @@ def distance(batch: Batch, *_: Any) -> Tensor:
         (values[:half] - values[half : 2 * half]).square().sum(1).add(torch.finfo(values.dtype).tiny).sqrt()
         for values in (batch.x, batch.z)
     )
-    return 1 - (in_data @ on_map).square() / (in_data.square().sum() * on_map.square().sum())
+    eps = torch.finfo(in_data.dtype).tiny  # squares of very short distances are 0
+    return 1 - (F.normalize(in_data, dim=0, eps=eps) @ F.normalize(on_map, dim=0, eps=eps)).square()
 
 
 TERMS: dict[str, Term] = {

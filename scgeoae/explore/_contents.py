@@ -179,10 +179,10 @@ def _levels(values: np.ndarray, low: float | None = None, high: float | None = N
     return {"levels": packed(levels), "low": low, "high": high}
 
 
-def log_det_limit(result: Result) -> float:
-    """Return the limit of ``|ln det|`` for colors: the 99th percentile of the finite values, but at least ln 2."""
+def log_det_limit(determinant: np.ndarray) -> float:
+    """Return the limit of ``|ln det|`` for colors, of determinants (n,): the 99th percentile, but at least ln 2."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        sizes = np.abs(np.log(result.numbers(Keys.determinant)))
+        sizes = np.abs(np.log(determinant))
     finite = sizes[np.isfinite(sizes)]
     return float(max(np.percentile(finite, COVERED) if len(finite) else 0, np.log(SMALLEST)))
 
@@ -191,7 +191,7 @@ def _distortion(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make columns of the logarithms of the relative determinant and the anisotropy, which may be 0 or infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_det, log_anisotropy = (np.log(result.numbers(field)) for field in (Keys.determinant, Keys.anisotropy))
-    limit = log_det_limit(result)
+    limit = log_det_limit(result.numbers(Keys.determinant))
     return (
         {"name": "relative determinant", "log": True, "diverging": True, **_levels(log_det, -limit, limit)},
         {"name": "anisotropy", "log": True, **_levels(log_anisotropy)},

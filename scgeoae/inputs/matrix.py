@@ -145,8 +145,13 @@ class Matrix:
 
     def by_cell(self) -> Values:
         """The values for a fingerprint, or to be compared with one."""
-        quick = isinstance(self.values, np.ndarray) and not self.streamed and isinstance(self._columns, slice)
-        return Values.of(self.values[:, self._columns]) if quick else Values(self.shape, self.dense, slow=self.streamed)
+        if isinstance(self.values, np.ndarray) and not self.streamed and isinstance(self._columns, slice):
+            return Values.of(self.values[:, self._columns])
+        return Values(self.shape, self._one_by_one if self.streamed else self.dense, slow=self.streamed)
+
+    def _one_by_one(self, rows: np.ndarray) -> np.ndarray:
+        """Read few rows, each by itself: chunks of several files may be of different kinds, which dask cannot join."""
+        return np.concatenate([np.empty((0, self.shape[1])), *(self.dense(slice(i, i + 1)) for i in rows.tolist())])
 
     def value_range(self, n: int | None = None) -> ValueRange:
         """Range of the values of all rows, or of about ``n`` spread over all; 0 to 0 if there are none.

@@ -38,6 +38,7 @@ def det_heatmap(
     color: str | Sequence[str] | None = None,
     dimensions: tuple[int, int] = (0, 1),
     outliers: bool = False,
+    lens: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
     cmap: str | Colormap = DIVERGING,
@@ -68,6 +69,10 @@ def det_heatmap(
     outliers
         Show all cells. By default cells far from the central 99 % are outside: triangles on the rim point to them, and
         the key says how many there are.
+    lens
+        Draw the map as :func:`scgeoae.tl.lens` bends it. The bent map has no scale bar; the key says up to how much
+        larger than on the true map places are. The
+        determinant is that of the bent map, what one sees there, relative to its geometric mean over the cells.
     vmin, vmax
         Limits of the colors. By default a symmetric range that holds 99 % of the cells, and at least 1/2 to 2, so that
         a map that is even looks even. If only one is given, the other is its inverse.
@@ -85,7 +90,7 @@ def det_heatmap(
     Raises
     ------
     KeyError
-        If there is no result under this key.
+        If there is no result under this key, or no lens.
     ValueError
         If there is no cell, the dimensions are not those of the map, or the limits are not positive.
 
@@ -98,13 +103,15 @@ def det_heatmap(
     """
     result = Result(adata, key)
     determinant = result.numbers(Keys.determinant)
-    view = view_of(result, dimensions, outliers=outliers)
+    view = view_of(result, dimensions, outliers=outliers, lens=lens)
+    if lens:
+        determinant = determinant / result.magnification * (result.model.unit / result.bent_unit) ** 2
     z = view.z
     for limit in (vmin, vmax):
         if limit is not None and not limit > 0:
             msg = f"Limits of the determinant must be positive, not {limit}."
             raise ValueError(msg)
-    largest = vmax or (1 / vmin if vmin else float(np.exp(log_det_limit(result))))
+    largest = vmax or (1 / vmin if vmin else float(np.exp(log_det_limit(determinant))))
     norm = LogNorm(vmin or 1 / largest, largest, clip=True)
     if z.shape[1] == 1:
         ax = ax or new_axes(6.4, 4.8)[0]
@@ -118,33 +125,35 @@ def det_heatmap(
         raise ValueError(msg)
     others = [color] if isinstance(color, str) else [name for name in color or () if name is not None]
     colors = [result.keys.determinant, *others]
-    defaults: dict[str, Any] = {"title": ["relative determinant", *others], "sort_order": False}
-    axes = scatter(view, color=colors, ax=ax, **defaults | kwargs)
-    points = colored(axes[0], "data area per map area\n(times the average)")
+    title = "relative determinant of the bent map" if lens else "relative determinant"
+    defaults: dict[str, Any] = {"title": [title, *others], "sort_order": False}
+    axes = scatter(view, color=colors, ax=ax, numbers=determinant if lens else None, **defaults | kwargs)
+    where = "bent map" if lens else "map"
+    points = colored(axes[0], f"data area per {where} area\n(times the average)")
     points.set(norm=norm, cmap=colormaps.get_cmap(cmap).with_extremes(bad=tuple(points.get_cmap().get_bad())))
-    if _are_few(result, points) if field is None else field:
-        _draw_field(result, points, dimensions)
+    region = result.lens.bend(result.model.region) if lens and result.model.region is not None else result.model.region
+    if region is not None and (_are_few(region, points, len(z)) if field is None else field):
+        _draw_field(result, region, points, dimensions, lens=lens)
     settle(axes, view)
     if (bar := points.colorbar) is not None:
         write_factors(bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis, _factors(norm))
     return finish(axes, show=show, return_fig=return_fig)
 
 
-def _are_few(result: Result, points: PathCollection) -> bool:
-    """Say whether the dots are too few to show the colors of the region."""
-    region, ax = result.model.region, cast("Axes", points.axes)
-    if region is None:
-        return False
-    sizes, n = points.get_sizes(), len(result.adata)
+def _are_few(region: OccupiedRegion, points: PathCollection, n: int) -> bool:
+    """Say whether the dots of n cells are too few to show the colors of the region."""
+    ax, sizes = cast("Axes", points.axes), points.get_sizes()
     points_per_unit = 72 / ax.figure.dpi * ax.bbox.width / np.ptp(ax.get_xlim())
     return bool(np.mean(sizes) * n < FEW * region.mask.sum() * region.tile_area * points_per_unit**2)
 
 
-def _draw_field(result: Result, points: PathCollection, dimensions: tuple[int, int]) -> None:
+def _draw_field(
+    result: Result, region: OccupiedRegion, points: PathCollection, dimensions: tuple[int, int], *, lens: bool
+) -> None:
     """Draw the determinant over the region below the cells, which become dots."""
-    region, ax = cast("OccupiedRegion", result.model.region), cast("Axes", points.axes)
+    ax = cast("Axes", points.axes)
     values = np.full(region.mask.shape, np.nan)
-    values[region.mask] = result.relative_determinant(region.points())
+    values[region.mask] = result.relative_determinant(region.points(), lens=lens)
     extent = region.extent
     if tuple(dimensions) == (1, 0):
         values, extent = values.T, (*extent[2:], *extent[:2])

@@ -23,6 +23,8 @@ def embedding(
     color: str | Sequence[str] | None = None,
     dimensions: tuple[int, int] = (0, 1),
     outliers: bool = False,
+    lens: bool = False,
+    graticule: bool = False,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool | None = None,
@@ -47,6 +49,12 @@ def embedding(
     outliers
         Show all cells. By default cells far from the central 99 % are outside: triangles on the rim point to them, and
         the key says how many there are.
+    lens
+        Draw the map as :func:`scgeoae.tl.lens` bends it. The bent map has no scale bar; the key says up to how much
+        larger than on the true map places are.
+    graticule
+        Draw the square mesh of the true map as it is bent, behind the cells: meshes are large where cells got more room
+        than is true.
     ax, show, return_fig
         Draw here; one color only. Show the plot instead of returning it. Return the figure.
     **kwargs
@@ -59,9 +67,10 @@ def embedding(
     Raises
     ------
     KeyError
-        If there is no result under this key, or no such color.
+        If there is no result under this key, no such color, or no lens.
     ValueError
-        If there is no cell, the map has one dimension, or `dimensions` are not dimensions of the map.
+        If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, or `graticule` is
+        asked for without `lens`.
 
     Examples
     --------
@@ -70,7 +79,14 @@ def embedding(
     >>> scgeoae.tl.geometric_ae(adata, n_steps=100)
     >>> ax = scgeoae.pl.embedding(adata, color="bulk_labels", show=False)
     """
-    view = view_of(Result(adata, key), dimensions, outliers=outliers, needs_two="a scatter plot")
+    view = view_of(
+        Result(adata, key),
+        dimensions,
+        outliers=outliers,
+        needs_two="a scatter plot",
+        lens=lens,
+        graticule=graticule,
+    )
     axes = scatter(view, color=color, ax=ax, **kwargs)
     settle(axes, view)
     return finish(axes, show=show, return_fig=return_fig)

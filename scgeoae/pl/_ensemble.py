@@ -35,6 +35,7 @@ def ensemble(
     key: str = DEFAULT_KEY,
     color: str | None = None,
     dimensions: tuple[int, int] = (0, 1),
+    lens: bool = False,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool | None = None,
@@ -56,6 +57,9 @@ def ensemble(
         Column of `obs` that colors the small panels; by default the displacement.
     dimensions
         The two dimensions to draw.
+    lens
+        Draw the map as :func:`scgeoae.tl.lens` bends it. The bent map has no scale bar; the key says up to how much
+        larger than on the true map places are.
     ax, show, return_fig
         Draw the displacement here, and nothing else. Show the plot instead of returning it. Return the figure.
     **kwargs
@@ -68,7 +72,7 @@ def ensemble(
     Raises
     ------
     KeyError
-        If there is no such result, ensemble or column.
+        If there is no such result, ensemble, column or lens.
     ValueError
         If the result is a decoder of another map or holds mapped cells, the map has one dimension, the dimensions are
         not those of the map, or `color` is passed together with `ax`.
@@ -84,7 +88,9 @@ def ensemble(
     5
     """
     result = Result(adata, key)
-    view, maps = view_of(result, dimensions, needs_two="the plot of an ensemble"), result.ensemble_maps()
+    view, maps = view_of(result, dimensions, needs_two="the plot of an ensemble", lens=lens), result.ensemble_maps()
+    if lens:
+        maps = [result.lens.forward(z) for z in maps]
     if ax is not None and color is not None:
         msg = "With ax only the displacement is drawn; color is for the panels of the other maps."
         raise ValueError(msg)

@@ -63,6 +63,7 @@ def indicatrix(
     cells: Sequence[str] | np.ndarray | None = None,
     dimensions: tuple[int, int] = (0, 1),
     outliers: bool = False,
+    lens: bool = False,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool | None = None,
@@ -102,6 +103,10 @@ def indicatrix(
     outliers
         Show all cells, and draw ellipses wherever there are some. By default cells far from the central 99 % are
         outside: triangles on the rim point to them, and the key says how many there are.
+    lens
+        Draw the map as :func:`scgeoae.tl.lens` bends it. The bent map has no scale bar; the key says up to how much
+        larger than on the true map places are. The
+        ellipses are those of the bent map, and the undistorted circle is that of its average over the cells.
     ax, show, return_fig
         Draw here; one color only. Show the plot instead of returning it. Return the figure.
     **kwargs
@@ -114,7 +119,7 @@ def indicatrix(
     Raises
     ------
     KeyError
-        If there is no result under this key, or no such cell.
+        If there is no result under this key, no such cell, or no lens.
     ValueError
         If there is no cell, the map has one dimension, or `dimensions` are not dimensions of the map.
 
@@ -129,15 +134,18 @@ def indicatrix(
         msg = f"n_grid must be at least 1; it is {n_grid}."
         raise ValueError(msg)
     result = Result(adata, key)
-    view = view_of(result, dimensions, outliers=outliers, needs_two="an indicatrix")
+    view = view_of(result, dimensions, outliers=outliers, needs_two="an indicatrix", lens=lens)
+    surface = result.model.bent_surface if lens else result.surface
     left, right, bottom, top = view.frame
     spacing = (right - left) / n_grid
     steps = (np.arange(n_grid) + 0.5) * spacing
     nodes = np.column_stack([nodes.ravel() for nodes in np.meshgrid(left + steps, bottom + steps)])
     region, unit = result.model.region, result.model.unit
+    if lens and region is not None:
+        region, unit = result.lens.bend(region), result.bent_unit
     if cells is not None:
         named = infer_dtype(np.ravel(cells)) == "string"
-        points = view.z[cells_named(adata, np.ravel(cells).tolist())] if named else adata[cells].obsm[result.keys.obsm]
+        points = view.z[cells_named(adata, np.ravel(cells).tolist())] if named else adata[cells].obsm[view.obsm]
     elif region is not None:
         points = _points_in_region(region, view.z, nodes[:, np.argsort(dimensions)], spacing)
     else:  # cells near the nodes
@@ -147,10 +155,10 @@ def indicatrix(
         x, y = points[:, dimensions].T
         points = points[(x >= left) & (x <= right) & (y >= bottom) & (y <= top)]
     points = result.decoder_points(points)
-    lengths, directions = result.surface.indicatrix(points, dimensions)
+    lengths, directions = surface.indicatrix(points, dimensions)
     radius = spacing * min(FILL * unit, LONGEST / np.quantile(lengths[:, 0], 0.9) if len(lengths) else np.inf)
     semi_axes = radius * lengths[:, None] * directions  # (m, 2, 2), one per column
-    believed = result.surface.nonlinearity(points, radius, dimensions) <= BELIEVED
+    believed = surface.nonlinearity(points, radius, dimensions) <= BELIEVED
     centers = points[:, dimensions]
     if cells is None:
         kept = _uncovered(centers, semi_axes, believed)

@@ -12,6 +12,7 @@ from adjustText import adjust_text
 from matplotlib import pyplot as plt
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -53,6 +54,9 @@ A_THIRD = 1 / 3
 OUTSIDE: dict[str, Any] = {"markersize": 3, "markeredgewidth": 0, "alpha": 0.7}
 """Style of the marks of cells outside the frame."""
 
+MESH: dict[str, Any] = {"colors": "0.75", "linewidths": 0.4, "zorder": 0.5}
+"""Style of the graticule, behind the cells."""
+
 MARKS_PER_SIDE = 40
 """How many of them a side of the frame holds at most."""
 
@@ -87,6 +91,10 @@ class View:
         Distance in the data per unit of the map, locally; `None` if lengths on the map are no distances.
     length_between
         By what far lengths are divided to be distances in the data.
+    graticule
+        Lines (m, 2) behind the cells.
+    largest
+        How many times larger than the true map the bent one shows a cell, at most; `None` for a true map.
     """
 
     adata: AnnData
@@ -96,6 +104,8 @@ class View:
     frame: tuple[float, float, float, float]
     unit: float | None = None
     length_between: float = 1.0
+    graticule: Sequence[np.ndarray] = ()
+    largest: float | None = None
 
     @property
     def drawn(self) -> np.ndarray:
@@ -121,6 +131,8 @@ class View:
             between = length / self.length_between
             far = f",\n{between:.2g} between groups" if abs(self.length_between - 1) > A_THIRD else ""
             lines.append([bar, TextArea(f"{length:g} in the data, locally{far}")])
+        if self.largest is not None:
+            lines.append([TextArea(f"bent: areas up to {self.largest:.2g} times")])
         if n_outside := int(self.outside.sum()):
             symbol = DrawingArea(6, 6)
             symbol.add_artist(Line2D([3], [3], linestyle="", marker="^", **OUTSIDE, color=color))
@@ -129,17 +141,35 @@ class View:
 
 
 def view_of(
-    result: Result, dimensions: tuple[int, int], *, outliers: bool = False, needs_two: str | None = None
+    result: Result,
+    dimensions: tuple[int, int],
+    *,
+    outliers: bool = False,
+    needs_two: str | None = None,
+    lens: bool = False,
+    graticule: bool = False,
 ) -> View:
-    """Decide what plots of a result show.
+    """Decide what plots of a result show: the true map, or the bent one, which has no scale.
 
     Raises
     ------
+    KeyError
+        If there is no lens.
     ValueError
-        If there is no cell, the map does not have these dimensions, or it has one and ``needs_two`` names a plot.
+        If there is no cell, the map does not have these dimensions, or it has one and ``needs_two`` names a plot; or
+        if a graticule is asked for without the lens.
     """
     z = coordinates_to_draw(result.coordinates(), dimensions, needs_two)
     dimensions = dimensions if z.shape[1] > 1 else (0, 0)
+    if lens:
+        bent = result.bent_coordinates()
+        mesh = [line[:, dimensions] for line in result.lens.graticule()] if graticule else []
+        frame = frame_of(bent[:, dimensions], outliers=outliers)
+        largest = float(result.magnification.max())
+        return View(result.adata, result.keys.bent, bent, dimensions, frame, graticule=mesh, largest=largest)
+    if graticule:
+        msg = "The graticule shows what a lens has bent. Pass lens=True."
+        raise ValueError(msg)
     own = result.model.has_encoder  # lengths on maps that were made elsewhere are no distances
     return View(
         result.adata,
@@ -201,12 +231,14 @@ def scatter(
     color: str | Sequence[str | None] | None,
     ax: Axes | None,
     colorbar_loc: str | None = "right",
+    numbers: np.ndarray | None = None,
     **kwargs: Any,
 ) -> list[Axes]:
     """Draw the cells with :func:`scanpy.pl.embedding`, rasterized and to scale; return the Axes of each color.
 
     Panels show the square frame of the view. Cells that no number orders are drawn in random order, those without a
     color first. Unless ``kwargs`` hold a size, dots are as large as scanpy's, or smaller where those would overlap.
+    ``numbers`` (n,) color the first panel instead of those of its column, which are not ordered then.
     """
     adata, basis = view.adata, view.obsm
     for argument in NOT_PASSED_ON.keys() & kwargs.keys():
@@ -247,10 +279,14 @@ def scatter(
             label.set_gid(LABEL)
         for points in panel.collections[n_drawn:]:
             points.set(rasterized=True, sizes=smaller * points.get_sizes())
+            if numbers is not None and panel is axes[0]:
+                points.set_array(numbers)
             if points.get_array() is None or not sort_order:
                 shuffle(points, kwargs.get("na_color", "lightgray"))
             if colorbar_loc == "right" and points.get_array() is not None:
                 panel.figure.colorbar(points, cax=panel.inset_axes((1.02, 0, 0.05, 1)))  # as high as the panel
+        if view.graticule:
+            panel.add_collection(LineCollection(view.graticule, **MESH), autolim=False)
     return axes
 
 

@@ -161,6 +161,8 @@ def _interval(z: np.ndarray, x: np.ndarray, second: np.ndarray, rng: np.random.G
     n = len(z)
     if n < 2:
         return np.full(2, np.nan)
+    order = np.lexsort(z.T)  # the interval does not depend on the order of the cells in the AnnData
+    z, x, second = z[order], x[order], second[order]
     weights = rng.multinomial(n, np.full(n, 1 / n), N_REPLICATES).astype(np.float64)  # (r, n)
     weights = weights[(weights < n).all(1)]  # of one cell drawn n times there is no size
     on_map, in_data = _squares(weights, z, z), _squares(weights, x, second)

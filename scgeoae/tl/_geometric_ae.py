@@ -8,6 +8,7 @@ import torch
 from scanpy import logging as logg
 
 from .._checks import seed_of
+from ..core.rows import check_finite
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
 from ..result import check_names, result_fields
@@ -205,7 +206,11 @@ def geometric_ae(
         patience=patience,
     )
     seed = seed_of(rng)
-    recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
+    try:
+        recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
+    except ValueError:
+        check_finite(planned.rows, planned.source)  # says where
+        raise
 
     start = logg.info(f"training a geometric autoencoder on {planned.source}")
     fitted = planned.fit(seed)

@@ -94,9 +94,9 @@ def map_cells(
         Whether the novelty is beyond the 95th percentile of the reference's, or not known. Expect 5 to 7 % false
         positives among cells like the reference's, and more if genes are missing.
     `adata.obs['geoae_cell_type']`, `adata.obs['geoae_cell_type_confidence']` : `category` and `float64`
-        (``f'{key}_{name}'`` for each ``name`` in `obs`.) The label, in the reference's categories, and the share of the
-        votes for it. Missing, and NaN, for cells that express no gene of the model and, with a model or a file, where
-        no labeled cells of the reference lie.
+        (``f'{key}_{name}'`` for each ``name`` in `obs`.) The label, in the reference's categories as texts, and the
+        share of the votes for it. Missing, and NaN, for cells that express no gene of the model and, with a model or a
+        file, where no labeled cells of the reference lie.
     `adata.uns['geoae_cell_type_colors']` : :class:`numpy.ndarray` of `str`
         (``f'{key}_{name}_colors'``.) The reference's colors of the categories, if it has any.
     `adata.obsm['X_geoae_lens']`, `adata.uns['geoae_lens']` : :class:`numpy.ndarray` (n, 2) and :class:`dict`

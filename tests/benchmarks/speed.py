@@ -156,6 +156,7 @@ def like(x: torch.Tensor) -> torch.Tensor:
 
 
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
+    torch.zeros(4_000_000)  # as in a training, where a large array was freed before: later ones then reuse their memory
     data = DenseRows(gaussian(4 * batch, n_features), torch.device(device))
     generator = torch.Generator().manual_seed(0)
     model = GeometricAutoencoder(n_features, hidden_dims=SPEC.hidden_dims, generator=generator).to(device)

@@ -56,7 +56,7 @@ def sheet() -> AnnData:
         (sheet, {"alpha": 100, "regularizer": "isometry"}, r"leaves \S+% of the variance unexplained"),
         (sheet, {"noise": 100.0}, r"leaves \S+% of the variance unexplained"),
         (sheet, {"hidden_dims": (1,)}, "singular at 100% of the cells"),
-        (sheet, {"learning_rate": 1_000.0}, "singular|unexplained"),
+        (sheet, {"learning_rate": 10.0}, "singular|unexplained|uneven|not true"),
     ],
     ids=[
         "line", "line, vanilla", "plane in 3", "far cell", "3 cells in 3", "alpha huge", "isometry alone", "noise huge",
@@ -128,18 +128,18 @@ def test_a_loss_that_is_not_finite_once_is_told(log: StringIO, after_validation)
     """With its step, and what was done about it; the map is a sound one."""
 
     def spoil(step: int, model: GeometricAutoencoder) -> None:
-        if step == 19:
+        if step == 25:
             model.decoder.last.bias.data.fill_(np.inf)
 
     after_validation(spoil)
     adata = sheet()
-    train(adata, n_steps=50)
-    told = r"The loss was not finite at step 20: .* at 0\.1 of the learning rate\. Lower learning_rate or alpha"
+    train(adata, n_steps=100)
+    told = r"The loss was not finite at step 50: .* at 0\.1 of the learning rate\. Lower learning_rate or alpha"
     assert re.search(told, log.getvalue())
-    assert list(adata.uns["geoae"]["history"]["step"]) == list(range(1, 51))
+    assert list(adata.uns["geoae"]["history"]["step"]) == [25, 50, 75, 100]
     check_results(adata)
     rates = adata.uns["geoae"]["history"]["learning_rate"]
-    assert rates[20] < 0.11 * rates[18]
+    assert rates[2] < 0.1 * rates[1]
     scgeoae.pl.history(adata, show=False)
 
 

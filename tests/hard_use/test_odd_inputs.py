@@ -181,7 +181,7 @@ def first_rows(n: int) -> np.ndarray:
 COUNT = np.arange(60.0)
 FEW = (ValueError, "at least 3 cells; there are")
 REAL = (TypeError, "real numbers")
-LACKING = (ValueError, "missing, infinite or larger than float32")
+LACKING = (ValueError, "missing, infinite or larger than float32|missing or infinite")
 EQUAL = (ValueError, "All cells are equal")
 
 INPUTS = [
@@ -196,7 +196,7 @@ INPUTS = [
     Case("equal obs names", same_names("obs_names"), train),
     Case("equal var names", same_names("var_names"), train, ValueError, "var_names_make_unique"),
     Case("names with slashes and unicode", changed(strange_names), train),
-    Case("our names in use", changed(taken_names), train),
+    Case("our names in use", changed(taken_names), train, ValueError, "holds something else than a result"),
     Case("strings", layer(lambda m: m.astype(str)), train_layer, *REAL),
     Case("bytes", layer(lambda m: m.astype("S8")), train_layer, *REAL),
     Case("complex", layer(lambda m: m.astype(complex)), train_layer, *REAL),
@@ -215,7 +215,7 @@ INPUTS = [
     Case("one value of 1e30", x(lambda m: np.where(m == m.max(), np.float32(1e30), m)), train),
     Case("beyond float32", x(lambda m: m.astype(float) * 1e300), train, *LACKING),
     Case("tiny, 1e-30", x(lambda m: m * np.float32(1e-30)), train),
-    Case("subnormal, 1e-38", x(lambda m: m * np.float32(1e-38)), train),
+    Case("subnormal, 1e-38", x(lambda m: m * np.float32(1e-38)), train, FloatingPointError, "blew up"),
     Case("below float32", x(lambda m: m.astype(float) * 1e-60), train, *EQUAL),
     Case("far from 0", x(lambda m: m + np.float32(1e5)), train),
     Case("constant features", x(lambda m: np.where(np.arange(6) > 2, np.float32(3), m)), train),
@@ -454,6 +454,16 @@ def put(field: str, name: str, value: Any) -> Make:
     return mapped(lambda adata: getattr(adata, field).__setitem__(name, value))
 
 
+def placed(z: Any) -> Make:
+    """Other coordinates, as those of the result."""
+
+    def place(adata: AnnData) -> None:
+        adata.obsm["X_geoae"] = z
+        del adata.uns["geoae"]["fingerprint"]
+
+    return mapped(place)
+
+
 def subset(rows: Any, columns: Any = slice(None)) -> Make:
     return lambda folder: mapped()(folder)[rows, columns]
 
@@ -544,6 +554,7 @@ def labels_of_few(adata: AnnData) -> None:
     """Of cells so far off that no piece of the map is nearest to them."""
     adata.obs["kind"] = pd.Categorical(["a", "b"] + [None] * 58)
     adata.obsm["X_geoae"][:2] = 1e6
+    del adata.uns["geoae"]["fingerprint"]
 
 
 def masked_map(folder: Path) -> AnnData:
@@ -569,6 +580,7 @@ def far_off_map(_: Path) -> AnnData:
     adata = cells(3_000)
     as_query(adata)
     adata.obsm["X_geoae"][0] = 1e6
+    del adata.uns["geoae"]["fingerprint"]
     return adata
 
 
@@ -582,8 +594,8 @@ RESULTS = [
     Case("deep copy", lambda folder: copy.deepcopy(mapped()(folder)), all_views),
     Case("halves joined again", two_halves, all_views),
     Case("two maps joined", joined(), get.metric, *NO_RESULT),
-    Case("two maps joined, same kept", joined(uns_merge="same"), get.metric, ValueError, "model is damaged: .*weights"),
-    Case("two maps joined, unique kept", joined(uns_merge="unique"), get.metric, ValueError, "is damaged: .*weights"),
+    Case("two maps joined, same kept", joined(uns_merge="same"), get.metric, ValueError, "is damaged"),
+    Case("two maps joined, unique kept", joined(uns_merge="unique"), get.metric, ValueError, "is damaged"),
     Case("two maps joined, first kept", joined(uns_merge="first"), get.metric),
     Case("some cells", subset(slice(0, 60, 7)), all_views),
     Case("some cells, trained again", subset(slice(0, 60, 3)), train),
@@ -591,8 +603,8 @@ RESULTS = [
     Case("some genes, trained again", subset(slice(None), slice(3)), train),
     Case("one cell, drawn", subset([0]), indicatrix),
     Case("one cell, coloured", subset([0]), heatmap),
-    Case("cells at one place, drawn", put("obsm", "X_geoae", np.full((60, 2), 3.0)), indicatrix),
-    Case("cells on a line, drawn", put("obsm", "X_geoae", np.outer(np.arange(60), [0, 1.0])), indicatrix),
+    Case("cells at one place, drawn", placed(np.full((60, 2), 3.0)), indicatrix),
+    Case("cells on a line, drawn", placed(np.outer(np.arange(60), [0, 1.0])), indicatrix),
     Case("a cell far off, drawn", far_off_map, indicatrix),
     Case("no cell, metric", subset([]), get.metric),
     Case("no cell, drawn", subset([]), indicatrix, ValueError, "cell"),
@@ -641,8 +653,8 @@ RESULTS = [
     Case("equal cells, distances", put("obs", "kind", "a"), distances, ValueError, "1 groups"),
     Case("no cell, distances", subset([]), distances, ValueError, "0 groups"),
     Case("a label a cell, distances", put("obs", "kind", [str(i) for i in range(60)]), distances),
-    Case("cells at one place, distances", put("obsm", "X_geoae", np.zeros((60, 2))), distances, ValueError, "apart"),
-    Case("cells off the map, distances", put("obsm", "X_geoae", np.full((60, 2), 1e6)), distances, ValueError, "apart"),
+    Case("cells at one place, distances", placed(np.zeros((60, 2))), distances, ValueError, "apart"),
+    Case("cells off the map, distances", placed(np.full((60, 2), 1e6)), distances, ValueError, "apart"),
     Case("uns is a number", put("uns", "geoae", 3), get.model, *NO_RESULT),
     Case("uns is empty", put("uns", "geoae", {}), indicatrix, *NO_RESULT),
     Case("params is None", entry("params", value=None), get.metric, *NO_RESULT),
@@ -651,8 +663,8 @@ RESULTS = [
     Case("basis is a number", entry("params", "basis", value=5), get.metric, KeyError, r"Did not find \.obsm\['5'\]"),
     Case("coordinates gone", mapped(lambda a: a.obsm.clear()), nonlinearity, KeyError, r"\.obsm\['X_geoae'\]"),
     Case("coordinates gone, areas", mapped(lambda a: a.obsm.clear()), areas, KeyError, r"\.obsm\['X_geoae'\]"),
-    Case("coordinates of 5 dimensions", put("obsm", "X_geoae", np.zeros((60, 5))), get.metric, *SHAPE),
-    Case("coordinates of 5, nonlinearity", put("obsm", "X_geoae", np.zeros((60, 5))), nonlinearity, *SHAPE),
+    Case("coordinates of 5 dimensions", placed(np.zeros((60, 5))), get.metric, *SHAPE),
+    Case("coordinates of 5, nonlinearity", placed(np.zeros((60, 5))), nonlinearity, *SHAPE),
     Case("coordinates of 3 axes", put("obsm", "X_geoae", np.zeros((60, 2, 2))), get.metric, ValueError, "a matrix"),
     Case("coordinates NaN", put("obsm", "X_geoae", np.full((60, 2), np.nan)), get.metric, *SHAPE),
     Case("coordinates NaN, areas", put("obsm", "X_geoae", np.full((60, 2), np.nan)), areas, *SHAPE),
@@ -663,7 +675,7 @@ RESULTS = [
     Case("coordinates masked, labels stored", masked_map, lambda a: scgeoae.write_model(a, "x", obs="kind"), *MASKED),
     Case("coordinates masked, quality", masked_map, quality, *MASKED),
     Case("points masked", mapped(), lambda a: get.decode(a, np.ma.masked_equal([[1.0, 2.0]], 1)), *MASKED),
-    Case("coordinates sparse", put("obsm", "X_geoae", sparse.eye(60, 2, format="csr")), get.metric),
+    Case("coordinates sparse", placed(sparse.eye(60, 2, format="csr")), get.metric),
     Case("model is None", entry("model", value=None), get.model, *DAMAGED),
     Case("model is a list", entry("model", value=[1]), as_reference, *DAMAGED),
     Case("newer format", newer, get.model, ValueError, "format 99; this version"),
@@ -793,6 +805,8 @@ def test_a_second_run_overwrites_the_first(log: StringIO) -> None:
     """As in scanpy; the log lists what was written."""
     adata = cells()
     taken_names(adata)
+    del adata.uns["geoae"], adata.obsm["X_geoae"]
+    train(adata, rng=1)
     sc.settings.verbosity = 3
     try:
         train(adata)

@@ -219,7 +219,7 @@ def test_file_does_not_stay_as_it_is(
     monkeypatch.setattr(rows, "MAX_CHUNK", 20)
     adata = stored(kind, x, tmp_path)
     file = next(each for each in tmp_path.iterdir() if each.name.startswith("x."))
-    after_validation(lambda step, _: harm(file) if step == 9 else None)
+    after_validation(lambda step, _: harm(file) if step == 25 else None)
     with pytest.raises(OSError, match=rf"{file.name}.* (changed|vanished) while it was read"):
         scgeoae.tl.geometric_ae(adata, use_rep="X", **QUICK)
     assert not adata.obsm

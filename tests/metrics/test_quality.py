@@ -109,7 +109,7 @@ def test_decoders(mapped: AnnData) -> None:
         ratio = np.divide(*np.percentile(np.exp(log_det), [95, 5]))
         assert table.loc[basis, "det_p95_p5"] == pytest.approx(ratio, rel=0.01)
         assert table.loc[basis, "anisotropy"] == mapped.obs[f"{key}_anisotropy"].median()
-    assert list(mapped.uns["geoae"]) == ["params", "model", "history"]
+    assert set(mapped.uns["geoae"]) == {"params", "model", "fingerprint", "history"}
 
 
 def test_labels_may_be_missing(cells: AnnData) -> None:

@@ -63,7 +63,7 @@ def test_fields(decoded: AnnData, pbmc: AnnData) -> None:
     assert np.log(decoded.obs[COLUMNS[0]]).mean() == pytest.approx(0, abs=1e-12)
     assert (decoded.obs[COLUMNS[1]] >= 1).all()
     stored = decoded.uns["geoae_umap"]
-    assert set(stored) == {"params", "model", "history"}
+    assert set(stored) == {"params", "model", "fingerprint", "history"}
     assert stored["params"]["basis"] == "X_umap"
     assert stored["params"]["weight_decay"] == 0.3
 

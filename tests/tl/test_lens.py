@@ -54,6 +54,7 @@ def test_strength(reference) -> None:
     assert moved[0] == 0 < moved[1] < moved[2]
 
 
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
 @pytest.mark.parametrize("name", ["map.h5ad", "map.zarr"])
 def test_files(name, reference, tmp_path) -> None:
     path = tmp_path / name
@@ -116,7 +117,12 @@ def test_the_bent_decoder(reference) -> None:
 
 @pytest.mark.parametrize(
     ("strength", "error", "text"),
-    [(1.5, ValueError, "at most 1"), (-1, ValueError, "at least 0"), ("a", TypeError, "number"), (True, TypeError, "")],
+    [
+        (1.5, ValueError, "at most 1"),
+        (-1, ValueError, "at least 0"),
+        ("a", TypeError, "number"),
+        (True, TypeError, "number"),
+    ],
 )
 def test_bad_strength(strength, error, text, reference) -> None:
     before = frozen(reference)
