@@ -32,7 +32,8 @@ def lens(adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy
     Parameters
     ----------
     adata
-        Annotated data matrix with a two-dimensional result of :func:`geometric_ae` or :func:`fit_decoder`.
+        Annotated data matrix with a two-dimensional result of :func:`geometric_ae` or :func:`fit_decoder`. Mapped cells
+        keep the density of the reference, if that had a lens, so that both can be compared.
     strength
         How far to bend the map, from 0 (true areas) to 1 (equal areas for equal numbers of cells).
     key
@@ -95,4 +96,6 @@ def lens(adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy
         raise ValueError(msg)
     result.check_coordinates()
     start = logg.info(f"bending the map with strength {strength:g}")
-    return finish(adata, result.keys, lens_fields(lens_of(z, region, strength), z), start, copy=copy)
+    known = result.model.lens if result.mapped else None
+    made = lens_of(z, region, strength) if known is None else known.at(strength)
+    return finish(adata, result.keys, lens_fields(made, z), start, copy=copy)

@@ -83,6 +83,14 @@ def test_new_cells_are_bent_as_the_reference_was(source, reference, halves, tmp_
     assert np.allclose(own.obsm["X_geoae_lens"], reference.obsm["X_geoae_lens"], atol=1e-3)
 
 
+def test_mapped_cells_keep_the_density_of_the_reference(reference, halves) -> None:
+    query = halves[1].copy()
+    tl.map_cells(query, reference)
+    tl.lens(query, 1)
+    expected = get.model(reference).lens.at(1).forward(query.obsm["X_geoae"])
+    assert np.allclose(query.obsm["X_geoae_lens"], expected, atol=1e-5)
+
+
 def test_a_reference_without_a_lens(reference, halves) -> None:
     query = halves[1].copy()
     tl.map_cells(query, reference)
