@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import scanpy as sc
 from matplotlib import pyplot as plt
 from scipy.spatial import cKDTree
 from sizes import TUTORIAL, halves_of
@@ -103,6 +104,8 @@ def main() -> None:
     files = [TUTORIAL] if arguments.sets is None else [arguments.data / f"{n}.h5ad" for n in arguments.sets.split(",")]
     for file in files:
         first, second = halves_of(file)
+        scaled = sc.pp.scale(second, max_value=10, copy=True)  # its neighbors are those in its own components
+        second.obsm["X_pca"] = sc.pp.pca(scaled, copy=True).obsm["X_pca"]
         print(file.stem, table_of(first, second).to_markdown(floatfmt=".3g"), sep="\n\n", flush=True)
         picture(first, arguments.output / f"{file.stem}_lens.png")
 
