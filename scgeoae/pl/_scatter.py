@@ -219,6 +219,9 @@ def show_frame(ax: Axes, frame: tuple[float, float, float, float]) -> None:
 
 def embedding(adata: AnnData, basis: str, **kwargs: Any) -> Any:
     """Draw by :func:`scanpy.pl.embedding`, with matplotlib whatever scanpy is set to draw with."""
+    if hasattr(adata.obs, "to_memory"):
+        msg = "Plots need .obs in memory, but it is on disk. Run `adata = adata.to_memory()` first."
+        raise TypeError(msg)
     # from scanpy 1.13 on a preset may choose plots that are not matplotlib's
     by_matplotlib = sc.settings.preset.override(sc.Preset.ScanpyV1) if hasattr(sc, "Preset") else nullcontext()
     with by_matplotlib:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -237,3 +238,19 @@ def test_what_cannot_be_read_is_not_written(trained: AnnData, tmp_path: Path) ->
         scgeoae.write_model(model, tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
+def test_data_that_are_read_lazily(trained: AnnData, tmp_path: Path) -> None:
+    """Labels and groups are read from disk; what scanpy draws must be in memory."""
+    pytest.importorskip("xarray")
+    trained.write_h5ad(tmp_path / "cells.h5ad")
+    lazy = ad.experimental.read_lazy(tmp_path / "cells.h5ad")
+    for adata, name in ((trained, "memory"), (lazy, "disk")):
+        scgeoae.write_model(adata, tmp_path / name, obs="kind")
+    assert (tmp_path / "disk").read_bytes() == (tmp_path / "memory").read_bytes()
+    np.testing.assert_array_equal(
+        *(get.geodesic(adata, "a", "b", groupby="kind", region="anywhere").points for adata in (trained, lazy))
+    )
+    with pytest.raises(TypeError, match=r"adata\.to_memory\(\)"):
+        pl.indicatrix(lazy, show=False)
