@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--sets", help="names of sets with counts and cell types, with commas between")
     parser.add_argument("--output", type=Path, default=Path(), help="folder of the pictures")
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     mpl.use("agg")
     sc.settings.verbosity = 0
     files = [TUTORIAL] if arguments.sets is None else [arguments.data / f"{n}.h5ad" for n in arguments.sets.split(",")]
