@@ -94,7 +94,6 @@ def lens(adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy
     if not len(z):
         msg = "There is no cell, so there is no density to even out."
         raise ValueError(msg)
-    result.check_coordinates()
     start = logg.info(f"bending the map with strength {strength:g}")
     known = result.model.lens if result.mapped else None
     made = lens_of(z, region, strength) if known is None else known.at(strength)

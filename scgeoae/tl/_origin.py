@@ -31,10 +31,9 @@ def is_tsne(name: str, params: Params) -> bool:
     return name.removeprefix("X_") == "tsne" or "perplexity" in params
 
 
-def data_of(adata: AnnData, params: Params) -> Representation:
-    """Choose the data that parameters of scanpy name."""
-    n_pcs = params.get("n_pcs")
-    return choose(adata, use_rep="X") if n_pcs == 0 else choose(adata, use_rep=params.get("use_rep"), n_pcs=n_pcs)
+def data_of(adata: AnnData, params: Params, use_rep: str | None = None) -> Representation:
+    """Choose ``use_rep``, or the data that parameters of scanpy name."""
+    return choose(adata, **(_options(params) if use_rep is None else {"use_rep": use_rep}))
 
 
 def graph_of(adata: AnnData, name: str, use_rep: str | None = None) -> Params:
@@ -83,6 +82,11 @@ def origin_of(adata: AnnData, name: str) -> dict[str, Any]:
         params = graph_of(adata, name)
     elif not is_tsne(name, params):
         return {}
+    return _options(params)
+
+
+def _options(params: Params) -> dict[str, Any]:
+    """Return `use_rep` and `n_pcs` of the data that parameters of scanpy name, so far as they do."""
     if params.get("n_pcs") == 0:
         return {"use_rep": "X"}
     return {option: params[option] for option in ("use_rep", "n_pcs") if params.get(option) is not None}

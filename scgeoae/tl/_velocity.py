@@ -9,7 +9,7 @@ from scanpy import logging as logg
 
 from ..core.evaluation import map_velocity
 from ..fields import DEFAULT_KEY, Field, Keys
-from ..reference import input_of, velocities_of
+from ..reference import velocities_of
 from ..result import Result
 from ._log import finish, rank_0_logs
 
@@ -90,7 +90,7 @@ def velocity(
         msg = f"The result {key!r} is a decoder of a map that was made elsewhere: it has no encoder to map velocities."
         raise ValueError(msg)
     read, width = velocities_of(adata, model, velocity)
-    rows = input_of(adata, model, result.fingerprint("input"), mapped=result.mapped)
+    rows = result.rows()
     start = logg.info(f"mapping the velocities {velocity!r}")
     on_map, normal = map_velocity(model.autoencoder, rows, read, width)
     if np.isnan(normal).all():

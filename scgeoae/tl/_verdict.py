@@ -247,20 +247,20 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
         return representation, lambda x: fit(DenseRows(x, device), spec, seed).cells.z
     params = params_of_map(adata, name)
     if is_umap(name, params):
-        if DEFAULT_GRAPH not in adata.uns and not (graph_of(adata, name, use_rep)):
+        graph = graph_of(adata, name, use_rep)
+        if DEFAULT_GRAPH not in adata.uns and not graph:
             msg = (
                 f"Did not find .uns[{DEFAULT_GRAPH!r}], the neighbors that obsm[{name!r}] is made of. Run "
                 "`sc.pp.neighbors` as for the map, or pass embed, a function that makes a map (n, d) of data (n, D)."
             )
             raise KeyError(msg)
-        graph = graph_of(adata, name, use_rep)
         options = {option: params[option] for option in ("a", "b") if option in params}
-        representation = data_of(adata, graph) if use_rep is None else choose(adata, use_rep=use_rep)
-        return representation, partial(_umap, graph=graph, n_components=z.shape[1], seed=seed, **options)
+        return data_of(adata, graph, use_rep), partial(
+            _umap, graph=graph, n_components=z.shape[1], seed=seed, **options
+        )
     if is_tsne(name, params):
         options = {option: params[option] for option in OF_TSNE if option in params}
-        representation = data_of(adata, params) if use_rep is None else choose(adata, use_rep=use_rep)
-        return representation, partial(_tsne, random_state=seed, **options)
+        return data_of(adata, params, use_rep), partial(_tsne, random_state=seed, **options)
     msg = (
         f"It is not known how obsm[{name!r}] was made, and a map of data without structure must be made in the same "
         "way. Pass embed, a function that makes a map (n, d) of data (n, D)."
