@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import chdir
 from doctest import DocTestParser
 from importlib.metadata import version as installed_version
@@ -86,10 +87,11 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_theme_options = {"navbar_persistent": [], "show_toc_level": 2}
 
-API = Path(__file__).parent / "api"
+HERE = Path(__file__).parent
+API = HERE / "api"
 """Pages that are made from the package."""
 PICTURES = API / "pictures"
-"""What `pl` draws, a folder for each function."""
+"""What `pl` draws, a folder for each function, and the figures of the gallery."""
 PICTURES.mkdir(parents=True, exist_ok=True)
 html_static_path = ["_static", str(PICTURES)]
 html_css_files = ["site.css"]
@@ -102,29 +104,26 @@ LINKS = {
 """Links in the README and the other pages from outside this folder, and where they lead here."""
 
 
-def blood() -> AnnData:
-    """Prepare 1,500 blood cells with all that is drawn, from full trainings; columns as the examples name them."""
-    adata = sc.read_h5ad(Path(__file__).parent / "data" / "pbmc3k_counts.h5ad")
-    adata.obs = adata.obs.rename(columns={"cell_type": "bulk_labels"})
+def draw_gallery() -> AnnData:
+    """Run the code of the gallery, keep each figure where the page shows it, and return the cells with all results."""
+    page = HERE / "gallery.md"
+    names: dict[str, Any] = {}
+    with chdir(HERE):
+        for code, picture in re.findall(r"```python\n(.*?)```(?:\n+!\[.*?\]\((.*?)\))?", page.read_text(), re.DOTALL):
+            exec(code, names)
+            if picture:
+                keep(Path(picture))
+    return names["adata"]
+
+
+def draw_examples(adata: AnnData) -> None:
+    """Draw what the example of each function of `pl` ends with, of the maps of the gallery; keep the figure or page."""
+    adata.obs["bulk_labels"] = adata.obs["cell_type"]  # as the examples name them
     adata.obs["n_genes"] = np.ravel((adata.X > 0).sum(1))
-    sc.pp.normalize_total(adata)
-    sc.pp.log1p(adata)
-    sc.pp.pca(adata)
-    sc.pp.neighbors(adata)
-    sc.tl.umap(adata)
-    scgeoae.tl.geometric_ae(adata)
-    scgeoae.tl.fit_decoder(adata, "umap")
     scgeoae.tl.cluster_areas(adata, "bulk_labels")
     scgeoae.tl.cluster_distances(adata, "bulk_labels", key="geoae_umap")
     scgeoae.tl.alpha_path(adata, [0, 0.01, 0.1, 0.2, 1])
-    scgeoae.tl.ensemble(adata, n_models=5)
     scgeoae.tl.verdict(adata, "umap")
-    return adata
-
-
-def draw_examples(_: Sphinx) -> None:
-    """Draw what the example of each function of `pl` ends with, of fully trained maps; keep the figure or the page."""
-    adata = blood()
     table = scgeoae.metrics.embedding_quality(adata, ["pca", "umap", "geoae"], labels="bulk_labels")
     for name in scgeoae.pl.__all__:
         folder = PICTURES / f"scgeoae.pl.{name}"
@@ -134,8 +133,19 @@ def draw_examples(_: Sphinx) -> None:
             (call,) = (line.source for line in example if f"scgeoae.pl.{name}(" in line.source)
             exec(call, {"scgeoae": scgeoae, "adata": adata, "table": table})
             if plt.get_fignums():
-                plt.savefig("figure.png", dpi=120, bbox_inches="tight")
-                plt.close("all")
+                keep(Path("figure.png"))
+
+
+def keep(picture: Path) -> None:
+    """Save the figure and close it."""
+    picture.parent.mkdir(exist_ok=True)
+    plt.savefig(picture, dpi=120, bbox_inches="tight")
+    plt.close("all")
+
+
+def draw(_: Sphinx) -> None:
+    """Draw all pictures, of the same trainings."""
+    draw_examples(draw_gallery())
 
 
 def write_help(_: Sphinx) -> None:
@@ -170,7 +180,7 @@ def adapt_links(_app: Sphinx, _path: Path, _page: str, content: list[str]) -> No
 def setup(app: Sphinx) -> None:
     """Connect the functions above; let code of notebooks contain shell commands; shorten the types of arrays."""
     app.add_lexer("python", IPython3Lexer)
-    app.connect("builder-inited", draw_examples)
+    app.connect("builder-inited", draw)
     app.connect("builder-inited", write_help)
     app.connect("autodoc-process-docstring", show_example, priority=999)  # after all other changes
     app.connect("include-read", adapt_links)
