@@ -88,6 +88,7 @@ html_title = project
 html_theme_options = {"navbar_persistent": [], "show_toc_level": 2}
 
 HERE = Path(__file__).parent
+sc.settings.autoshow = False  # figures are kept, not shown
 API = HERE / "api"
 """Pages that are made from the package."""
 PICTURES = API / "pictures"
