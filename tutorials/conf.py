@@ -14,7 +14,9 @@ import click
 import matplotlib.pyplot as plt
 import numpy as np
 import scanpy as sc
+from docutils import nodes
 from IPython.lib.lexers import IPython3Lexer
+from PIL import Image
 
 import scgeoae
 from scgeoae.cli._program import program
@@ -97,6 +99,9 @@ PICTURES.mkdir(parents=True, exist_ok=True)
 html_static_path = ["_static", str(PICTURES)]
 html_css_files = ["site.css"]
 
+PAGE = 800
+"""Width of the text in pixels, about."""
+
 LINKS = {
     "](tutorials/": "](",
     "](tests/benchmarks/README.md": "](benchmarks.md",
@@ -172,6 +177,14 @@ def show_example(_app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, 
             ]
 
 
+def enlarge(_app: Sphinx, page: nodes.document) -> None:
+    """Let a picture that is wider than the page lead to itself in its own size."""
+    for node in page.findall(nodes.image):
+        file = HERE / node["uri"]
+        if file.suffix == ".png" and file.exists() and Image.open(file).width > PAGE:
+            node["width"] = "100%"  # a scaled picture gets a link
+
+
 def adapt_links(_app: Sphinx, _path: Path, _page: str, content: list[str]) -> None:
     """Let links of an included page lead to pages of the site."""
     for there, here in LINKS.items():
@@ -185,6 +198,7 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_help)
     app.connect("autodoc-process-docstring", show_example, priority=999)  # after all other changes
     app.connect("include-read", adapt_links)
+    app.connect("doctree-read", enlarge)
 
     others = app.config.typehints_formatter
 
