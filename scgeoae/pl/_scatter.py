@@ -371,7 +371,8 @@ def settle(
     for ax in axes:
         labels = [text for text in ax.texts if text.get_gid() == LABEL]
         if labels and isinstance(ax.figure, Figure):  # adjustText cannot draw a part of a figure
-            adjust_text(labels, ax=ax, expand=(1.02, 1.1))
+            ax.figure.draw_without_rendering()  # the layout decides how large the panel is
+            adjust_text(labels, ax=ax, expand=(1.02, 1.1), avoid_self=False)
         mark_outside(ax, view.frame, view.drawn)
         key = [*(lines(ax) if lines is not None else []), *view.key(ax)]
         if key:

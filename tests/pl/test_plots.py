@@ -553,6 +553,16 @@ def test_a_hundred_thousand_cells(mapped: AnnData) -> None:
     assert all(c.get_rasterized() for c in figure.axes[0].collections if not isinstance(c, EllipseCollection))
 
 
+def test_labels_on_the_data_stay_on_their_groups(mapped: AnnData) -> None:
+    z = mapped.obsm["X_geoae"]
+    mapped.obs["side"] = pd.Categorical(np.where(z[:, 0] > 0, "right", "left"))
+    ax = scgeoae.pl.embedding(mapped, color="side", legend_loc="on data", show=False)
+    middles = {name: np.median(z[mapped.obs["side"] == name], axis=0) for name in ("left", "right")}
+    found = {text.get_text(): text.get_position() for text in ax.texts if text.get_text() in middles}
+    for name, middle in middles.items():
+        np.testing.assert_allclose(found[name], middle, atol=0.01 * np.ptp(z))
+
+
 def test_labels_on_the_data_do_not_overlap(mapped: AnnData) -> None:
     def overlaps(ax: Axes) -> int:
         boxes = [text.get_window_extent() for text in ax.texts]
