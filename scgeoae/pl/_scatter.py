@@ -355,7 +355,7 @@ def settle(
     lines: Callable[[Axes], list[list[Artist]]] | None = None,
     others: np.ndarray | None = None,
 ) -> None:
-    """Mark the cells outside the frame, draw the key, and move labels apart.
+    """Move labels apart, mark the cells outside the frame, and draw the key.
 
     Parameters
     ----------
@@ -369,14 +369,13 @@ def settle(
         Points (m, 2) that the key leaves free, besides the cells.
     """
     for ax in axes:
+        labels = [text for text in ax.texts if text.get_gid() == LABEL]
+        if labels and isinstance(ax.figure, Figure):  # adjustText cannot draw a part of a figure
+            adjust_text(labels, ax=ax, expand=(1.05, 1.25), avoid_self=False)
         mark_outside(ax, view.frame, view.drawn)
         key = [*(lines(ax) if lines is not None else []), *view.key(ax)]
         if key:
             ax.add_artist(Key(key, view.drawn if others is None else np.vstack([view.drawn, others])))
-        labels = [text for text in ax.texts if text.get_gid() == LABEL]
-        if labels and isinstance(ax.figure, Figure):  # adjustText cannot draw a part of a figure
-            ax.figure.draw_without_rendering()  # the layout, with the key, decides how large the panel is
-            adjust_text(labels, ax=ax, expand=(1.05, 1.25), avoid_self=False)
 
 
 def mark_outside(ax: Axes, frame: tuple[float, float, float, float], points: np.ndarray) -> None:
