@@ -259,6 +259,7 @@ EXPLORE = Command(
         layer="Layer of the measured values.",
         use_raw="Read measured values from .raw, or never from there. Default: of genes that X lacks.",
         dimensions="The two dimensions to draw, of a map of more.",
+        beside="Coordinates in obsm, such as spatial, for a second picture beside the map.",
         cell_names="Include the names of the cells, for files of selections.",
     )
     + OUTPUT,

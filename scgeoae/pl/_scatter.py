@@ -132,7 +132,8 @@ class View:
             far = f",\n{between:.2g} between groups" if abs(self.length_between - 1) > A_THIRD else ""
             lines.append([bar, TextArea(f"{length:g} in the data, locally{far}")])
         if self.largest is not None:
-            lines.append([TextArea(f"bent: areas up to {self.largest:.2g} times")])
+            most = f"{self.largest:.2g}"
+            lines.append([TextArea("true areas" if most == "1" else f"bent: areas up to {most} times")])
         if n_outside := int(self.outside.sum()):
             symbol = DrawingArea(6, 6)
             symbol.add_artist(Line2D([3], [3], linestyle="", marker="^", **OUTSIDE, color=color))
