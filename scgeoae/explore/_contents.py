@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ..result import Result
 
 FORMAT = 1
-"""Of the contents: the program of a page, `page.js`, reads this one. It rises when an older program could not read them."""
+"""Of the contents, which the program of the page (`page.js`) compares with its own; rises if older programs cannot read
+them."""
 
 N_GENES = 200
 """Genes that are included by default."""
@@ -232,8 +233,8 @@ def _beside(adata: AnnData, obsm: str) -> dict[str, Any]:
     places = np.array(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
     if places.ndim != 2 or places.shape[1] != 2:
         msg = (
-            f"obsm[{obsm!r}] has the shape {places.shape}; a picture needs two columns. Store two of them under a name: "
-            f"`adata.obsm['two'] = adata.obsm[{obsm!r}][:, :2]`."
+            f"obsm[{obsm!r}] has the shape {places.shape}; a picture needs two columns. "
+            f"Store two of them: `adata.obsm['two'] = adata.obsm[{obsm!r}][:, :2]`."
         )
         raise ValueError(msg)
     known = np.isfinite(places).all(1)
@@ -243,7 +244,11 @@ def _beside(adata: AnnData, obsm: str) -> dict[str, Any]:
     places[~known] = np.nan
     if obsm.removeprefix("X_") == SPATIAL:
         places[:, 1] *= -1
-    return {"name": short(obsm.removeprefix("X_")), "coordinates": packed(places), "frame": list(frame_of(places[known]))}
+    return {
+        "name": short(obsm.removeprefix("X_")),
+        "coordinates": packed(places),
+        "frame": list(frame_of(places[known])),
+    }
 
 
 def _shifts(shifts: np.ndarray) -> dict[str, Any]:

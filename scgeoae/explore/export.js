@@ -1,6 +1,7 @@
 // Files of the pictures: what they show, side by side, with the legend.
 
 const MOST_CIRCLES = 20_000; // cells that are drawn as shapes; more are an image
+const MOST_LETTERS = 40; // of a name in the legend
 
 /** Pixels of a file per pixel of the screen. */
 const resolution = () => Math.max(2, window.devicePixelRatio || 1);
@@ -26,7 +27,9 @@ function drawing(legend, withCells) {
   const widths = pictures.map(({ width }) => width);
   const left = widths.map((_, i) => widths.slice(0, i).reduce((a, b) => a + b, 0));
   const [all, height] = [left.at(-1) + widths.at(-1), Math.max(...pictures.map((picture) => picture.height))];
-  const width = all + (legend ? 200 : 0);
+  const names = legend ? [legend.title, ...(legend.entries ?? []).map(({ name }) => name)] : [];
+  const longest = Math.min(Math.max(0, ...names.map(({ length }) => length)), MOST_LETTERS);
+  const width = all + (legend ? Math.max(200, 50 + Math.ceil(7.5 * longest)) : 0);
   const made = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
   if (withCells) made.append(svg("rect", { width, height, fill: map.theme("background") }));
   pictures.forEach((picture, i) => {
@@ -43,7 +46,7 @@ function drawing(legend, withCells) {
 function legendDrawn(legend, x, height) {
   if (!legend) return [];
   const text = (y, words, dx = 0) => map.text(x + dx, y, words);
-  const cut = (words) => (words.length > 24 ? `${words.slice(0, 23)}…` : words);
+  const cut = (words) => (words.length > MOST_LETTERS ? `${words.slice(0, MOST_LETTERS - 1)}…` : words);
   const parts = [text(28, cut(legend.title))];
   if (legend.entries) {
     legend.entries.slice(0, Math.max(1, Math.floor((height - 50) / 18))).forEach(({ color, name }, i) => {

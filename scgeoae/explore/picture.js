@@ -233,7 +233,11 @@ class Picture {
       const points = corners.map((corner) => corner.join(",")).join(" ");
       const [x, y] = corners.reduce((highest, corner) => (corner[1] < highest[1] ? corner : highest));
       const outline = svg("polygon", { points, ...style, "data-mark": "selection" });
-      return name ? [outline, this.text(x, y - 5, name, { "font-weight": 600, fill: color })] : [outline];
+      if (!name) return [outline];
+      // in sight, and below the tools
+      const at = [[x + 6, 6, this.width - 20], [y + 18, 94, this.height - 40]];
+      const place = at.map(([value, low, high]) => Math.min(Math.max(value, low), high));
+      return [outline, this.text(...place, name, { "font-size": 16, "font-weight": 600, fill: color })];
     });
   }
 

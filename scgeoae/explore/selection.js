@@ -117,7 +117,7 @@ function shares(column, ...sets) {
       length,
       below: of[1]?.[code],
       color: column.colors[code] ?? map.theme("missing"),
-      text: of.map((each) => percent(each[code])).join(", "),
+      text: of.length === 1 ? percent(length) : `${of.map((each) => Number((100 * each[code]).toPrecision(2))).join(", ")} %`,
     }))
     .filter(({ length, below }) => length > 0 || below > 0)
     .sort((a, b) => Math.max(b.length, b.below ?? 0) - Math.max(a.length, a.below ?? 0))

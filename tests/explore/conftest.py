@@ -153,7 +153,8 @@ class Browser:
     def shows(self, selector: str) -> bool:
         """Whether the top of an element of the panel is in sight."""
         return self.run(
-            """const [box, panel] = [arguments[0], "#panel"].map((each) => document.querySelector(each).getBoundingClientRect());
+            """const boxOf = (selector) => document.querySelector(selector).getBoundingClientRect();
+            const [box, panel] = [boxOf(arguments[0]), boxOf("#panel")];
             const bottom = Math.min(panel.bottom, window.innerHeight);
             return box.height > 0 && box.top >= panel.top - 1 && Math.min(box.bottom, box.top + 60) <= bottom + 1;""",
             selector,
