@@ -80,6 +80,18 @@ class Cells {
     return [x, y, ...this.coordinates.subarray(start + 2, start + this.dimension)];
   }
 
+  /** The corners of a box around all cells. */
+  corners() {
+    let [left, right, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (let i = 0; i < this.n; i++) {
+      [left, right] = [Math.min(left, this.x(i)), Math.max(right, this.x(i))];
+      [bottom, top] = [Math.min(bottom, this.y(i)), Math.max(top, this.y(i))];
+    }
+    const rim = 0.01 * Math.max(right - left, top - bottom) || 1;
+    [left, right, bottom, top] = [left - rim, right + rim, bottom - rim, top + rim];
+    return [[left, bottom], [right, bottom], [right, top], [left, top]];
+  }
+
   /** Which cells lie in a polygon: 1 or 0 each. */
   inside(polygon) {
     const chosen = new Uint8Array(this.n);

@@ -98,7 +98,13 @@ function colorByGroups(column) {
   const list = element("div", { className: "entries" }, ...rows);
   $("legend").replaceChildren(
     list,
-    element("div", { className: "row" }, button("Show all", showAll(true)), button("Hide all", showAll(false))),
+    element(
+      "div",
+      { className: "row" },
+      button("Show all", showAll(true)),
+      button("Hide all", showAll(false)),
+      button("Select shown", selectShown),
+    ),
   );
   list.scrollTop = scroll;
   list.querySelectorAll("input")[focused]?.focus();

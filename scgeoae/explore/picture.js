@@ -57,7 +57,7 @@ class Picture {
     return 1 / (size || 1 / this.width);
   }
 
-  /** The square around all cells. */
+  /** The square around all cells; that of the frame if they are at one place. */
   get everything() {
     const [left, right, bottom, top] = this.points.extent;
     const half = (ROOM / 2) * Math.max(right - left, top - bottom);

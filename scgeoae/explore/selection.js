@@ -64,6 +64,11 @@ async function selectNow(shape, on) {
   if (state.shape === shape) reveal(section);
 }
 
+/** Select all visible cells, such as those of a group. */
+function selectShown() {
+  selectNow(cells.corners(), "map");
+}
+
 /** Keep the selection as the first of two, A; what is selected afterwards is B. */
 function keepFirst() {
   if (!chosen?.includes(1)) return say("Select the cells of A first, with Box or Lasso.");
@@ -80,12 +85,12 @@ function dropFirst() {
   focusPicture();
 }
 
-/** What is selected on the map has an area; cells that are selected beside it need not be together there. */
-const areaOf = ({ shape, on }) => (on === "map" ? cells.area(shape) : null);
+/** The area of a selection on the map; some of the cells there, or cells that are selected beside it, have none. */
+const areaOf = ({ shape, on, hidden }) => (on === "map" && hidden.length === 0 ? cells.area(shape) : null);
 
 function showSelection() {
   const n = size(chosen);
-  const area = areaOf(state);
+  const area = areaOf(selection());
   const rows = [["cells", `${n.toLocaleString("en")} (${percent(n / cells.n)})`]];
   if (area) {
     rows.push(["area on the map", `${short(area.map)} (${percent(area.mapShare)})`]);
@@ -148,7 +153,7 @@ function genesAgainstRest() {
 
 function showComparison() {
   const ns = [size(first), size(chosen)];
-  const areas = [areaOf(state.first), areaOf(state)];
+  const areas = [areaOf(state.first), areaOf(selection())];
   const ratio = ([a, b]) => (b > 0 ? short(a / b) : "–");
   const rows = [["", "A", "B", "A / B"], ["cells", ...ns.map((n) => n.toLocaleString("en")), ratio(ns)]];
   if (areas.every(Boolean)) {

@@ -367,17 +367,25 @@ def test_two_selections(opened, decodable) -> None:
     assert opened.run("return [explorer.chosen, explorer.first]") == [None, None]
 
 
-def test_hidden_cells_of_two_selections(opened, decodable) -> None:
-    """Each selection holds the cells that were visible when it was made."""
-    everything = [[-1e9, -1e9], [1e9, -1e9], [1e9, 1e9], [-1e9, 1e9]]
+def test_groups_as_two_selections(opened, decodable) -> None:
+    """Each selection holds the cells that were visible when it was made; on the map, these have no area."""
     labels = decodable.obs[LABELS].cat
-    for code, then in ((0, "c"), (1, "")):
-        opened.run("[...document.querySelectorAll('#legend button')].find((b) => b.textContent === 'Hide all').click()")
+    click = "[...document.querySelectorAll('#legend button')].find((each) => each.textContent === arguments[0]).click()"
+    for code in (0, 1):
+        opened.run(click, "Hide all")
         opened.click(f"#legend .entry:nth-child({code + 1}) input")
-        opened.run("explorer.select(arguments[0])", everything)
-        opened.keys(then)
+        opened.run(click, "Select shown")
+        assert f"{(labels.codes == code).sum()} cells selected" in opened.text("#message")
+        if code == 0:
+            opened.keys("c")
     chosen = opened.run("return [explorer.first, explorer.chosen].map((each) => Array.from(each))")
     assert chosen == [(labels.codes == code).astype(int).tolist() for code in (0, 1)]
+    opened.until("document.getElementById('comparison').innerText.includes('A minus B')")
+    assert "area" not in opened.text("#comparison")
+    opened.run(click, "Show all")
+    opened.run(click, "Select shown")
+    assert opened.run("return explorer.chosen.every((one) => one === 1)")
+    assert "area" in opened.text("#selection")
 
 
 def test_hostile_names(browser, decodable, tmp_path: Path) -> None:
@@ -572,7 +580,7 @@ def test_one_cell_without_genes(browser, decodable, tmp_path: Path) -> None:
     browser.open(tmp_path / "page.html")
     assert browser.colored() > 0
     browser.mouse(("click", 300, 300))
-    browser.run("explorer.select([[-1e9, -1e9], [1e9, -1e9], [1e9, 1e9], [-1e9, 1e9]])")
+    browser.run("explorer.select(explorer.cells.corners())")
     browser.until("document.getElementById('selection').innerText.includes('100 %')")
     browser.keys("p")
     browser.mouse(("click", 300, 300), ("click", 500, 500))

@@ -74,8 +74,18 @@ def test_columns(mapped) -> None:
     assert columns["nullable"]["high"] == 1
 
 
-@pytest.mark.parametrize("cycle", ["matplotlib", "scanpy", "short"])
-@pytest.mark.parametrize("n_groups", [2, 12, 25, 60, 103, 110])
+@pytest.mark.parametrize(
+    ("cycle", "n_groups"),
+    [
+        ("matplotlib", 2),
+        ("matplotlib", 12),
+        ("scanpy", 12),
+        ("short", 12),
+        ("short", 25),
+        ("short", 60),
+        ("short", 110),
+    ],
+)
 def test_colors_are_those_of_scanpy(mapped: AnnData, cycle: str, n_groups: int) -> None:
     """Where none are stored, they are what scanpy would store, in the natural order of texts."""
     names = [f"group {i % n_groups}" for i in range(700)]  # "group 10" comes after "group 9"
