@@ -151,8 +151,9 @@ def recorded(call: Callable[[], None]) -> Products:
 
 
 def like(x: torch.Tensor) -> torch.Tensor:
-    """Random numbers in the layout of `x`, which may be transposed."""
-    return torch.randn(x.numel(), device=x.device).as_strided(x.shape, x.stride())
+    """Random numbers in the layout of `x`, which may be transposed or a part."""
+    length = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return torch.randn(length, device=x.device).as_strided(x.shape, x.stride())
 
 
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
