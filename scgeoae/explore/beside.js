@@ -11,7 +11,8 @@ class Beside extends Picture {
 
   /** Mark a cell, or none. */
   point(cell) {
-    this.marks.cell = cell === null || Number.isNaN(this.cells.x(cell)) ? null : [this.cells.x(cell), this.cells.y(cell)];
+    const [x, y] = cell === null ? [NaN, NaN] : [this.cells.x(cell), this.cells.y(cell)];
+    this.marks.cell = Number.isNaN(x) ? null : [x, y];
     this.drawOverlay();
   }
 

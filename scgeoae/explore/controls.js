@@ -13,7 +13,7 @@ function say(text) {
   $("message").textContent = text;
 }
 
-/** Bring a part of the panel into view when those above it are drawn, at least its head; the focus stays where it is. */
+/** Bring a part of the panel, or its head, into view when those above it are drawn; the focus stays where it is. */
 function reveal(id) {
   requestAnimationFrame(() => {
     for (const part of [$(id), $(id).querySelector("h2")]) part.scrollIntoView({ block: "nearest" });

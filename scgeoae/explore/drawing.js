@@ -52,7 +52,7 @@ function colorBar(map, ...numbers) {
   return element("div", { className: "colors" }, bar, scale);
 }
 
-/** Rows of a name, a bar, or two one above the other, and a number; lengths are relative to the longest or to `longest`. */
+/** Rows of a name, a bar or two (one above the other) and a text; lengths are relative to the longest or to `longest`. */
 function bars(rows, { centered = true, longest = 0 } = {}) {
   const lengthsOf = ({ length, below }) => (below === undefined ? [length] : [length, below]);
   const full = Math.max(longest, ...rows.flatMap(lengthsOf).map(Math.abs)) || 1;

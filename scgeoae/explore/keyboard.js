@@ -5,10 +5,12 @@ const EDGE = 20; // pixels from a border at which the picture moves instead
 
 let draft = null; // {picture, corners} of a box or lasso, places
 
+const middleOf = (picture) => picture.toMap(picture.width / 2, picture.height / 2);
+
 /** Move the pointer of the keyboard; the picture follows, so that it stays in sight. */
 function moveCursor(picture, [right, up]) {
   const { view, width, height } = picture;
-  const [x, y] = picture.toScreen(picture.cursor ?? picture.toMap(width / 2, height / 2));
+  const [x, y] = picture.toScreen(picture.cursor ?? middleOf(picture));
   const at = [x + STEP * right, y - STEP * up];
   picture.cursor = picture.toMap(...at);
   const over = [width, height].map((length, i) => at[i] - Math.min(Math.max(at[i], EDGE), length - EDGE));
@@ -34,7 +36,6 @@ function showDraft() {
 /** Set a corner at the cursor. The second one of a box, and the last one of a lasso set again, select. */
 function setCorner(picture) {
   if (draft?.picture !== picture) draft = { picture, corners: [] };
-  picture.cursor ??= picture.toMap(picture.width / 2, picture.height / 2);
   const again = draft.corners.at(-1)?.join() === picture.cursor.join();
   if (again && (state.tool === "box" || draft.corners.length < 3)) return;
   if (again || (state.tool === "box" && draft.corners.length === 1)) {
@@ -70,15 +71,17 @@ function keyDown(event) {
   const tool = { m: "move", b: "box", l: "lasso", p: "path" }[key];
   const option = { f: "field", n: "labels", d: "dark" }[key];
   const action = { 0: "fit", o: "fitAll", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut", c: "compare" }[key];
-  const picture = pictures.find(({ root }) => root === event.target) ?? (event.target === document.body ? active : null);
+  const picture = event.target === document.body ? active : pictures.find(({ root }) => root === event.target);
   if (arrow && picture) {
     const { x, y, scale } = picture.view;
     if (event.shiftKey) picture.move({ x: x + (60 / scale) * arrow[0], y: y + (60 / scale) * arrow[1] }, true);
     else moveCursor(picture, arrow);
     remember();
   } else if (key === "enter" && picture) {
+    picture.cursor ??= middleOf(picture);
+    const at = shownAt(picture, picture.cursor);
     if (state.tool === "box" || state.tool === "lasso") setCorner(picture);
-    else if (state.pointer) click(state.pointer);
+    else if (at) click(at);
   } else if (key === "escape") escape();
   else if (key === "/") $("gene").focus();
   else if (tool) setTool(tool);

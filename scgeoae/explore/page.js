@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 if (!("DecompressionStream" in window)) say("This page needs a browser of 2023 or later.");
 const stored = JSON.parse($("contents").textContent);
 if (stored.format !== FORMAT) {
-  say(`The data of this page have format ${stored.format}, but its program reads format ${FORMAT}. Make the page again.`);
+  say(`The data of this page have format ${stored.format}, but its program reads format ${FORMAT}. Make it again.`);
   throw new Error(`format ${stored.format} instead of ${FORMAT}`);
 }
 const contents = await unpacked(stored);
@@ -14,12 +14,12 @@ const { genes, columns } = contents;
 if (contents.names) contents.names = JSON.parse(new TextDecoder().decode(contents.names));
 const decoder = new Decoder({ ...contents.decoder, dimension: contents.dimension });
 const cells = new Cells(contents.coordinates, contents.dimension, decoder, new Region(contents.region), contents.frame);
-const map = new MapView($("map"), cells, contents);
 if (contents.beside) {
-  document.body.classList.add("two");
+  document.body.classList.add("two"); // before the pictures measure their places
   $("beside").hidden = false;
-  $("beside").setAttribute("aria-label", `${contents.beside.name}: the same cells in another picture, with the same keys.`);
+  $("beside").ariaLabel = `${contents.beside.name}: the same cells in another picture, with the same keys.`;
 }
+const map = new MapView($("map"), cells, contents);
 const beside = contents.beside ? new Beside($("beside"), contents.beside) : null;
 const pictures = beside ? [map, beside] : [map];
 active = map;

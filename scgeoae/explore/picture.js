@@ -37,6 +37,7 @@ class Picture {
     for (const [name, value] of Object.entries(style)) this.canvas.style[name] = `${value / ratio}px`;
     this.image = this.context.createImageData(this.canvas.width, this.canvas.height);
     if (this.fitted === 0 || this.isWhole) this.fit(this.seesAll); // 0: the page was not visible before
+    else this.#measure();
     this.draw();
   }
 
@@ -44,12 +45,17 @@ class Picture {
   fit(all = false) {
     this.seesAll = all;
     this.left = this.points.outside(this.frame); // cells that are left out
-    this.fitted = this.#scaleOf(this.frame);
-    this.least = Math.min(this.fitted, this.#scaleOf(this.everything)) / 4;
+    this.#measure();
     const shown = all ? this.everything : this.frame;
     const [left, right, bottom, top] = shown;
     this.home = { x: (left + right) / 2, y: (bottom + top) / 2, scale: this.#scaleOf(shown) };
     this.move(this.home);
+  }
+
+  /** The scale at which the frame is shown, and the smallest one. */
+  #measure() {
+    this.fitted = this.#scaleOf(this.frame);
+    this.least = Math.min(this.fitted, this.#scaleOf(this.everything)) / 4;
   }
 
   #scaleOf([left, right, bottom, top]) {

@@ -123,7 +123,7 @@ class Points {
     return this.chosen ? [[0, faint], [1, this.palette]] : [[1, this.palette]];
   }
 
-  /** The cells in an image of this width and height, in the order of drawing: where they are, and their packed color. */
+  /** The cells in an image of this width and height, in the order of drawing: their places and packed colors. */
   *visible(width, height, view, radius, background) {
     for (const [pass, palette] of this.#passes(background)) {
       for (let i = 0; i < this.n; i++) {

@@ -116,13 +116,14 @@ function shares(column, ...sets) {
     cellsOf.forEach((one, cell) => (counts[column.codes[cell]] += one));
     return counts.map((count) => count / size(cellsOf));
   });
+  const digits = (share) => Number(share.toPrecision(2));
   const rows = of[0]
     .map((length, code) => ({
       name: column.categories[code] ?? "missing",
       length,
       below: of[1]?.[code],
       color: column.colors[code] ?? map.theme("missing"),
-      text: of.length === 1 ? percent(length) : `${of.map((each) => Number((100 * each[code]).toPrecision(2))).join(", ")} %`,
+      text: of.length > 1 ? `${of.map((each) => digits(100 * each[code])).join(", ")} %` : percent(length),
     }))
     .filter(({ length, below }) => length > 0 || below > 0)
     .sort((a, b) => Math.max(b.length, b.below ?? 0) - Math.max(a.length, a.below ?? 0))

@@ -183,6 +183,9 @@ def test_box_and_lasso_by_the_keyboard(opened) -> None:
     expected = between(opened, corners.min(0), corners.max(0))
     assert 0 < sum(expected) < 700
     assert opened.run("return Array.from(explorer.chosen)") == expected
+    opened.keys("p", ENTER, *[RIGHT] * 10, ENTER)
+    ends = np.array(opened.run("return explorer.state.ends.map((place) => explorer.map.toScreen(place))"))
+    np.testing.assert_allclose(ends[1] - ends[0], [120, 0], atol=1e-6)
     opened.keys(*[RIGHT] * 60)  # the picture follows
     assert 0 < opened.run("return explorer.map.toScreen(explorer.map.cursor)[0]") < 2 * middle[0]
 
@@ -515,11 +518,19 @@ def test_beside(two, decodable) -> None:
         points = f"explorer.{picture}.points"
         order, stands_out = (two.run(f"return Array.from({points}.{each})") for each in ("order", "chosen"))
         assert np.array_equal(np.array(stands_out), inside[order])
+    two.run("explorer.map.zoom(3, [10, 10])")
+    two.keys("+")  # of the picture that was used last
+    views = two.run("return [explorer.map.view, explorer.beside.view]")
+    assert views[1]["scale"] == pytest.approx(1.4 * two.run("return explorer.beside.fitted"))
     assert "area" not in two.text("#selection")  # they need not be together on the map
-    two.until('decodeURIComponent(location.hash).includes(\'"on":"beside"\')')
+    two.until("JSON.parse(decodeURIComponent(location.hash.slice(1))).besideView[2] > 1")
     two.driver.refresh()
     two.until("window.explorer !== undefined")
     assert two.run("return Array.from(explorer.chosen)") == inside.astype(int).tolist()
+    assert two.run("return [explorer.map.view, explorer.beside.view]") == [
+        pytest.approx(view, rel=1e-5) for view in views
+    ]
+    two.keys("0")
     two.saved()
     two.click("[data-action=saveSVG]")
     groups = ElementTree.fromstring(two.saved()[0]).findall(".//{*}g")
