@@ -168,14 +168,7 @@ class Result:
         ValueError
             If it is damaged.
         """
-        stored = self.stored.get("fingerprint")
-        if stored is None:
-            return None
-        try:
-            return from_arrays(Fingerprint, stored[part], {})
-        except (LookupError, TypeError, ValueError) as error:
-            msg = f"The stored fingerprint of the result {self.keys.key!r} is damaged: {error}."
-            raise ValueError(msg) from error
+        return _fingerprint(self.stored, part, f"the result {self.keys.key!r}")
 
     def check_coordinates(self) -> None:
         """Raise a `ValueError` if the cells' coordinates are not those of the result any more.
@@ -314,6 +307,21 @@ class Result:
         return chosen[medoid(chosen)]
 
 
+def check_verdict(adata: AnnData, keys: Keys) -> None:
+    """Raise a `ValueError` if a map is no longer the one that its verdict is on; log a warning if that is unknown."""
+    name = keys.obsm
+    fingerprint = _fingerprint(adata.uns[keys.null], "coordinates", f"the verdict on obsm[{name!r}]")
+    z = real_array(adata.obsm[name], f"obsm[{name!r}]")
+    found = compare(fingerprint, Values.of(z), adata.obs_names)
+    if found.same is False:
+        msg = (
+            f"obsm[{name!r}] was changed after its verdict: {found.why}. Run `scgeoae.tl.verdict(adata, {name!r})` "
+            "again."
+        )
+        raise ValueError(msg)
+    warn_if_unknown(found, f"obsm[{name!r}] is still the map that its verdict is on")
+
+
 def check_names(adata: AnnData, keys: Keys, *, with_coordinates: bool = True) -> None:
     """Raise a `ValueError` if a new result of this name would replace what is not an earlier one of the same name."""
     check_adata(adata)
@@ -436,6 +444,18 @@ def result_fields(
         Keys.anisotropy: cells.anisotropy,
         Keys.error: cells.error,
     }
+
+
+def _fingerprint(entry: Mapping[str, Any], part: str, of: str) -> Fingerprint | None:
+    """Read a fingerprint that an entry of `uns` holds, if it holds any; raise a `ValueError` if it is damaged."""
+    stored = entry.get("fingerprint")
+    if stored is None:
+        return None
+    try:
+        return from_arrays(Fingerprint, stored[part], {})
+    except (LookupError, TypeError, ValueError) as error:
+        msg = f"The stored fingerprint of {of} is damaged: {error}."
+        raise ValueError(msg) from error
 
 
 def _advice(adata: AnnData, key: str) -> str:

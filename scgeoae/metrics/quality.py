@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import seed_of
+from .._checks import instead, seed_of
 from .._lookup import PCA_KEYS, column, embedding_key, matched
 from ..result import Result
 from . import density, distances, neighborhoods
@@ -43,6 +43,7 @@ VARYING_FOR = "The quality of a map"
 """What error messages call undefined if all points are equal."""
 
 
+@instead()
 def embedding_quality(
     adata: AnnData,
     bases: Sequence[str],
