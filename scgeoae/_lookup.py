@@ -74,7 +74,7 @@ def embedding_key(adata: AnnData, basis: str) -> str:
         if name in adata.obsm:
             return name
     maker = MAKERS.get(basis.removeprefix("X_"))
-    advice = f"Run `{maker}` first." if maker else "Choose one of them."
+    advice = f"Run `{maker}` first, or choose one of them." if maker else "Choose one of them."
     stored = adata.uns.get(basis)
     params = stored.get("params") if isinstance(stored, Mapping) else None
     if isinstance(params, Mapping) and params.get("basis") in adata.obsm:

@@ -464,7 +464,8 @@ def _advice(adata: AnnData, key: str) -> str:
         return "Its columns are in .obs without the model: `anndata.concat` keeps it with uns_merge='same'."
     obsm = next((name for name in (key, f"X_{key}") if name in adata.obsm), None)
     if obsm is None or adata.obsm[obsm].shape[1] > 3:  # such as components, which are no map
-        return "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+        run = "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first"
+        return f"{run}, or pass key, the name of one of them." if Result.names(adata) else f"{run}."
     if results := Result.of_map(adata, obsm):
         return f"Pass key={results[0].keys.key!r} for the map in .obsm[{obsm!r}]."
     decoder = Keys.decoding(obsm).key

@@ -281,7 +281,10 @@ def test_nothing_to_plot(cells: Path, capsys) -> None:
         (["map", "cells.h5ad", "cells.h5ad", "out.h5ad"], "the reference 'cells.h5ad' holds no map"),
         (["map", "cells.h5ad", "text.safetensors", "out.h5ad"], "is not a model file"),
         (["fit-decoder", "cells.h5ad", "out.h5ad"], "Missing option '--basis'"),
-        (["fit-decoder", "cells.h5ad", "out.h5ad", "--basis", "tsne"], "Run `sc.tl.tsne` first."),
+        (
+            ["fit-decoder", "cells.h5ad", "out.h5ad", "--basis", "tsne"],
+            "Run `sc.tl.tsne` first, or choose",
+        ),
         (["quality", "cells.h5ad", "--labels", "nothing"], "Did not find .obs['nothing']"),
         (["quality", "cells.h5ad", "table.csv"], "takes INPUT [--output PATH]"),
         (["plot", "cells.h5ad", "pictures", "--key", "mine"], "Did not find a geometric autoencoder"),
@@ -296,6 +299,10 @@ def test_nothing_to_plot(cells: Path, capsys) -> None:
         (["map", "cells.h5ad", "blood.safetensors", "out.h5ad"], "there is no file 'blood.safetensors'"),
         (["quality", "cells.h5ad", "--other", "missing.h5ad"], "there is no file 'missing.h5ad'"),
         (["explore", "cells.h5ad", "page.png"], "must end in .html or .htm"),
+        (["plot", "cells.h5ad", "map.png"], "would be a directory, for several pictures"),
+        (["train", "cells.h5ad", "out.h5ad", "--random-state", "0"], "No such option '--random_state'. Pass --rng."),
+        (["train", "cells.h5ad", "out.h5ad", "--use_rep", "pca"], "Pass use_rep='X_pca'"),
+        (["quality", "cells.h5ad", "--labels", "n_counts"], "different numbers, not groups"),
     ],
 )
 def test_refused(words: list[str], message: str, cells: Path, capsys, monkeypatch) -> None:
@@ -483,6 +490,7 @@ def test_wrong_files_are_told_of_before_anything_is_imported(tmp_path: Path) -> 
         ["train", "cells.h5ad", "out.csv"],
         ["train", "cells.h5ad", "nowhere/out.h5ad"],
         ["explore", "cells.h5ad", "page.png"],
+        ["plot", "cells.h5ad", "map.png"],
         ["demo", "--output", "cells.h5ad"],
     )
     lines = without_imports(tmp_path, 2, *missing, *wrong).stderr.splitlines()

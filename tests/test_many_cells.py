@@ -1,4 +1,4 @@
-"""Some thousand cells, as people have: the way from counts to a map, sizes, labels of new cells and pictures.
+"""Some thousand cells, as people have: from counts to a map, sizes, labels of new cells and a picture.
 
 Where 700 cells are all read, held out or drawn, here samples are taken.
 """
@@ -37,8 +37,8 @@ def _halves_once() -> tuple[AnnData, AnnData]:
         centers.loc[groups] + rng.normal(size=(len(groups), N_FACTORS)) * np.vectorize(SPREADS.get)(groups)[:, None]
     )
     rates = np.exp(1 + factors.to_numpy() @ rng.normal(size=(N_FACTORS, N_GENES)) / np.sqrt(N_FACTORS))
-    counts = ad.AnnData(rng.poisson(rates).astype(np.float32), obs=pd.DataFrame({"group": pd.Categorical(groups)}))
-    counts.obs_names = [f"cell {i}" for i in range(counts.n_obs)]
+    obs = pd.DataFrame({"group": pd.Categorical(groups)}, index=[f"cell {i}" for i in range(len(groups))])
+    counts = ad.AnnData(rng.poisson(rates).astype(np.float32), obs=obs)
     halves = scgeoae.pp.split_counts(counts)
     for half in halves:
         sc.pp.normalize_total(half, target_sum=300)
@@ -77,15 +77,6 @@ def test_labels_of_new_cells(halves: tuple[AnnData, AnnData], log: StringIO) -> 
     assert query.obs["geoae_outside"].mean() < 0.05
     z, there = query.obsm["X_geoae"], reference.obsm["X_geoae"][::4]
     assert np.median(np.linalg.norm(z - there, axis=1)) < 0.2 * np.sqrt(reference.obsm["X_geoae"].var(0).sum())
-
-
-def test_measures_of_a_sample(halves: tuple[AnnData, AnnData]) -> None:
-    first, _ = halves
-    table = scgeoae.metrics.embedding_quality(first, ["pca", "geoae"], labels="group", max_cells=2_000)
-    whole = scgeoae.metrics.knn_recall(first.obsm["X_pca"], first.obsm["X_geoae"])
-    assert table.loc["geoae", "knn_recall"] == pytest.approx(whole, abs=4 * table.loc["geoae", "knn_recall_se"])
-    assert table.loc["geoae", "knn_accuracy"] > 0.9
-    assert table.loc["pca", "knn_recall"] == 1
 
 
 def test_dots_shrink_so_that_cells_do_not_cover_each_other(halves: tuple[AnnData, AnnData]) -> None:

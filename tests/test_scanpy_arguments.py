@@ -43,11 +43,19 @@ def test_save(name: str) -> None:
         PLOTS[name](None, save="map.png")
 
 
+@pytest.fixture(scope="module")
+def full(_pbmc_once: AnnData) -> AnnData:
+    """What all plots need."""
+    adata = _pbmc_once.copy()
+    tl.geometric_ae(adata, n_steps=5, hidden_dims=(8,))
+    tl.ensemble(adata, n_models=2)
+    tl.gene_readout(adata, use_raw=True)
+    tl.verdict(adata, embed=lambda x: x[:, :2].astype(float))
+    return adata
+
+
 @pytest.mark.parametrize("name", [name for name, function in PLOTS.items() if passes_on(function)])
-def test_save_is_not_passed_on_to_scanpy(name: str, pbmc: AnnData) -> None:
-    tl.geometric_ae(pbmc, n_steps=5, hidden_dims=(8,))
-    tl.ensemble(pbmc, n_models=2)
-    tl.gene_readout(pbmc, use_raw=True)
-    tl.verdict(pbmc, embed=lambda x: x[:, :2].astype(float))
+def test_save_is_not_passed_on_to_scanpy(name: str, full: AnnData) -> None:
+    arguments = {"groupby": "bulk_labels"} if name.endswith("gene_arrows") else {}
     with pytest.raises(TypeError, match=r"no argument 'save' here\. Pass show=False .* `ax\.figure\.savefig"):
-        PLOTS[name](pbmc, save="map.png")
+        PLOTS[name](full, save="map.png", **arguments)

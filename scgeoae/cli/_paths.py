@@ -13,7 +13,9 @@ CELLS = (".h5ad", ".zarr")
 MODEL = ".safetensors"
 TABLES = {".csv": ",", ".tsv": "\t"}
 PAGES = (".html", ".htm")
-"""Suffixes of the files that are read and written; of tables, with their separators."""
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".eps")
+"""Suffixes of the files that are read and written, of tables with their separators, and of pictures, which no directory
+has."""
 
 
 def check_input(path: Path, suffixes: Collection[str] = CELLS) -> None:
@@ -29,6 +31,9 @@ def check_output(path: Path, inputs: Iterable[Path], suffixes: Collection[str], 
     from ..storage import check_writable  # numpy takes a tenth of a second, which help and completion do not need
 
     if not suffixes:
+        if path.suffix.lower() in PICTURES and not path.exists():
+            msg = f"{str(path)!r} would be a directory, for several pictures; choose a name without {path.suffix}"
+            raise ValueError(msg)
         check_writable(path)
         if path.exists() and not path.is_dir():
             msg = f"{str(path)!r} exists and is no directory"

@@ -68,7 +68,7 @@ class Command(click.Command):
             form = f"{names} {self.output}, or {names}{'...' * self.several} --output PATH"
             msg = f"{self.name} takes {form if self.output else f'{names} [--output PATH]'}; given: "
             msg += f"{' '.join(map(str, files)) or 'nothing'}."
-            if len(files) > len(self.inputs) + bool(self.output):
+            if self.inputs and len(files) > len(self.inputs) + bool(self.output):
                 msg += " Join several values of one option by commas."
             raise click.UsageError(msg, ctx)
         default = click.core.ParameterSource.DEFAULT

@@ -147,6 +147,8 @@ def expression(adata: AnnData, layer: str | None = None, *, use_raw: bool = Fals
 def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:
     if name not in adata.obsm:
         advice = "Run `sc.pp.pca` first, or pass use_rep='X' or layer." if name in PCA_KEYS else "Choose one of them."
+        if (longer := f"X_{name}") in adata.obsm:
+            advice = f"Pass use_rep={longer!r}."
         msg = f"Did not find .obsm[{name!r}]; .obsm holds {list(adata.obsm) or 'nothing'}. {advice}"
         raise KeyError(msg)
     source = f"obsm[{name!r}]"

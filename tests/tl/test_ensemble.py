@@ -115,12 +115,11 @@ def test_the_seed_decides(mapped: AnnData) -> None:
 
 
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_progress_and_the_time_left(mapped: AnnData, log: StringIO, monkeypatch, n_jobs: int) -> None:
+def test_progress_and_the_time_left(mapped: AnnData, info: StringIO, monkeypatch, n_jobs: int) -> None:
     clock = iter([0.0, 6.0, 130.0, 140.0])
     monkeypatch.setattr("scgeoae.tl._log.perf_counter", lambda: next(clock))
-    monkeypatch.setattr("scanpy.settings.verbosity", "info")
     scgeoae.tl.ensemble(mapped, n_models=3, n_jobs=n_jobs)
-    told = [line.strip() for line in log.getvalue().splitlines() if " of 3 " in line]
+    told = [line.strip() for line in info.getvalue().splitlines() if " of 3 " in line]
     assert told == [
         "map 1 of 3 after 6 s; about 12 s left",
         "map 2 of 3 after 2 min; about 65 s left",

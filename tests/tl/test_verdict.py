@@ -156,10 +156,11 @@ def test_an_interruption_leaves_nothing(mapped: AnnData) -> None:
     assert not set(COLUMNS) & set(mapped.obs)
 
 
-def test_it_says_what_takes_long(mapped: AnnData, log: StringIO, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("scanpy.settings.verbosity", "info")
+def test_it_says_what_takes_long(mapped: AnnData, info: StringIO, capsys) -> None:
     scgeoae.tl.verdict(mapped)
-    assert "making a map of data without structure, which takes about as long as obsm['X_geoae'] took" in log.getvalue()
+    assert (
+        "making a map of data without structure, which takes about as long as obsm['X_geoae'] took" in info.getvalue()
+    )
     assert "step/s]" in capsys.readouterr().err  # the progress bar of the training, with the time left
 
 
