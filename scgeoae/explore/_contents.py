@@ -16,7 +16,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from scanpy import pl
 from scipy import sparse
 
-from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, names_of_layers, palette_of
+from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, matrix_of, palette_of
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
 from ..reference import Bend
@@ -448,9 +448,7 @@ def _sources(adata: AnnData, space: Space, *, layer: str | None, use_raw: bool |
     if layer is not None and use_raw:
         msg = f"use_raw=True and layer={layer!r} name two matrices: pass one of them."
         raise ValueError(msg)
-    if layer is not None and layer not in adata.layers:
-        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
-        raise KeyError(msg)
+    matrix_of(adata, layer)  # raises an error if there is no such layer
     if use_raw and adata.raw is None:
         msg = "There is no .raw. Pass use_raw=False or a layer."
         raise ValueError(msg)

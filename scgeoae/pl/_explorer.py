@@ -55,7 +55,7 @@ def explorer(
     adata
         Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae` or :func:`scgeoae.tl.fit_decoder`.
     path
-        Write the page to this file, whole or not at all.
+        Write the page to this file (.html), whole or not at all.
     key
         Name of the result.
     color
@@ -92,9 +92,9 @@ def explorer(
     KeyError
         If there is no result under this key, no such column of `obs`, gene, layer or name in `obsm`.
     ValueError
-        If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, a column has too
-        many groups, a path is not one of the map, the coordinates beside it do not have two columns, or there is no
-        `adata.raw`.
+        If the name of the file does not end in .html or .htm, there is no cell, the map has one dimension, `dimensions`
+        are not dimensions of the map, a column has too many groups, a path is not one of the map, the coordinates
+        beside it do not have two columns, or there is no `adata.raw`.
     TypeError
         If a column holds what is neither a number nor a group.
     OSError
@@ -114,6 +114,9 @@ def explorer(
         if target.is_dir():
             msg = f"{str(target)!r} is a directory; name a file in it."
             raise IsADirectoryError(msg)
+        if target.suffix.lower() not in {".html", ".htm"}:
+            msg = f"The explorer writes an HTML page, so {str(target)!r} must end in .html or .htm."
+            raise ValueError(msg)
         check_writable(target)
     result = Result(adata, key)
     n_components = coordinates_to_draw(result.coordinates(), dimensions, "the explorer").shape[1]

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from pandas.api.types import infer_dtype
 from scipy.spatial import KDTree
 
-from .._checks import check_dimensions, check_points
+from .._checks import INSTEAD, check_dimensions, check_points
 from .._lookup import column, holds_numbers
 from ..result import Result, frame_of
 from ._key import Key
@@ -44,7 +44,7 @@ NOT_PASSED_ON = {
     "basis": "Pass key, the name of a result.",
     "components": "Pass dimensions, which count from 0.",
     "projection": "Maps are drawn in two dimensions.",
-    "save": "Pass show=False and save the figure: ax.figure.savefig(path).",
+    "save": INSTEAD["save"],
 }
 """Arguments of :func:`scanpy.pl.embedding` that plots of a map do not take, and what to pass instead."""
 

@@ -310,6 +310,9 @@ def test_refused_paths(mapped, tmp_path: Path, monkeypatch) -> None:
         scgeoae.pl.explorer(mapped, tmp_path / "nowhere" / "page.html")
     with pytest.raises(IsADirectoryError, match="is a directory"):
         scgeoae.pl.explorer(mapped, tmp_path)
+    for name in ("page.png", "page.SVG", "page"):
+        with pytest.raises(ValueError, match=r"writes an HTML page, so .*page.* must end in \.html or \.htm"):
+            scgeoae.pl.explorer(mapped, tmp_path / name)
     (tmp_path / "page.html").write_text("before")
     monkeypatch.setattr("pathlib.Path.write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
