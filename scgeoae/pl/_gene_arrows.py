@@ -158,7 +158,7 @@ def _draw_at_groups(ax: Axes, found: AnnData, readable: np.ndarray, n_genes: int
     scale = longest / (LONGEST * side)  # rise per unit of the map
     _draw_arrows(ax, start, vector, scale, color=rcParams["text.color"], edgecolor="white")
     for name, (x, y), (right, up) in zip(names, start + vector / scale, vector, strict=True):
-        beyond = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
+        beyond: dict[str, Any] = {"ha": "left" if right > 0 else "right", "va": "bottom" if up > 0 else "top"}
         ax.text(x, y, name, fontsize="small", fontstyle="italic", path_effects=HALO, gid=LABEL, **beyond)
     return float(longest), float(scale)
 
