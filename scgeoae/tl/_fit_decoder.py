@@ -139,11 +139,11 @@ def fit_decoder(
         patience=patience,
     )
     seed = seed_of(rng)
-    recipe = recipe_of(adata, planned.representation, with_novelty=False)  # what fails here must not cost a training
+    recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
 
-    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
+    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}, and an encoder")
     fitted = planned.fit(seed)
-    model = MapModel(fitted.network, fitted.frame, recipe)
+    model = MapModel(fitted.network, fitted.frame, recipe, made_elsewhere=True)
 
     params = planned.params(fitted, seed)
     fingerprint = planned.fingerprint(fitted)

@@ -12,12 +12,14 @@ from ..fields import DEFAULT_KEY, Field, Keys, check_labels
 from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
-from ..reference import Labeling, MapModel, labeling, place, query_of, without
+from ..reference import Labeling, MapModel, labeling, place, placed_by_neighbors, query_of, without
 from ..result import Result, check_names, lens_fields, result_fields
 from ._log import finish, rank_0_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
 DISPLACED, MIN_DISPLACED = 0.25, 50
 """A query of at least so many cells is displaced if this share of its squared reconstruction error is common to all its
@@ -156,13 +158,14 @@ def map_cells(
     check_labels(keys, names)
     labels = _labeling(model, reference, names)
     query = query_of(adata, model)
+    by = _neighbors(model, reference)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
     if names and reference is not None and reference.other_cells:
         logg.warning(
             f"{reference.other_cells}: new cells get the labels of these cells alone, also cells of other types."
         )
-    cells, novelty, silent = place(model, query)
+    cells, novelty, silent = place(model, query, by)
     if silent.any():
         logg.warning(
             f"{silent.sum()} of the {len(silent)} cells of the query express no gene of the model: they are flagged as "
@@ -200,6 +203,18 @@ def _labeling(model: MapModel, result: Result | None, names: Sequence[str]) -> L
     return labeling(model, result.adata, names, result.rows)
 
 
+def _neighbors(model: MapModel, result: Result | None) -> Callable[[Tensor], Tensor] | None:
+    """Return what places new cells on a map that was made elsewhere, if there are cells that lie on it."""
+    if not model.made_elsewhere or result is None or result.mapped:
+        return None
+    try:
+        rows = result.rows()
+    except (KeyError, TypeError, ValueError) as error:
+        logg.warning(f"New cells are placed by the encoder alone, without the cells of the reference: {error.args[0]}")
+        return None
+    return placed_by_neighbors(model, rows, result.coordinates())
+
+
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
     """Return the model of the reference, on its device, and its result, if there are any cells.
 
@@ -218,6 +233,9 @@ def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
         msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
         raise TypeError(msg)
     if not model.has_encoder:
-        msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
+        msg = (
+            "The reference has no encoder that places new cells: its decoder was fitted to a map by an earlier version "
+            "of scgeoae, or interrupted. Run `scgeoae.tl.fit_decoder` again."
+        )
         raise ValueError(msg)
     return model, result

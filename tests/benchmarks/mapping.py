@@ -7,6 +7,7 @@
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py displaced --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py laboratories --data DIR`` (needs symphonypy)
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py grow --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py foreign --data DIR``
 
 `halves`: train on half of the cells and map the other half. Prints the accuracy of labels, the share of mapped cells
 that are flagged, and the correlation of decoded genes with the expression that the principal components keep.
@@ -28,6 +29,12 @@ map's radius, as the mean over types.
 `grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
+`foreign`: make a UMAP and a t-SNE of all cells, drop the places of a fifth of them and place these again, by the models
+of `tl.fit_decoder`, by `sc.tl.ingest` and by the mean of the 15 nearest. Prints the median and the 95th percentile of
+the distance to where the cells are, in units of the map's radius, and the share of correct labels. `ingest` gets the
+UMAP of all cells as the embedding of the reference, neighbors of the reference alone, and the components of the query,
+which it would center by the mean of the query. Then leaves out each of the five largest types, and prints for the UMAP
+what `left_out` prints.
 """
 
 from __future__ import annotations
@@ -45,7 +52,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy.linalg import orthogonal_procrustes
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 import scgeoae
 from scgeoae.core.evaluation import describe
@@ -68,11 +75,19 @@ SHARES = (1, 0.5, 0.25)
 STRENGTHS = (0, 0.5, 1)
 """Of made laboratories: standard deviation of the logarithm of the share of the molecules of a gene that is found."""
 FLAGS = ("geoae_outside", "geoae_novel")
+N_LEFT_OUT = 5
+"""Largest cell types that `foreign` leaves out, one at a time."""
 
 
 def labeled(data: Path, name: str) -> AnnData:
     """Return log-normalized expression of the labeled cells, their types in ``obs["label"]``."""
     return datasets.log_normalized(counts_of(data, name))
+
+
+def bundled(name: str) -> AnnData:
+    """Return a set without genes, its features as `X`."""
+    x, labels = datasets.load(name)
+    return ad.AnnData(x, obs=pd.DataFrame({"label": labels.astype(str)}, index=[str(i) for i in range(len(x))]))
 
 
 def counts_of(data: Path, name: str) -> AnnData:
@@ -300,17 +315,79 @@ def grow(adata: AnnData, name: str, seed: int) -> None:
         )
 
 
+def foreign(adata: AnnData, name: str, seed: int) -> None:
+    """Place cells on a UMAP and a t-SNE that lack them, and flag cells of a type that these lack."""
+    use_rep = "X"
+    if name not in datasets.BUNDLED:  # these have no genes
+        use_rep = "X_pca"
+        sc.pp.scale(adata, max_value=10)
+        sc.pp.pca(adata, n_comps=datasets.N_PCS)
+    sc.pp.neighbors(adata, use_rep=use_rep)
+    sc.tl.umap(adata)
+    sc.tl.tsne(adata, use_rep=use_rep)
+    adata.obs["label"] = adata.obs["label"].astype("category")
+    kept, held_out = datasets.split(adata.n_obs, seed=seed)
+    for basis in ("umap", "tsne"):
+        places, key = adata.obsm[f"X_{basis}"], f"geoae_{basis}"
+        radius = np.sqrt(places.var(0).sum())
+        reference, query = adata[kept].copy(), adata[held_out].copy()
+        del query.obsm, query.uns
+        if use_rep == "X_pca":
+            query.obsm["X_pca"] = adata.obsm["X_pca"][held_out]
+        scgeoae.tl.fit_decoder(reference, basis)
+        ways = {}
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "map.safetensors"
+            scgeoae.write_model(reference, file, key=key, obs="label")
+            for way, reference_of in {"reference's cells": reference, "model file": file}.items():
+                new = scgeoae.tl.map_cells(query, reference_of, key=key, obs="label", copy=True)
+                ways[way] = new.obsm[key], new.obs[f"{key}_label"]
+        sc.pp.neighbors(reference, use_rep=use_rep)
+        if basis == "umap":
+            new = sc.tl.ingest(query, reference, obs="label", embedding_method="umap", inplace=False)
+            ways["ingest"] = new.obsm["X_umap"], new.obs["label"]
+        known, new = (cells.X if use_rep == "X" else cells.obsm["X_pca"] for cells in (reference, query))
+        nearest = NearestNeighbors(n_neighbors=N_NEIGHBORS).fit(known).kneighbors(new, return_distance=False)
+        voted = KNeighborsClassifier(N_NEIGHBORS).fit(known, reference.obs["label"]).predict(new)
+        ways["mean of 15 nearest"] = reference.obsm[f"X_{basis}"][nearest].mean(1), voted
+        for way, (z, found) in ways.items():
+            away = np.linalg.norm(z - places[held_out], axis=1) / radius
+            right = np.mean(np.asarray(found).astype(str) == query.obs["label"].astype(str).to_numpy())
+            print(
+                f"{name}, seed {seed}, {basis}, {way}: away by {np.median(away):.3f} (95 % below "
+                f"{np.quantile(away, 0.95):.3f}), labels {right:.3f}",
+                flush=True,
+            )
+    if name in datasets.BUNDLED:
+        return
+    rows = []
+    for label in adata.obs["label"].value_counts().index[:N_LEFT_OUT]:
+        lacking = (adata.obs["label"] == label).to_numpy()
+        reference = adata[np.setdiff1d(kept, np.flatnonzero(lacking))].copy()
+        scgeoae.tl.fit_decoder(reference, "umap")
+        known = np.setdiff1d(held_out, np.flatnonzero(lacking))
+        shares = []
+        for cells in (lacking, known):
+            query = adata[cells].copy()
+            del query.obsm, query.uns
+            scgeoae.tl.map_cells(query, reference, key="geoae_umap")
+            shares.append([query.obs[flag.replace("geoae", "geoae_umap")].mean() for flag in FLAGS])
+        rows += [(flag, 1, *pair) for flag, *pair in zip(FLAGS, shares[0], 1 - np.array(shares[1]), strict=True)]
+    table = pd.DataFrame(rows, columns=["flag", "share", "sensitivity", "specificity"])
+    print(f"{name}, seed {seed}, umap, mean of {N_LEFT_OUT} types\n{as_text(table)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow"]
+        "what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow", "foreign"]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
-        adata = labeled(arguments.data, name)
+        adata = bundled(name) if name in datasets.BUNDLED else labeled(arguments.data, name)
         if arguments.what != "left_out":
             functions = {
                 "halves": halves,
@@ -318,10 +395,11 @@ def main() -> None:
                 "missing": partial(missing, data=arguments.data),
                 "displaced": displaced,
                 "grow": grow,
+                "foreign": foreign,
                 "laboratories": laboratories,
             }
             for seed in range(arguments.seeds):
-                cells = counts_of(arguments.data, name) if arguments.what == "laboratories" else adata
+                cells = counts_of(arguments.data, name) if arguments.what == "laboratories" else adata.copy()
                 functions[arguments.what](cells, name, seed)
         else:
             counts = counts_of(arguments.data, name)
