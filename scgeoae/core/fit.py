@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -134,8 +135,8 @@ def fit(
     if rank := processes.rank():
         generator = torch.Generator().manual_seed((seed + rank) % 2**63)
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
-    how = {"chunk": rows.chunk, "after_validation": after_validation}
-    history = train(network, own, read, index, held_out, generator, **how)
+    optimize = partial(train, index=index, generator=generator, chunk=rows.chunk, after_validation=after_validation)
+    history = optimize(network, own, read, held_out=held_out)
     if coordinates is not None and not history.interrupted:
         exchanged, noise = _exchanged(network, seed), ENCODER_NOISE * spacing(sample)
 
@@ -146,7 +147,7 @@ def fit(
 
         own = replace(own, weight_decay=ENCODER_DECAY, weights={}, regularizer={})
         held_out = Sample(cast("Tensor", held_out.coordinates), coordinates=held_out.x)
-        history.interrupted = train(exchanged, own, read_exchanged, index, held_out, generator, **how).interrupted
+        history.interrupted = optimize(exchanged, own, read_exchanged, held_out=held_out).interrupted
         network.encoder = exchanged.decoder
     if spec.n_steps is None:
         spec = replace(spec, n_steps=history.records[-1].step if history.records else 1)

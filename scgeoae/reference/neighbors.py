@@ -77,10 +77,10 @@ def geometric_median(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     center = points.mean(1, keepdims=True, dtype=np.float64)
     points = points - center  # small numbers, on a map far from the origin
-    size = np.abs(points).max(axis=(1, 2), initial=0)[:, None]  # (m, 1)
-    share = weights
+    size = np.abs(points).max(axis=(1, 2), keepdims=True)
+    points /= np.where(size > 0, size, 1)
+    share, middle = weights, np.zeros_like(center)
     for _ in range(N_ITERATIONS):
         middle = (share[..., None] * points).sum(1, keepdims=True) / share.sum(1)[:, None, None]
-        away = np.linalg.norm(points - middle, axis=2)
-        share = weights / np.maximum(away, np.maximum(SAME**2 * size, np.finfo(np.float64).tiny))
-    return (center + (share[..., None] * points).sum(1, keepdims=True) / share.sum(1)[:, None, None])[:, 0]
+        share = weights / np.maximum(np.linalg.norm(points - middle, axis=2), SAME**2)
+    return (center + size * middle)[:, 0]

@@ -33,8 +33,8 @@ radius) and the quality of the new map.
 of `tl.fit_decoder`, by `sc.tl.ingest` and by the mean of the 15 nearest. Prints the median and the 95th percentile of
 the distance to where the cells are, in units of the map's radius, and the share of correct labels. `ingest` gets the
 UMAP of all cells as the embedding of the reference, neighbors of the reference alone, and the components of the query,
-which it would center by the mean of the query. Then leaves out each of the five largest types, and prints for the UMAP
-what `left_out` prints.
+which it would center by the mean of the query. Then does what `left_out` does with the five largest types, on a UMAP of
+the reference.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ from scgeoae.core.rows import row_blocks
 from scgeoae.inputs import DenseRows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
 SETS = "pbmc3k,cite_cbmc_top2000,human_kidney_top2000"
@@ -74,7 +76,7 @@ SHARES = (1, 0.5, 0.25)
 """Of the counts of a query that `left_out` maps."""
 STRENGTHS = (0, 0.5, 1)
 """Of made laboratories: standard deviation of the logarithm of the share of the molecules of a gene that is found."""
-FLAGS = ("geoae_outside", "geoae_novel")
+FLAGS = ("outside", "novel")
 N_LEFT_OUT = 5
 """Largest cell types that `foreign` leaves out, one at a time."""
 
@@ -201,18 +203,35 @@ def missing(adata: AnnData, name: str, seed: int, data: Path) -> None:
         )
 
 
-def left_out(adata: AnnData, queries: dict[float, AnnData], name: str, label: str) -> pd.DataFrame:
+def draw(adata: AnnData) -> None:
+    """Scale, reduce, draw a UMAP and fit a decoder and an encoder to it."""
+    sc.pp.scale(adata, max_value=10)
+    sc.pp.pca(adata, n_comps=datasets.N_PCS)
+    sc.pp.neighbors(adata, use_rep="X_pca")
+    sc.tl.umap(adata)
+    scgeoae.tl.fit_decoder(adata, "umap")
+
+
+def left_out(
+    adata: AnnData,
+    queries: dict[float, AnnData],
+    name: str,
+    label: str,
+    prepare: Callable[[AnnData], None] = train,
+    key: str = "geoae",
+) -> pd.DataFrame:
     """Train without one type of cells; map it and a fifth of the other cells."""
     missing, rest = (np.flatnonzero((adata.obs["label"] == label) == chosen) for chosen in (True, False))
     kept, held_out = datasets.split(len(rest))
     reference = adata[rest[kept]].copy()
-    train(reference)
+    prepare(reference)
     rows = []
     for share, query in queries.items():
         foreign, known = (query[cells].copy() for cells in (missing, rest[held_out]))
         for cells in (foreign, known):
-            scgeoae.tl.map_cells(cells, reference)
-        rows += [(flag, share, foreign.obs[flag].mean(), 1 - known.obs[flag].mean()) for flag in FLAGS]
+            scgeoae.tl.map_cells(cells, reference, key=key)
+        shares = [[cells.obs[f"{key}_{flag}"].mean() for flag in FLAGS] for cells in (foreign, known)]
+        rows += [(flag, share, found, 1 - false) for flag, found, false in zip(FLAGS, *shares, strict=True)]
     table = pd.DataFrame(rows, columns=["flag", "share", "sensitivity", "specificity"])
     print(f"{name} without {label} ({len(missing)} cells)\n{as_text(table)}", flush=True)
     return table
@@ -317,7 +336,7 @@ def grow(adata: AnnData, name: str, seed: int) -> None:
 
 def foreign(adata: AnnData, name: str, seed: int) -> None:
     """Place cells on a UMAP and a t-SNE that lack them, and flag cells of a type that these lack."""
-    use_rep = "X"
+    use_rep, log = "X", adata.copy()
     if name not in datasets.BUNDLED:  # these have no genes
         use_rep = "X_pca"
         sc.pp.scale(adata, max_value=10)
@@ -360,21 +379,9 @@ def foreign(adata: AnnData, name: str, seed: int) -> None:
             )
     if name in datasets.BUNDLED:
         return
-    rows = []
-    for label in adata.obs["label"].value_counts().index[:N_LEFT_OUT]:
-        lacking = (adata.obs["label"] == label).to_numpy()
-        reference = adata[np.setdiff1d(kept, np.flatnonzero(lacking))].copy()
-        scgeoae.tl.fit_decoder(reference, "umap")
-        known = np.setdiff1d(held_out, np.flatnonzero(lacking))
-        shares = []
-        for cells in (lacking, known):
-            query = adata[cells].copy()
-            del query.obsm, query.uns
-            scgeoae.tl.map_cells(query, reference, key="geoae_umap")
-            shares.append([query.obs[flag.replace("geoae", "geoae_umap")].mean() for flag in FLAGS])
-        rows += [(flag, 1, *pair) for flag, *pair in zip(FLAGS, shares[0], 1 - np.array(shares[1]), strict=True)]
-    table = pd.DataFrame(rows, columns=["flag", "share", "sensitivity", "specificity"])
-    print(f"{name}, seed {seed}, umap, mean of {N_LEFT_OUT} types\n{as_text(table)}", flush=True)
+    types = log.obs["label"].value_counts().index[:N_LEFT_OUT]
+    table = pd.concat([left_out(log, {1: log}, name, label, draw, "geoae_umap") for label in types])
+    print(f"{name}, UMAP, mean of {N_LEFT_OUT} types\n{as_text(table)}", flush=True)
 
 
 def main() -> None:
