@@ -44,6 +44,12 @@ def map_cells(
     :func:`scanpy.pp.scale` contains the means and standard deviations. The query is then log-normalized expression.
     Every cell is mapped by itself: its place does not depend on the other cells of the query.
 
+    On a UMAP or another map that was made elsewhere (:func:`fit_decoder`, ``key="geoae_umap"``), a cell is placed by
+    the encoder that was fitted to the map. If `adata_ref` holds the cells of the reference, their input and
+    coordinates, its place is the geometric median of the places of the 15 reference cells that are nearest in the
+    input, nearer ones counting more, and of the encoder's place: a cell whose neighbors lie on two islands is put on
+    that of most, not between them. A cell that lies on the map already is put where it is.
+
     A warning says if the query is displaced as a whole, as by a batch effect: if a quarter of its squared
     reconstruction error is common to all its cells.
 
@@ -59,8 +65,8 @@ def map_cells(
         (as the reference itself is). If the reference was trained on an `obsm` that is not a PCA of its `X` (Harmony,
         scVI), the query must hold an `obsm` of the same name, in the same space.
     adata_ref
-        An AnnData with a result of :func:`scgeoae.tl.geometric_ae`, a model (:func:`scgeoae.get.model`), or the path of
-        a file by :func:`scgeoae.write_model`. Never modified.
+        An AnnData with a result of :func:`scgeoae.tl.geometric_ae` or :func:`scgeoae.tl.fit_decoder`, a model
+        (:func:`scgeoae.get.model`), or the path of a file by :func:`scgeoae.write_model`. Never modified.
     key
         Name of the result in `adata_ref`, and of the one that is written.
     obs
@@ -74,10 +80,11 @@ def map_cells(
 
     Returns
     -------
-    `None`, or the copy if `copy=True`. Sets these fields, those of another `key` under its name:
+    `None`, or the copy if `copy=True`. Sets these fields, those of another `key` under its name (a UMAP of the query's
+    own stays as it is: the coordinates on that of the reference are ``obsm['geoae_umap']``):
 
     `adata.obsm['X_geoae']` : :class:`numpy.ndarray` (n, d), `float32`
-        Map coordinates; a length is a distance in the reference's input.
+        Map coordinates; a length is a distance in the reference's input, but for maps that were made elsewhere.
     `adata.obs['geoae_det']` : :class:`pandas.Series`, `float64`
         Relative determinant, times the average over the reference.
     `adata.obs['geoae_anisotropy']` : :class:`pandas.Series`, `float64`
@@ -115,7 +122,8 @@ def map_cells(
         If the reference holds no result, the query no such layer or `obsm`, or `adata_ref` no such label.
     ValueError
         If too many genes are missing, the query was scaled by itself, values are not finite, the model file is damaged,
-        the model has no encoder, or `adata` is `adata_ref`. Nothing is written then.
+        the model has no encoder (earlier versions fitted only a decoder to a UMAP), or `adata` is `adata_ref`. Nothing
+        is written then.
     TypeError
         If `adata_ref` is something else.
     OSError
