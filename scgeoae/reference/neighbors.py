@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 N_NEIGHBORS = 15
 """Reference cells that say where a cell lies."""
 ENCODER_SHARE = 0.3
-"""Weight of the place by the encoder, relative to the sum of those of the reference cells. Measured on held-out cells
-of UMAPs and t-SNEs (``tests/benchmarks/mapping.py foreign``): nearer than without the encoder, and than with 0.5."""
+"""Weight of the place by the encoder, relative to the sum of those of the reference cells; measured by
+``tests/benchmarks/mapping.py foreign``."""
 SAME = 1e-6
 """Distance in standardized features, and share of a distance, below which cells are the same."""
 N_ITERATIONS = 50

@@ -30,7 +30,7 @@ map's radius, as the mean over types.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
 `foreign`: make a UMAP and a t-SNE of all cells, drop the places of a fifth of them and place these again, by the models
-of `tl.fit_decoder`, by `sc.tl.ingest` and by the mean of the 15 nearest. Prints the median and the 95th percentile of
+of `tl.fit_decoder` (also with other weights of the encoder), by `sc.tl.ingest` and by the mean of the 15 nearest. Prints the median and the 95th percentile of
 the distance to where the cells are, in units of the map's radius, and the share of correct labels. `ingest` gets the
 UMAP of all cells as the embedding of the reference, neighbors of the reference alone, and the components of the query,
 which it would center by the mean of the query. Then does what `left_out` does with the five largest types, on a UMAP of
@@ -58,6 +58,7 @@ import scgeoae
 from scgeoae.core.evaluation import describe
 from scgeoae.core.rows import row_blocks
 from scgeoae.inputs import DenseRows
+from scgeoae.reference import neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,8 @@ SHARES = (1, 0.5, 0.25)
 STRENGTHS = (0, 0.5, 1)
 """Of made laboratories: standard deviation of the logarithm of the share of the molecules of a gene that is found."""
 FLAGS = ("outside", "novel")
+ENCODER_SHARES = (0, 0.1, 1)
+"""Weights of the encoder that `foreign` compares with the usual one."""
 N_LEFT_OUT = 5
 """Largest cell types that `foreign` leaves out, one at a time."""
 
@@ -361,6 +364,11 @@ def foreign(adata: AnnData, name: str, seed: int) -> None:
             for way, reference_of in {"reference's cells": reference, "model file": file}.items():
                 new = scgeoae.tl.map_cells(query, reference_of, key=key, obs="label", copy=True)
                 ways[way] = new.obsm[key], new.obs[f"{key}_label"]
+        for share in ENCODER_SHARES:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(neighbors, "ENCODER_SHARE", share)
+                new = scgeoae.tl.map_cells(query, reference, key=key, obs="label", copy=True)
+            ways[f"reference's cells, encoder's share {share}"] = new.obsm[key], new.obs[f"{key}_label"]
         sc.pp.neighbors(reference, use_rep=use_rep)
         if basis == "umap":
             new = sc.tl.ingest(query, reference, obs="label", embedding_method="umap", inplace=False)
