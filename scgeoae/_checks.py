@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import math
+import re
+from contextlib import contextmanager
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INSTEAD = {
+    "random_state": "Pass rng, a seed or a generator of numpy.",
+    "save": "Pass show=False and save the figure: `ax.figure.savefig(path)`.",
+}
+"""Arguments of scanpy's functions that ours do not have, and what to do instead."""
+
 LARGEST = 2**63 - 1
 """The largest integer that files and generators take."""
+
+
+@contextmanager
+def instead() -> Iterator[None]:
+    """Say what to do where a function is called with an argument of scanpy's functions that it does not have."""
+    try:
+        yield
+    except TypeError as error:
+        found = re.match(r"(.* got an unexpected keyword argument '(\w+)')", str(error))
+        if found and (advice := INSTEAD.get(found[2])):
+            error.args = (f"{found[1]}. {advice}",)
+        raise
 
 
 def check_adata(adata: Any, expected: str = "an AnnData") -> None:

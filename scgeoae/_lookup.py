@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 PCA_KEYS = ("X_pca", "pca")
 """Where in `obsm` `sc.pp.pca` writes the components by default: as scanpy 1, and as its preset ``ScanpyV2Preview``."""
 
-SCANPY_TOOLS = ("umap", "tsne", "pca", "diffmap", "draw_graph")
+MAKERS = {
+    "geoae": "scgeoae.tl.geometric_ae",
+    "pca": "sc.pp.pca",
+    "umap": "sc.tl.umap",
+    "tsne": "sc.tl.tsne",
+    "diffmap": "sc.tl.diffmap",
+    "draw_graph_fa": "sc.tl.draw_graph",
+}
+"""What makes the maps of these names."""
 
 ONE_OF_EACH = "adata.obs = adata.obs.loc[:, ~adata.obs.columns.duplicated()]"
 """Keeps the first of equally named columns."""
@@ -31,6 +39,16 @@ MOST_NUMBERS = 100
 def names_of_layers(adata: AnnData) -> list[str]:
     """Names of the layers; anndata 0.13 also lists `X`, as `None`."""
     return [name for name in adata.layers if name is not None]
+
+
+def matrix_of(adata: AnnData, layer: str | None) -> tuple[Any, str]:
+    """Return `X` or a layer, and what messages call it; raise a `KeyError` if there is no such layer."""
+    if layer is None:
+        return adata.X, "X"
+    if layer not in adata.layers:
+        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
+        raise KeyError(msg)
+    return adata.layers[layer], f"layers[{layer!r}]"
 
 
 def in_memory(table: Any, names: Collection[str]) -> pd.DataFrame:
@@ -45,13 +63,22 @@ def embedding_key(adata: AnnData, basis: str) -> str:
     ------
     KeyError
         If there is none; names what is there.
+    TypeError
+        If it is not one name.
     """
     check_adata(adata)
+    if not isinstance(basis, str):
+        msg = f"Pass the name of one map, a key of .obsm, not {basis!r}."
+        raise TypeError(msg)
     for name in (basis, f"X_{basis}"):
         if name in adata.obsm:
             return name
-    tool = basis.removeprefix("X_")
-    advice = f"Run `sc.tl.{tool}` first." if tool in SCANPY_TOOLS else "Choose one of them."
+    maker = MAKERS.get(basis.removeprefix("X_"))
+    advice = f"Run `{maker}` first, or choose one of them." if maker else "Choose one of them."
+    stored = adata.uns.get(basis)
+    params = stored.get("params") if isinstance(stored, Mapping) else None
+    if isinstance(params, Mapping) and params.get("basis") in adata.obsm:
+        advice = f"Pass {params['basis']!r}, the map that the result {basis!r} is of."
     msg = f"Did not find .obsm[{basis!r}] or .obsm['X_{basis}']; .obsm holds {list(adata.obsm) or 'nothing'}. {advice}"
     raise KeyError(msg)
 

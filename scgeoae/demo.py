@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import matplotlib as mpl
 import scanpy as sc
 from matplotlib import pyplot as plt
+from threadpoolctl import threadpool_limits
 
 from . import pl, tl
 from .result import Result
@@ -42,7 +43,8 @@ def run_demo(directory: Path) -> Iterator[str]:
     """
     mpl.use("agg")
     adata = sc.datasets.pbmc68k_reduced()
-    sc.pp.pca(adata)  # the components that come with it are those of other genes, which could not be decoded
+    with threadpool_limits(1):  # several threads round otherwise, and the map would depend on their number
+        sc.pp.pca(adata)  # the components that come with it are those of other genes, which could not be decoded
     for key, difference in RESULTS.items():
         tl.geometric_ae(adata, key_added=None if key == "geoae" else key, **difference, **TRAINING)
         yield f"{TITLES[key]:<22} {_numbers(adata, key)}"
@@ -84,9 +86,9 @@ def _diagnostics(adata: AnnData) -> Figure:
     """Draw the determinant above, indicatrices below; vanilla on the left, geometric on the right."""
     figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="compressed")
     for key, (above, below) in zip(RESULTS, axes.T, strict=True):
-        pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key], size=40)
+        pl.det_heatmap(adata, key=key, vmax=8, ax=above, show=False, title=TITLES[key])
         legend = "right margin" if key == "geoae" else "none"
-        pl.indicatrix(adata, key=key, color=LABELS, legend_loc=legend, ax=below, show=False, title="", size=40)
+        pl.indicatrix(adata, key=key, color=LABELS, legend_loc=legend, ax=below, show=False, title="")
     return figure
 
 
@@ -94,7 +96,7 @@ def _comparison(adata: AnnData) -> Figure:
     """Draw a UMAP and our map of the same cells with equal circles, and how large each cell type looks on both."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="compressed")
     for ax, (key, title) in zip(axes, MAPS.items(), strict=False):
-        pl.indicatrix(adata, key=key, color=LABELS, n_grid=11, legend_loc="none", title=title, ax=ax, show=False)
+        pl.indicatrix(adata, key=key, color=LABELS, legend_loc="none", title=title, ax=ax, show=False)
     panels = cast("list[Axes]", pl.cluster_areas(adata, key=list(MAPS), ax=axes[2], show=False))
     for panel, (key, title) in zip(panels, MAPS.items(), strict=True):
         panel.set_title(panel.get_title().replace(key, title, 1), fontsize="medium")

@@ -197,7 +197,7 @@ def write(adata: AnnData, keys: Keys, values: Mapping[Field, Any]) -> list[str]:
     Name, meaning and slot of each field that was written, for the log.
     """
     lines: dict[tuple[str, str], str] = {}
-    before = labels_of(adata, keys)
+    before = carried_labels(adata, keys)
     with _all_or_none(adata):
         for field in (row for row in FIELDS if row in values):
             by_label = values[field] if field.by_label else {"": values[field]}
@@ -213,7 +213,7 @@ def write(adata: AnnData, keys: Keys, values: Mapping[Field, Any]) -> list[str]:
     return list(lines.values())
 
 
-def labels_of(adata: AnnData, keys: Keys) -> list[str]:
+def carried_labels(adata: AnnData, keys: Keys) -> list[str]:
     """Return the labels that :func:`scgeoae.tl.map_cells` carried over to this result, as its parameters name them."""
     stored = adata.uns.get(keys.key)
     params = stored.get("params") if isinstance(stored, Mapping) else None

@@ -168,14 +168,7 @@ class Result:
         ValueError
             If it is damaged.
         """
-        stored = self.stored.get("fingerprint")
-        if stored is None:
-            return None
-        try:
-            return from_arrays(Fingerprint, stored[part], {})
-        except (LookupError, TypeError, ValueError) as error:
-            msg = f"The stored fingerprint of the result {self.keys.key!r} is damaged: {error}."
-            raise ValueError(msg) from error
+        return _fingerprint(self.stored, part, f"the result {self.keys.key!r}")
 
     def check_coordinates(self) -> None:
         """Raise a `ValueError` if the cells' coordinates are not those of the result any more.
@@ -314,6 +307,21 @@ class Result:
         return chosen[medoid(chosen)]
 
 
+def check_verdict(adata: AnnData, keys: Keys) -> None:
+    """Raise a `ValueError` if a map is no longer the one that its verdict is on; log a warning if that is unknown."""
+    name = keys.obsm
+    fingerprint = _fingerprint(adata.uns[keys.null], "coordinates", f"the verdict on obsm[{name!r}]")
+    z = real_array(adata.obsm[name], f"obsm[{name!r}]")
+    found = compare(fingerprint, Values.of(z), adata.obs_names)
+    if found.same is False:
+        msg = (
+            f"obsm[{name!r}] was changed after its verdict: {found.why}. Run `scgeoae.tl.verdict(adata, {name!r})` "
+            "again."
+        )
+        raise ValueError(msg)
+    warn_if_unknown(found, f"obsm[{name!r}] is still the map that its verdict is on")
+
+
 def check_names(adata: AnnData, keys: Keys, *, with_coordinates: bool = True) -> None:
     """Raise a `ValueError` if a new result of this name would replace what is not an earlier one of the same name."""
     check_adata(adata)
@@ -438,13 +446,26 @@ def result_fields(
     }
 
 
+def _fingerprint(entry: Mapping[str, Any], part: str, of: str) -> Fingerprint | None:
+    """Read a fingerprint that an entry of `uns` holds, if it holds any; raise a `ValueError` if it is damaged."""
+    stored = entry.get("fingerprint")
+    if stored is None:
+        return None
+    try:
+        return from_arrays(Fingerprint, stored[part], {})
+    except (LookupError, TypeError, ValueError) as error:
+        msg = f"The stored fingerprint of {of} is damaged: {error}."
+        raise ValueError(msg) from error
+
+
 def _advice(adata: AnnData, key: str) -> str:
     """Say what to do where there is no result of this name."""
     if Keys(key, "").determinant in adata.obs:
         return "Its columns are in .obs without the model: `anndata.concat` keeps it with uns_merge='same'."
     obsm = next((name for name in (key, f"X_{key}") if name in adata.obsm), None)
     if obsm is None or adata.obsm[obsm].shape[1] > 3:  # such as components, which are no map
-        return "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first."
+        run = "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first"
+        return f"{run}, or pass key, the name of one of them." if Result.names(adata) else f"{run}."
     if results := Result.of_map(adata, obsm):
         return f"Pass key={results[0].keys.key!r} for the map in .obsm[{obsm!r}]."
     decoder = Keys.decoding(obsm).key

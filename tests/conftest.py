@@ -88,6 +88,14 @@ def log() -> Iterator[StringIO]:
     sc.settings.logfile = before
 
 
+@pytest.fixture
+def info(log: StringIO) -> Iterator[StringIO]:
+    """The same where scanpy is set to tell what it does."""
+    before, sc.settings.verbosity = sc.settings.verbosity, "info"
+    yield log
+    sc.settings.verbosity = before
+
+
 @pytest.fixture(scope="session")
 def _pbmc_once() -> AnnData:
     return sc.datasets.pbmc68k_reduced()

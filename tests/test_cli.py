@@ -287,7 +287,10 @@ def test_nothing_to_plot(cells: Path, capsys) -> None:
         (["map", "cells.h5ad", "cells.h5ad", "out.h5ad"], "the reference 'cells.h5ad' holds no map"),
         (["map", "cells.h5ad", "text.safetensors", "out.h5ad"], "is not a model file"),
         (["fit-decoder", "cells.h5ad", "out.h5ad"], "Missing option '--basis'"),
-        (["fit-decoder", "cells.h5ad", "out.h5ad", "--basis", "tsne"], "Run `sc.tl.tsne` first."),
+        (
+            ["fit-decoder", "cells.h5ad", "out.h5ad", "--basis", "tsne"],
+            "Run `sc.tl.tsne` first, or choose",
+        ),
         (["quality", "cells.h5ad", "--labels", "nothing"], "Did not find .obs['nothing']"),
         (["quality", "cells.h5ad", "table.csv"], "takes INPUT [--output PATH]"),
         (["plot", "cells.h5ad", "pictures", "--key", "mine"], "Did not find a geometric autoencoder"),
@@ -298,7 +301,14 @@ def test_nothing_to_plot(cells: Path, capsys) -> None:
         (["demo", "--output", "cells.h5ad"], "no directory"),
         (["demo", "--output", "nowhere/demo"], "no directory"),
         (["trian"], "No such command 'trian'"),
-        ([], "Missing command"),
+        (["map", "cells.h5ad", "blood.pt", "out.h5ad"], "must end in .h5ad, .zarr or .safetensors"),
+        (["map", "cells.h5ad", "blood.safetensors", "out.h5ad"], "there is no file 'blood.safetensors'"),
+        (["quality", "cells.h5ad", "--other", "missing.h5ad"], "there is no file 'missing.h5ad'"),
+        (["explore", "cells.h5ad", "page.png"], "must end in .html or .htm"),
+        (["plot", "cells.h5ad", "map.png"], "would be a directory, for several pictures"),
+        (["train", "cells.h5ad", "out.h5ad", "--random-state", "0"], "No such option '--random_state'. Pass --rng."),
+        (["train", "cells.h5ad", "out.h5ad", "--use_rep", "pca"], "Pass use_rep='X_pca'"),
+        (["quality", "cells.h5ad", "--labels", "n_counts"], "different numbers, not groups"),
     ],
 )
 def test_refused(words: list[str], message: str, cells: Path, capsys, monkeypatch) -> None:
@@ -454,15 +464,56 @@ def test_other_data_of_the_same_cells(result: Path, pbmc: AnnData, capsys) -> No
     assert reported(capsys) == other
 
 
-def test_version_and_help_are_quick() -> None:
+def without_imports(folder: Path, status: int, *commands: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run commands that end with an exit status, and check that nothing was imported that takes seconds."""
     code = (
-        "import sys\nfrom scgeoae import cli\n"
-        "for words in (['train', '--help'], ['--help'], ['--version']):\n    try:\n        cli.main(words)\n"
-        "    except SystemExit as status:\n        assert not status.code\n"
-        "assert not {'torch', 'scanpy', 'anndata'} & set(sys.modules)"
+        f"import sys\nfrom scgeoae import cli\n"
+        f"for words in {commands}:\n    try:\n        cli.main(words)\n        raise AssertionError(words)\n"
+        f"    except SystemExit as end:\n        assert (end.code or 0) == {status}, words\n"
+        "assert not {'torch', 'scanpy', 'anndata', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+
+
+def test_version_and_help_are_quick(tmp_path: Path) -> None:
+    out = without_imports(tmp_path, 0, ["train", "--help"], ["--help"], ["--version"]).stdout
     assert out.endswith(f"scgeoae {scgeoae.__version__}\n")
+
+
+def test_wrong_files_are_told_of_before_anything_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "cells.h5ad").touch()
+    missing = (
+        ["train", "missing.h5ad", "out.h5ad"],
+        ["train", "cells.h5ad", "missing.zarr", "--output", "out.h5ad"],
+        ["map", "cells.h5ad", "missing.safetensors", "out.h5ad"],
+        ["fit-decoder", "missing.h5ad", "out.h5ad", "--basis", "umap"],
+        ["quality", "missing.h5ad"],
+        ["quality", "cells.h5ad", "--other", "missing.h5ad"],
+        ["plot", "missing.h5ad", "pictures"],
+        ["explore", "missing.h5ad", "page.html"],
+    )
+    wrong = (
+        ["train", "cells.h5ad", "out.csv"],
+        ["train", "cells.h5ad", "nowhere/out.h5ad"],
+        ["explore", "cells.h5ad", "page.png"],
+        ["plot", "cells.h5ad", "map.png"],
+        ["demo", "--output", "cells.h5ad"],
+    )
+    lines = without_imports(tmp_path, 2, *missing, *wrong).stderr.splitlines()
+    assert len(lines) == len(missing) + len(wrong)
+    assert all("there is no file 'missing." in line for line in lines[: len(missing)])
+    assert names(tmp_path) == {"cells.h5ad"}
+
+
+def test_alone_it_shows_the_help(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run()
+    alone, err = capsys.readouterr()
+    assert (caught.value.code, err) == (2, "")
+    with pytest.raises(SystemExit, match="0"):
+        run("--help")
+    assert alone == capsys.readouterr().out
+    assert "fit-decoder" in alone
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -90,11 +90,14 @@ def test_advice_where_there_is_no_result(mapped: AnnData) -> None:
     advice = {
         "umap": r"Run `scgeoae.tl.fit_decoder` for the map in .obsm\['X_umap'\] first, and pass key='geoae_umap'",
         "X_geoae": r"Pass key='geoae' for the map in .obsm\['X_geoae'\]",
-        "none": "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first",
+        "none": "Run `scgeoae.tl.geometric_ae` or `scgeoae.tl.fit_decoder` first, or pass key, the name of one of them",
     }
     for key, message in advice.items():
         with pytest.raises(KeyError, match=message):
             Result(mapped, key)
+    mapped.uns.clear()
+    with pytest.raises(KeyError, match=r'`scgeoae.tl.fit_decoder` first\."$'):
+        Result(mapped, "none")
     halves = ad.concat([mapped[:300], mapped[300:]])
     with pytest.raises(KeyError, match=r"`anndata.concat` keeps it with uns_merge='same'"):
         Result(halves)

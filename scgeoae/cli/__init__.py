@@ -19,6 +19,9 @@ INPUT_ERRORS = (click.ClickException, KeyError, ValueError, TypeError, OSError, 
 
 INTERRUPTED = "scgeoae: interrupted, nothing is written"
 
+OTHER_NAMES = {"random_state": "--rng", "seed": "--rng"}
+"""Options of other programs, and ours."""
+
 COMMAND_OF = {"scgeoae.tl.geometric_ae": "scgeoae train", "scgeoae.tl.fit_decoder": "scgeoae fit-decoder"}
 """The command for each function that an error message may tell the user to run."""
 
@@ -60,6 +63,12 @@ def _line(error: Exception, *, known: bool) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if isinstance(error, click.ClickException):
         text = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        ours = OTHER_NAMES.get(error.option_name.lstrip("-"))
+        if any(ours in option.opts for option in error.ctx.command.params):
+            text = f"{error.message} Pass {ours}."
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        text = error.strerror  # without its number
     if isinstance(error, click.UsageError) and error.ctx:
         text = f"{text} (see {error.ctx.command_path} --help)"
     text = " ".join(text.split()) or type(error).__name__

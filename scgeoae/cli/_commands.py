@@ -21,18 +21,15 @@ from ..fields import DEFAULT_KEY, Keys
 from ..inputs import Files
 from ..result import Result
 from ..storage import replacing
-from ._files import TABLES, check_directory, check_output, join, read, read_or_open, write
+from ._files import join, read, read_or_open, write
+from ._paths import MODEL, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-PAGES = (".html", ".htm")
-MODEL_SUFFIX = ".safetensors"
 
-
-def train(inputs: list[Path], output: Path, *, overwrite: bool = False, **arguments: Any) -> dict[str, Any]:
+def train(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:
     """Train a map; of several files, write the cells without their matrices."""
-    check_output(output, inputs, overwrite=overwrite)
     keys = Keys.named(arguments.get("key_added"))
     if len(inputs) == 1:
         adata = read_or_open(inputs[0], output)
@@ -53,14 +50,11 @@ def train(inputs: list[Path], output: Path, *, overwrite: bool = False, **argume
     return _write(adata, inputs[0], output, keys, _fit(adata, keys))
 
 
-def map_cells(
-    inputs: list[Path], output: Path, *, overwrite: bool = False, key: str = DEFAULT_KEY, **arguments: Any
-) -> dict[str, Any]:
+def map_cells(inputs: list[Path], output: Path, *, key: str = DEFAULT_KEY, **arguments: Any) -> dict[str, Any]:
     """Put the cells of a file on the map of a reference."""
     query, reference = inputs
-    check_output(output, inputs, overwrite=overwrite)
     adata = read_or_open(query, output)
-    model = reference if reference.suffix == MODEL_SUFFIX else read_or_open(reference)
+    model = reference if reference.suffix == MODEL else read_or_open(reference)
     if isinstance(model, AnnData) and key not in Result.names(model):
         msg = (
             f"the reference {str(reference)!r} holds no map under the key {key!r} (maps there: "
@@ -80,13 +74,11 @@ def fit_decoder(
     inputs: list[Path],
     output: Path,
     *,
-    overwrite: bool = False,
     basis: str,
     key_added: str | None = None,
     **arguments: Any,
 ) -> dict[str, Any]:
     """Fit a decoder to a map of the file."""
-    check_output(output, inputs, overwrite=overwrite)
     adata = read_or_open(inputs[0], output)
     tl.fit_decoder(adata, basis, key_added=key_added, **arguments)
     keys = Keys.decoding(embedding_key(adata, basis), key_added)
@@ -102,8 +94,6 @@ def quality(
     **arguments: Any,
 ) -> dict[str, Any]:
     """Measure the maps of a file."""
-    if output is not None:
-        check_output(output, inputs, overwrite=False, suffixes=TABLES)
     adata = read(inputs[0])
     names = bases or [name for name, z in adata.obsm.items() if z.ndim == 2 and z.shape[1] == 2]
     if not names:
@@ -128,7 +118,6 @@ def plot(
     format: str = "png",
 ) -> dict[str, Any]:
     """Draw one result in a file, or all: all pictures or none."""
-    check_directory(output)
     mpl.use("agg")
     pictures = dict(_pictures(read(inputs[0]), key, color))
     if not pictures:
@@ -161,14 +150,12 @@ def _pictures(adata: AnnData, key: str | None, color: str | None) -> Iterator[tu
 
 def explore(inputs: list[Path], output: Path, **arguments: Any) -> dict[str, Any]:
     """Write an interactive page."""
-    check_output(output, inputs, overwrite=False, suffixes=PAGES)
     pl.explorer(read(inputs[0]), output, **arguments)
     return {"output": str(output), "bytes": output.stat().st_size}
 
 
 def demo(_: list[Path], output: Path, *, json: bool) -> dict[str, Any]:
     """Run the demo; without `json`, write each line when it is known."""
-    check_directory(output)
     lines = []
     for line in run_demo(output):
         lines.append(line)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -17,15 +15,13 @@ import zarr
 from scanpy import logging as logg
 
 from ..inputs import chunk_rows, is_streamed
-from ..storage import check_writable, replacing
+from ..storage import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
-
-SUFFIXES = (".h5ad", ".zarr")
-TABLES = {".csv": ",", ".tsv": "\t"}
 
 LARGE_BYTES = 2**30
 """Size of a file above which its matrices stay on disk."""
@@ -101,11 +97,7 @@ def _part(path: Path, obsm: str | None, layer: str | None) -> AnnData:
 
 @contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
-    """Raise a `FileNotFoundError` if a file is missing, a `ValueError` if it cannot be read."""
-    _check_suffix(path, SUFFIXES)
-    if not path.exists():
-        msg = f"there is no file {str(path)!r}"
-        raise FileNotFoundError(msg)
+    """Raise a `ValueError` if a file cannot be read."""
     try:
         yield
     except ImportError:
@@ -195,33 +187,3 @@ def _add(adata: AnnData, path: Path, compression: Mapping[str, Any]) -> None:
         group.close()
     else:
         zarr.consolidate_metadata(group.store)
-
-
-def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool, suffixes: Iterable[str] = SUFFIXES) -> None:
-    """Raise an error before any work is done if an output cannot be written, or would replace an input."""
-    _check_suffix(path, suffixes)
-    check_writable(path)
-    real = Path(os.path.realpath(path))
-    for source in inputs:
-        same = real == Path(os.path.realpath(source)) or (real.exists() and source.exists() and real.samefile(source))
-        if same and not overwrite:
-            msg = f"the output {str(path)!r} is the input {str(source)!r}; --overwrite allows this"
-            raise ValueError(msg)
-    is_store = path.suffix == ".zarr" and any((real / name).is_file() for name in ("zarr.json", ".zgroup"))
-    if real.is_dir() and not is_store:
-        msg = f"{str(path)!r} is a directory and not a zarr store; choose another output"
-        raise ValueError(msg)
-
-
-def check_directory(path: Path) -> None:
-    """Raise an error if a directory neither exists nor can be made."""
-    check_writable(path)
-    if path.exists() and not path.is_dir():
-        msg = f"{str(path)!r} exists and is no directory"
-        raise NotADirectoryError(msg)
-
-
-def _check_suffix(path: Path, suffixes: Iterable[str]) -> None:
-    if path.suffix not in suffixes:
-        msg = f"{str(path)!r} must end in {' or '.join(suffixes)}"
-        raise ValueError(msg)

@@ -147,7 +147,12 @@ PROGRAM = [
         expose_value=False,
         callback=read_config,
     ),
-    option("--threads", click.IntRange(min=1), "Most threads to use. By default all cores.", metavar="N"),
+    option(
+        "--threads",
+        click.IntRange(min=1),
+        "Most threads to use. Default: OMP_NUM_THREADS, or all cores. Training takes one unless its steps are large.",
+        metavar="N",
+    ),
     flag("--json", "Write the results to stdout as one JSON object."),
     flag("-v --verbose", "List the fields that are added."),
     flag("-q --quiet", "Show warnings only, no progress."),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import BAD_INPUT
 from ._options import FILE, NAMES, OUTPUT, PROGRAM, REPLACING, option, options_of
+from ._paths import CELLS, MODEL, PAGES, TABLES, check_input, check_output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
 
 class Command(click.Command):
@@ -21,7 +24,9 @@ class Command(click.Command):
     name
         Name of the command.
     inputs, output
-        What the help calls the files. Without `output`, the output is only an option.
+        What the help calls the files, and the suffixes of each input. Without `output`, the output is only an option.
+    suffixes
+        Those of the output; none if it is a directory.
     options, training
         Its options, in two sections of the help.
     help, examples, results
@@ -33,8 +38,9 @@ class Command(click.Command):
     def __init__(
         self,
         name: str,
-        inputs: Sequence[str],
+        inputs: Mapping[str, Collection[str]],
         output: str,
+        suffixes: Collection[str],
         options: Sequence[click.Option],
         training: Sequence[click.Option] = (),
         *,
@@ -43,7 +49,7 @@ class Command(click.Command):
         results: Mapping[str, str] | None = None,
         several: bool = False,
     ) -> None:
-        self.inputs, self.output, self.several = inputs, output, several
+        self.inputs, self.output, self.suffixes, self.several = inputs, output, suffixes, several
         self.sections = {"Options": options, "Training (rarely set)": training, "Program": PROGRAM}
         self.results, self.examples = results or {}, examples
         files = click.Argument(["files"], nargs=-1, type=FILE, metavar=" ".join([*inputs, output]))
@@ -52,6 +58,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         """Tell the inputs from the output and run the command with the options that were given."""
         files, output, debug = (ctx.params.pop(name) for name in ("files", "output", "debug"))
+        overwrite = ctx.params.pop("overwrite", False)
         inputs = list(files)
         any_number = self.several and inputs and output is not None
         if self.output and output is None and inputs:
@@ -61,12 +68,13 @@ class Command(click.Command):
             form = f"{names} {self.output}, or {names}{'...' * self.several} --output PATH"
             msg = f"{self.name} takes {form if self.output else f'{names} [--output PATH]'}; given: "
             msg += f"{' '.join(map(str, files)) or 'nothing'}."
-            if len(files) > len(self.inputs) + bool(self.output):
+            if self.inputs and len(files) > len(self.inputs) + bool(self.output):
                 msg += " Join several values of one option by commas."
             raise click.UsageError(msg, ctx)
         default = click.core.ParameterSource.DEFAULT
         given = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) is not default}
         try:
+            self._check(inputs, output, ctx.params.get("other"), overwrite=overwrite)
             from ._run import run  # torch and scanpy take seconds to import
 
             run(str(self.name), inputs, output, **given)
@@ -74,6 +82,16 @@ class Command(click.Command):
             if debug:
                 traceback.print_exc()
             raise
+
+    def _check(self, inputs: Sequence[Path], output: Path | None, other: Path | None, *, overwrite: bool) -> None:
+        """Raise an error if an input is missing or the output cannot be written."""
+        kinds = list(self.inputs.values())
+        for number, path in enumerate(inputs):  # of several inputs, all are alike
+            check_input(path, kinds[min(number, len(kinds) - 1)])
+        if other is not None:
+            check_input(other)
+        if output is not None:
+            check_output(output, inputs, self.suffixes, overwrite=overwrite)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options in sections."""
@@ -112,8 +130,9 @@ RESULTS = {
 
 TRAIN = Command(
     "train",
-    ["INPUT"],
+    {"INPUT": CELLS},
     "OUTPUT",
+    CELLS,
     options_of(
         "tl._geometric_ae.geometric_ae",
         **DATA,
@@ -156,8 +175,9 @@ TRAIN = Command(
 
 MAP = Command(
     "map",
-    ["QUERY", "REFERENCE"],
+    {"QUERY": CELLS, "REFERENCE": (*CELLS, MODEL)},
     "OUTPUT",
+    CELLS,
     options_of(
         "tl._map_cells.map_cells",
         key="Name of the result in the reference and in the output. Default: geoae.",
@@ -182,8 +202,9 @@ MAP = Command(
 
 FIT_DECODER = Command(
     "fit-decoder",
-    ["INPUT"],
+    {"INPUT": CELLS},
     "OUTPUT",
+    CELLS,
     options_of(
         "tl._fit_decoder.fit_decoder",
         basis="The map: a key of obsm, with or without X_.",
@@ -213,8 +234,9 @@ FIT_DECODER = Command(
 
 QUALITY = Command(
     "quality",
-    ["INPUT"],
+    {"INPUT": CELLS},
     "",
+    TABLES,
     [
         option("--bases", NAMES, "The maps: keys of obsm, with or without X_. By default all of two dimensions."),
         *options_of(
@@ -236,8 +258,9 @@ QUALITY = Command(
 
 PLOT = Command(
     "plot",
-    ["INPUT"],
+    {"INPUT": CELLS},
     "DIRECTORY",
+    (),
     options_of(
         "cli._commands.plot",
         key="Name of the result to plot. By default all.",
@@ -254,8 +277,9 @@ PLOT = Command(
 
 EXPLORE = Command(
     "explore",
-    ["INPUT"],
+    {"INPUT": CELLS},
     "PAGE",
+    PAGES,
     options_of(
         "pl._explorer.explorer",
         key="Name of the result. Default: geoae.",
@@ -264,6 +288,7 @@ EXPLORE = Command(
         layer="Layer of the measured values.",
         use_raw="Read measured values from .raw, or never from there. Default: of genes that X lacks.",
         dimensions="The two dimensions to draw, of a map of more.",
+        beside="Coordinates in obsm, such as spatial, for a second picture beside the map.",
         cell_names="Include the names of the cells, for files of selections.",
     )
     + OUTPUT,
@@ -276,8 +301,9 @@ EXPLORE = Command(
 
 DEMO = Command(
     "demo",
-    [],
+    {},
     "",
+    (),
     [option("-o --output", FILE, "The directory.", "scgeoae-demo")],
     help="""Map 700 blood cells that come with scanpy.
 
@@ -298,17 +324,21 @@ class Program(click.Group):
 @click.group(
     cls=Program,
     commands={str(command.name): command for command in (TRAIN, MAP, FIT_DECODER, QUALITY, PLOT, EXPLORE, DEMO)},
-    no_args_is_help=False,
+    invoke_without_command=True,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "token_normalize_func": lambda word: word.replace("-", "_"),  # --n-steps is --n_steps
     },
 )
-def program() -> None:
+@click.pass_context
+def program(ctx: click.Context) -> None:
     """Area-preserving maps of single cells.
 
     AnnData files are read and written as .h5ad or .zarr, by their suffix; outputs are compressed as the input is.
     Results go to stdout, progress and errors to stderr. The exit status is 2 for invalid input and 130 after Ctrl-C;
     then nothing is written.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(BAD_INPUT)

@@ -226,6 +226,7 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, output[1])
 
     @staticmethod
@@ -236,6 +237,8 @@ class _Contrast(torch.autograd.Function):
         chosen, total = kernel.gather(1, partners[:, None]), kernel.sum(1, keepdim=True)
         pull = (kernel * kernel).div_(-total)  # (h, n), derivative by each squared distance
         pull.scatter_add_(1, partners[:, None], chosen)
-        gradient = z * pull.sum(0)[:, None] - pull.t() @ z[:h]  # (n, d)
-        gradient[:h] += z[:h] * pull.sum(1, keepdim=True) - pull @ z
-        return gradient * (2 * grad / h), None
+        rows = torch.cat([z.t(), z.new_ones(1, len(z))])  # (d + 1, n): products with few columns take longer
+        by_cell, by_anchor = rows[:, :h] @ pull, rows @ pull.t()  # (d + 1, n), (d + 1, h)
+        gradient = rows[:-1] * by_cell[-1] - by_cell[:-1]  # (d, n)
+        gradient[:, :h] += rows[:-1, :h] * by_anchor[-1] - by_anchor[:-1]
+        return gradient.t() * (2 * grad / h), None

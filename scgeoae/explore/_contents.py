@@ -16,7 +16,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_hex
 from scanpy import pl
 from scipy import sparse
 
-from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, names_of_layers, palette_of
+from .._lookup import column, gene_names, groups_of, holds_numbers, labels_of, matrix_of, palette_of
 from ..core.region import OccupiedRegion, occupied_region
 from ..fields import Keys
 from ..reference import Bend
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from ..core.observation import Affine
     from ..reference import Space
     from ..result import Result
+
+FORMAT = 1
+"""Of the contents, which the program of the page (`page.js`) compares with its own; rises if older programs cannot read
+them."""
 
 N_GENES = 200
 """Genes that are included by default."""
@@ -61,6 +65,9 @@ GRAY = "#808080"
 STRENGTHS, N_TILES = (0.35, 0.7, 1.0), 96
 """Strengths of the lens that the page holds besides the stored one, and meshes along the longer side of its box."""
 
+SPATIAL = "spatial"
+"""Name of coordinates in tissue, whose second axis points down, as in images; scanpy and squidpy draw them so."""
+
 BATCH = 16
 """Genes whose measured values are read together."""
 
@@ -75,6 +82,7 @@ def contents(
     paths: Mapping[str, np.ndarray],
     layer: str | None = None,
     use_raw: bool | None = None,
+    beside: str | None = None,
 ) -> dict[str, Any]:
     """Collect what the page of a result holds.
 
@@ -95,6 +103,8 @@ def contents(
         Points (m, 2) of the map by name of the path.
     layer, use_raw
         Where the measured values are; see :func:`_sources`.
+    beside
+        Name in `obsm` of the coordinates of a second picture.
 
     Returns
     -------
@@ -123,6 +133,7 @@ def contents(
     basis = result.keys.obsm.removeprefix("X_")
     names = json.dumps(adata.obs_names.astype(str).tolist()).encode() if cell_names else None
     return {
+        "format": FORMAT,
         "dimension": z.shape[1],
         "coordinates": _float32(drawn),
         "frame": list(result.frame(dimensions)),
@@ -144,6 +155,7 @@ def contents(
             "extent": list(region.extent),
         },
         "lens": _lens(result, dimensions),
+        "beside": None if beside is None else _beside(adata, beside),
         "colormaps": {"sequential": _colors(mpl.colormaps["viridis"]), "diverging": _colors(DIVERGING)},
     }
 
@@ -215,6 +227,30 @@ def _lens(result: Result, dimensions: tuple[int, int]) -> dict[str, Any] | None:
     }
 
 
+def _beside(adata: AnnData, obsm: str) -> dict[str, Any]:
+    """Read the coordinates of a second picture; cells without coordinates are not drawn."""
+    values = adata.obsm[obsm]
+    places = np.array(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
+    if places.ndim != 2 or places.shape[1] != 2:
+        msg = (
+            f"obsm[{obsm!r}] has the shape {places.shape}; a picture needs two columns. "
+            f"Store two of them: `adata.obsm['two'] = adata.obsm[{obsm!r}][:, :2]`."
+        )
+        raise ValueError(msg)
+    known = np.isfinite(places).all(1)
+    if not known.any():
+        msg = f"obsm[{obsm!r}] has no finite coordinates."
+        raise ValueError(msg)
+    places[~known] = np.nan
+    if obsm.removeprefix("X_") == SPATIAL:
+        places[:, 1] *= -1
+    return {
+        "name": short(obsm.removeprefix("X_")),
+        "coordinates": packed(places),
+        "frame": list(frame_of(places[known])),
+    }
+
+
 def _shifts(shifts: np.ndarray) -> dict[str, Any]:
     """Convert shifts (n, 2) to levels of 16 bits."""
     low, high = float(shifts.min()), float(shifts.max())
@@ -250,6 +286,10 @@ def _column(adata: AnnData, name: str, sources: Sequence[Source]) -> dict[str, A
     if holds_numbers(values):
         return {"name": short(name), **_levels(values.to_numpy(dtype=np.float64, na_value=np.nan))}
     groups = labels_of(adata, name)
+    frame = values.to_frame()
+    AnnData().strings_to_categoricals(frame)  # scanpy's plots do so: texts come in their natural order
+    if frame[name].dtype != values.dtype:
+        groups = groups.reorder_categories(frame[name].cat.categories)
     names = groups.categories
     used = np.bincount(groups.codes[groups.codes >= 0], minlength=len(names)) > 0
     if used.sum() > MAX_GROUPS:
@@ -266,10 +306,11 @@ def _column(adata: AnnData, name: str, sources: Sequence[Source]) -> dict[str, A
 
 
 def _usual_colors(n_groups: int) -> list[str]:
-    """Return the colors that scanpy would choose."""
-    palettes = (pl.palettes.default_20, pl.palettes.default_28, pl.palettes.default_102)
-    usual = next((palette for palette in palettes if n_groups <= len(palette)), None)
-    return [GRAY] * n_groups if usual is None else [to_hex(color) for color in usual[:n_groups]]
+    """Return the colors that scanpy would store for a column without colors."""
+    cycle = mpl.rcParams["axes.prop_cycle"].by_key().get("color", [])
+    palettes = (cycle, pl.palettes.default_20, pl.palettes.default_28, pl.palettes.default_102)
+    usual = next((palette for palette in palettes if n_groups <= len(palette)), [GRAY] * n_groups)
+    return [to_hex(color) for color in usual[:n_groups]]
 
 
 class Decoded(NamedTuple):
@@ -407,9 +448,7 @@ def _sources(adata: AnnData, space: Space, *, layer: str | None, use_raw: bool |
     if layer is not None and use_raw:
         msg = f"use_raw=True and layer={layer!r} name two matrices: pass one of them."
         raise ValueError(msg)
-    if layer is not None and layer not in adata.layers:
-        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
-        raise KeyError(msg)
+    matrix_of(adata, layer)  # raises an error if there is no such layer
     if use_raw and adata.raw is None:
         msg = "There is no .raw. Pass use_raw=False or a layer."
         raise ValueError(msg)

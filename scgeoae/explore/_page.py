@@ -21,9 +21,15 @@ SCRIPTS = (
     "cells.js",
     "points.js",
     "drawing.js",
+    "picture.js",
     "map.js",
+    "beside.js",
+    "export.js",
     "panel.js",
+    "selection.js",
     "controls.js",
+    "keyboard.js",
+    "address.js",
     "page.js",
 )
 """The program: one module, in this order."""

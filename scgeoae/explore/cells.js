@@ -80,6 +80,18 @@ class Cells {
     return [x, y, ...this.coordinates.subarray(start + 2, start + this.dimension)];
   }
 
+  /** The corners of a box around all cells. */
+  corners() {
+    let [left, right, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (let i = 0; i < this.n; i++) {
+      [left, right] = [Math.min(left, this.x(i)), Math.max(right, this.x(i))];
+      [bottom, top] = [Math.min(bottom, this.y(i)), Math.max(top, this.y(i))];
+    }
+    const rim = 0.01 * Math.max(right - left, top - bottom) || 1;
+    [left, right, bottom, top] = [left - rim, right + rim, bottom - rim, top + rim];
+    return [[left, bottom], [right, bottom], [right, top], [left, top]];
+  }
+
   /** Which cells lie in a polygon: 1 or 0 each. */
   inside(polygon) {
     const chosen = new Uint8Array(this.n);
@@ -211,19 +223,20 @@ function fromLevel({ low, high }, level) {
   return level === MISSING ? NaN : low + ((high - low) * level) / LEVELS;
 }
 
-/** Mean and standard deviation of a measured gene over the chosen cells and over the others. */
-function measuredMeans(gene, chosen) {
-  const counts = [new Float64Array(LEVELS + 1), new Float64Array(LEVELS + 1)];
+/** Means of a measured gene over two sets of cells, 1 or 0 each, and its standard deviation over both. */
+function measuredMeans(gene, first, second) {
+  const [one, two] = [new Float64Array(LEVELS + 1), new Float64Array(LEVELS + 1)];
   gene.levels.forEach((level, cell) => {
-    if (level !== MISSING) counts[chosen[cell]][level] += 1;
+    if (level === MISSING) return;
+    one[level] += first[cell];
+    two[level] += second[cell];
   });
-  const mean = (histogram) => {
-    const n = histogram.reduce((a, b) => a + b, 0);
-    return histogram.reduce((sum, count, level) => sum + (count / n) * fromLevel(gene, level), 0);
+  const mean = (counts, of) => {
+    const n = counts.reduce((a, b) => a + b, 0);
+    return counts.reduce((sum, count, level) => sum + (count / n) * of(fromLevel(gene, level)), 0);
   };
-  const both = counts[0].map((count, level) => count + counts[1][level]);
-  const center = mean(both);
-  const n = both.reduce((a, b) => a + b, 0);
-  const variance = both.reduce((sum, count, level) => sum + (count / n) * (fromLevel(gene, level) - center) ** 2, 0);
-  return { selected: mean(counts[1]), rest: mean(counts[0]), spread: Math.sqrt(variance) };
+  const both = one.map((count, level) => count + two[level]);
+  const center = mean(both, (value) => value);
+  const spread = Math.sqrt(mean(both, (value) => (value - center) ** 2));
+  return { first: mean(one, (value) => value), second: mean(two, (value) => value), spread };
 }

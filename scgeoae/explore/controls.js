@@ -1,9 +1,28 @@
-// How the page is used: tools, mouse and touch, keys, and the state in the address.
+// How the page is used: tools, options, mouse and touch.
 
-const isPoint = (value) => Array.isArray(value) && value.length === 2 && value.every(Number.isFinite);
+const STROKE = 6; // pixels between the corners of a shape drawn by hand
+const HINTS = {
+  box: "Drag a box. Or: arrows move, Enter sets its two corners, Esc ends.",
+  lasso: "Draw around cells. Or: arrows move, Enter sets corners, once more at the last one selects, Esc ends.",
+  path: "Click where the path begins and where it ends. Or: arrows move, Enter sets.",
+};
+
+let active = null; // the picture that was used last
 
 function say(text) {
   $("message").textContent = text;
+}
+
+/** Bring a part of the panel, or its head, into view when those above it are drawn; the focus stays where it is. */
+function reveal(id) {
+  requestAnimationFrame(() => {
+    for (const part of [$(id), $(id).querySelector("h2")]) part.scrollIntoView({ block: "nearest" });
+  });
+}
+
+/** Give the focus to the picture that was used last, as what had it is gone or done. */
+function focusPicture() {
+  active.root.focus({ preventScroll: true });
 }
 
 function setTool(tool) {
@@ -11,8 +30,8 @@ function setTool(tool) {
   for (const each of document.querySelectorAll("[data-tool]")) {
     each.setAttribute("aria-pressed", String(each.dataset.tool === tool));
   }
-  if (tool === "path") say("Click where the path begins and where it ends.");
-  else if ($("message").textContent.startsWith("Click")) say("");
+  endDraft();
+  say(HINTS[tool] ?? "");
 }
 
 function setOption(name, on) {
@@ -40,7 +59,7 @@ function findGene() {
   if (number < 0) return say(`This page holds no gene ${name}.`);
   say("");
   $("gene").value = "";
-  $("map").focus();
+  focusPicture();
   if (!state.followed.includes(number)) state.followed.push(number);
   setColor(`gene:${number}`);
   showFollowed();
@@ -51,6 +70,7 @@ function showFollowed() {
     const remove = button("×", () => {
       state.followed = state.followed.filter((each) => each !== number);
       showFollowed();
+      $("gene").focus();
     });
     remove.setAttribute("aria-label", `Do not follow ${genes[number].name}`);
     const show = button("", () => setColor(`gene:${number}`));
@@ -76,190 +96,153 @@ function setLens(strength) {
   state.lens = strength;
   $("lens").value = strength;
   map.setLens(strength);
+  offerAll();
   showPlace();
   remember();
 }
 
-/** The box between two pixels of the map; where the map is bent, its sides have many corners on the true map. */
-function box([x0, y0], [x1, y1]) {
-  const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
-  const parts = map.bends ? 24 : 1;
-  return corners.flatMap(([x, y], i) => {
-    const [nextX, nextY] = corners[(i + 1) % 4];
-    return Array.from({ length: parts }, (_, k) => map.toMap(x + ((nextX - x) * k) / parts, y + ((nextY - y) * k) / parts));
-  });
+/** Make the points larger or smaller, by a power of 2. */
+function setSize(power) {
+  state.size = power;
+  $("size").value = power;
+  for (const picture of pictures) {
+    picture.pointSize = 2 ** power;
+    picture.draw();
+  }
+  remember();
 }
 
 /** Show a stored path by its number, or none. */
 function setStored(number) {
   [state.stored, state.ends] = [number, []];
   showPath();
+  if (number !== null) reveal("pathSection");
   remember();
 }
 
+/** Show the frame of the plots or, with outliers, all cells. */
+function fit(all) {
+  for (const picture of pictures) picture.fit(all);
+  offerAll();
+  remember();
+}
+
+/** Offer to see all cells where the frame leaves some out. */
+function offerAll() {
+  const left = pictures.reduce((sum, picture) => sum + picture.left, 0);
+  const see = document.querySelector("[data-action=fitAll]");
+  see.hidden = left === 0;
+  see.title = `Show also the ${left.toLocaleString("en")} cells outside the frame (O)`;
+}
+
 const actions = {
-  fit: () => (map.fit(), remember()),
-  zoomIn: () => (map.zoom(1.4), remember()),
-  zoomOut: () => (map.zoom(1 / 1.4), remember()),
-  clearPath: () => setStored(null),
-  clearSelection: () => select(null),
-  savePNG: () => map.savePNG(legend),
-  saveSVG: () => map.saveSVG(legend),
+  fit: () => fit(false),
+  fitAll: () => fit(true),
+  zoomIn: () => (active.zoom(1.4), remember()),
+  zoomOut: () => (active.zoom(1 / 1.4), remember()),
+  clearPath: () => (setStored(null), focusPicture()),
+  clearSelection: () => (select(null), focusPicture()),
+  clearComparison: dropFirst,
+  compare: keepFirst,
+  savePNG,
+  saveSVG,
 };
 
-/** A click on the map at this place. */
+/** The place of the map that a place of a picture shows: itself or, beside the map, that of the cell there, if any. */
+function shownAt(picture, at) {
+  if (picture === map) return at;
+  const cell = picture.near(at);
+  return cell === null ? null : [cells.x(cell), cells.y(cell)];
+}
+
+/** A click at this place of the map. */
 function click(at) {
   if (state.tool === "path") {
     state.ends = state.ends.length === 1 ? [state.ends[0], at] : [at];
     state.stored = null;
-    if (state.ends.length === 2) say("");
     showPath();
     inspect();
+    say(state.ends.length === 2 ? "The path and the genes along it are in the panel." : "Now where the path ends.");
+    if (state.ends.length === 2) reveal("pathSection");
   } else {
     state.kept = state.kept ? null : at;
     state.pointer = at;
     showPlace();
+    if (state.kept) reveal("placeSection");
   }
   remember();
 }
 
-const pointers = new Map(); // those that are down, with their last position
-let drag = null; // {start, moved, corner or shape}
+/** Let a picture be moved, zoomed, pointed at and drawn on by mouse, pen and fingers. */
+function listen(picture) {
+  const { root } = picture;
+  const pointers = new Map(); // those that are down, with their last position
+  let drag = null; // {start, last, moved, shape}
 
-function position(event) {
-  const box = $("map").getBoundingClientRect();
-  return [event.clientX - box.left, event.clientY - box.top];
-}
-
-function pointerDown(event) {
-  if (event.button !== 0 || event.target.closest("#tools")) return;
-  $("map").setPointerCapture(event.pointerId);
-  pointers.set(event.pointerId, position(event));
-  drag = { start: position(event), moved: pointers.size > 1, shape: [map.toMap(...position(event))] };
-}
-
-function pointerMove(event) {
-  const at = position(event);
-  const before = pointers.get(event.pointerId);
-  state.pointer = event.target.closest("#tools") ? null : map.toMap(...at);
-  if (!state.kept) inspect();
-  if (!before || !drag) return;
-  drag.moved ||= Math.hypot(at[0] - drag.start[0], at[1] - drag.start[1]) > 3;
-  if (pointers.size === 2) {
-    const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, where]) => where);
-    const distance = ([x, y]) => Math.max(Math.hypot(x - other[0], y - other[1]), 1);
-    map.zoom(distance(at) / distance(before), other, true);
-  } else if (drag.moved && (state.tool === "move" || state.tool === "path")) {
-    const { x, y, scale } = map.view;
-    map.move({ x: x - (at[0] - before[0]) / scale, y: y + (at[1] - before[1]) / scale }, true);
-  } else if (drag.moved) {
-    if (state.tool === "lasso") drag.shape.push(map.toMap(...at));
-    else drag.shape = box(drag.start, at);
-    map.marks.shape = drag.shape;
-    map.drawOverlay();
-  }
-  pointers.set(event.pointerId, at);
-}
-
-function pointerUp(event) {
-  if (!pointers.delete(event.pointerId) || !drag) return;
-  const { moved, shape } = drag;
-  if (pointers.size === 0) drag = null;
-  if (!moved) click(map.toMap(...position(event)));
-  else if (shape.length > 2) select(shape);
-  remember();
-}
-
-function keyDown(event) {
-  const writes = event.target.closest("input:not([type=checkbox]):not([type=radio]), select");
-  if (writes || event.ctrlKey || event.metaKey || event.altKey) {
-    if (event.key === "Escape") event.target.blur();
-    return;
-  }
-  const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-  const tool = { m: "move", b: "box", l: "lasso", p: "path" }[event.key.toLowerCase()];
-  const option = { f: "field", n: "labels", d: "dark" }[event.key.toLowerCase()];
-  const action = { 0: "fit", "+": "zoomIn", "=": "zoomIn", "-": "zoomOut" }[event.key];
-  const onMap = event.target === $("map") || event.target === document.body;
-  if (arrow && onMap) {
-    const step = (event.shiftKey ? 60 : 12) / map.view.scale;
-    const { x, y } = map.view;
-    if (event.shiftKey) map.move({ x: x + step * arrow[0], y: y + step * arrow[1] }, true);
-    else state.pointer = (state.pointer ?? [x, y]).map((value, i) => value + step * arrow[i]);
-    inspect();
-  } else if (event.key === "Enter" && onMap && state.pointer) click(state.pointer);
-  else if (event.key === "Escape") {
-    state.kept = null;
-    if (state.shape) select(null);
-    else actions.clearPath();
-    showPlace();
-  } else if (event.key === "/") $("gene").focus();
-  else if (tool) setTool(tool);
-  else if (option) setOption(option, !state[option]);
-  else if (action) actions[action]();
-  else return;
-  event.preventDefault();
-}
-
-// ---- the state in the address ----
-
-let remembering = null;
-/** Write the state into the fragment of the address, so that a copied address shows the same. */
-function remember() {
-  clearTimeout(remembering);
-  remembering = setTimeout(() => {
-    const round = (point) => point.map((value) => Number(value.toPrecision(9)));
-    const { x, y, scale } = map.view;
-    const [kind, number] = state.color.split(":");
-    const kept = {
-      view: [...round([x, y]), Number((scale / map.fitted).toPrecision(6))],
-      color: [kind, kind === "gene" ? genes[number].name : columns[number].name],
-      hidden: currentColumn() && [...state.hidden[number]],
-      decoded: state.decoded,
-      field: state.field,
-      labels: state.labels,
-      dark: state.dark,
-      lens: state.lens || undefined,
-      at: state.kept && round(state.kept),
-      ends: state.ends.map(round),
-      path: contents.paths[state.stored]?.name,
-      shape: state.shape?.map(round),
-      genes: state.followed.map((each) => genes[each].name),
-    };
-    try {
-      history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify(kept))}`);
-    } catch {
-      // in a frame of a notebook the page has no address
+  const position = (event) => {
+    const box = root.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  root.addEventListener("focus", () => (active = picture));
+  root.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || event.target.closest("#tools")) return;
+    root.setPointerCapture(event.pointerId);
+    active = picture;
+    endDraft();
+    const at = position(event);
+    pointers.set(event.pointerId, at);
+    drag = { start: at, last: at, moved: pointers.size > 1, shape: [picture.toMap(...at)] };
+  });
+  root.addEventListener("pointermove", (event) => {
+    const at = position(event);
+    const before = pointers.get(event.pointerId);
+    if (event.target.closest("#tools")) state.pointer = null;
+    else {
+      picture.marks.cursor = false;
+      picture.cursor = picture.toMap(...at);
+      state.pointer = shownAt(picture, picture.cursor);
     }
-  }, 300);
-}
-
-/** Take the state from the address; what does not fit to this page is ignored. */
-function recall() {
-  let kept = {};
-  try {
-    kept = JSON.parse(decodeURIComponent(location.hash.slice(1))) ?? {};
-  } catch {
-    // no state, or a damaged one
-  }
-  const { view, color, hidden, at, ends, shape, lens } = kept;
-  setLens(lens > 0 && lens <= 1 ? lens : 0);
-  if (Array.isArray(view) && view.length === 3 && view.every(Number.isFinite) && view[2] > 0) {
-    map.move({ x: view[0], y: view[1], scale: view[2] * map.fitted });
-  }
-  state.decoded = kept.decoded === true;
-  const [kind, name] = Array.isArray(color) ? color : [];
-  const number = kind === "gene" ? geneNumbers.get(name) : columns.findIndex((column) => column.name === name);
-  if (number >= 0) state.color = `${kind === "gene" ? "gene" : "column"}:${number}`;
-  if (currentColumn() && Array.isArray(hidden)) state.hidden[state.color.split(":")[1]] = new Set(hidden);
-  state.kept = isPoint(at) ? at : null;
-  state.ends = Array.isArray(ends) && ends.every(isPoint) ? ends.slice(0, 2) : [];
-  const stored = contents.paths.findIndex((path) => path.name === kept.path);
-  state.stored = stored < 0 ? null : stored;
-  state.shape = Array.isArray(shape) && shape.length > 2 && shape.every(isPoint) ? shape : null;
-  const names = Array.isArray(kept.genes) ? kept.genes : [];
-  state.followed = names.map((each) => geneNumbers.get(each)).filter((each) => each !== undefined);
-  for (const option of ["field", "labels", "dark"]) setOption(option, kept[option] ?? state[option]);
-  setColor(state.color);
-  showFollowed();
+    if (!state.kept) inspect();
+    if (!before || !drag) return;
+    const distance = ([x0, y0], [x1, y1]) => Math.hypot(x1 - x0, y1 - y0);
+    drag.moved ||= distance(at, drag.start) > 3;
+    if (pointers.size === 2) {
+      const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, where]) => where);
+      picture.zoom(Math.max(distance(at, other), 1) / Math.max(distance(before, other), 1), other, true);
+    } else if (drag.moved && (state.tool === "move" || state.tool === "path")) {
+      const { x, y, scale } = picture.view;
+      picture.move({ x: x - (at[0] - before[0]) / scale, y: y + (at[1] - before[1]) / scale }, true);
+    } else if (drag.moved) {
+      if (state.tool === "box") drag.shape = picture.box(drag.start, at);
+      else if (distance(at, drag.last) > STROKE) {
+        drag.shape.push(picture.toMap(...at));
+        drag.last = at;
+      }
+      outline(picture, drag.shape);
+      picture.drawOverlay();
+    }
+    pointers.set(event.pointerId, at);
+  });
+  const lift = (event) => {
+    if (!pointers.delete(event.pointerId) || !drag) return;
+    const { moved, shape } = drag;
+    if (pointers.size === 0) drag = null;
+    const at = shownAt(picture, picture.toMap(...position(event)));
+    if (!moved && at) click(at);
+    else if (moved && shape.length > 2) selectNow(shape, root.id);
+    else if (moved && shape.length > 1) select(state.shape, state.on); // too small
+    remember();
+  };
+  root.addEventListener("pointerup", lift);
+  root.addEventListener("pointercancel", lift);
+  root.addEventListener("pointerleave", () => {
+    state.pointer = null;
+    inspect();
+  });
+  const wheel = (event) => {
+    event.preventDefault();
+    picture.zoom(2 ** (-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), position(event), true);
+    remember();
+  };
+  root.addEventListener("wheel", wheel, { passive: false });
 }

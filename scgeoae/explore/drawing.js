@@ -52,15 +52,20 @@ function colorBar(map, ...numbers) {
   return element("div", { className: "colors" }, bar, scale);
 }
 
-/** Rows of a name, a bar and a number; lengths are relative to the longest or to `longest`. */
+/** Rows of a name, a bar or two (one above the other) and a text; lengths are relative to the longest or to `longest`. */
 function bars(rows, { centered = true, longest = 0 } = {}) {
-  const full = rows.reduce((most, { length }) => Math.max(most, Math.abs(length)), longest) || 1;
-  const cells = rows.flatMap(({ name, length, color, text }) => {
-    const share = (Math.abs(length) / full) * (centered ? 50 : 100);
-    const left = centered ? (length < 0 ? 50 - share : 50) : 0;
-    const fill = element("i", { style: { left: `${left}%`, width: `${share}%`, background: color } });
-    const bar = element("div", { className: centered ? "bar" : "bar from-left" }, fill);
-    return [named(name), bar, element("span", { className: "value" }, text)];
+  const lengthsOf = ({ length, below }) => (below === undefined ? [length] : [length, below]);
+  const full = Math.max(longest, ...rows.flatMap(lengthsOf).map(Math.abs)) || 1;
+  const cells = rows.flatMap((row) => {
+    const lengths = lengthsOf(row);
+    const fills = lengths.map((length, i) => {
+      const share = (Math.abs(length) / full) * (centered ? 50 : 100);
+      const left = centered ? (length < 0 ? 50 - share : 50) : 0;
+      const className = lengths.length === 1 ? "" : i === 0 ? "upper" : "lower";
+      return element("i", { className, style: { left: `${left}%`, width: `${share}%`, background: row.color } });
+    });
+    const bar = element("div", { className: centered ? "bar" : "bar from-left" }, ...fills);
+    return [named(row.name), bar, element("span", { className: "value" }, row.text)];
   });
   return element("div", { className: "bars" }, ...cells);
 }

@@ -1,4 +1,4 @@
-// What the panel shows: colors and their legend, the place at the pointer, the path, the selection.
+// What the panel shows: colors and their legend, the place at the pointer, the path.
 
 const STEPS = 101; // places at which a path is decoded
 const N_BARS = 12;
@@ -57,7 +57,7 @@ async function recolor() {
     colorByLevels(useDecoded ? `${decodedName(gene)}, decoded` : `${gene.name}, measured`, values, sequential());
   }
   drawLabels();
-  select(state.shape); // of the visible cells
+  select(state.shape, state.on); // of the visible cells
 }
 
 /** The name of a decoded gene, with its R² if it can hardly be read from what the map was trained on. */
@@ -69,10 +69,8 @@ const isRead = (gene) => gene.readable !== false || state.followed.includes(gene
 function colorByGroups(column) {
   const hidden = state.hidden[columns.indexOf(column)];
   const colors = [...column.colors, map.theme("missing")]; // the last one for cells without a group
-  map.points.color(
-    column.codes,
-    Uint32Array.from(colors, (color, code) => (hidden.has(code) ? 0 : packedColor(color))),
-  );
+  const palette = Uint32Array.from(colors, (color, code) => (hidden.has(code) ? 0 : packedColor(color)));
+  for (const picture of pictures) picture.points.color(column.codes, palette);
   const counts = new Array(colors.length).fill(0);
   for (const code of column.codes) counts[code] += 1;
   const names = [...column.categories, "missing"];
@@ -100,7 +98,13 @@ function colorByGroups(column) {
   const list = element("div", { className: "entries" }, ...rows);
   $("legend").replaceChildren(
     list,
-    element("div", { className: "row" }, button("Show all", showAll(true)), button("Hide all", showAll(false))),
+    element(
+      "div",
+      { className: "row" },
+      button("Show all", showAll(true)),
+      button("Hide all", showAll(false)),
+      button("Select shown", selectShown),
+    ),
   );
   list.scrollTop = scroll;
   list.querySelectorAll("input")[focused]?.focus();
@@ -109,7 +113,7 @@ function colorByGroups(column) {
 function colorByLevels(title, values, colors) {
   const palette = new Uint32Array(MISSING + 1).fill(packedColor(map.theme("missing")));
   for (let level = 0; level <= LEVELS; level++) palette[level] = packedColor(colorAt(colors, level / LEVELS));
-  map.points.color(values.levels, palette);
+  for (const picture of pictures) picture.points.color(values.levels, palette);
   const number = (value) => (values.log ? `${short(Math.exp(value))}` : short(value));
   const [low, high] = [number(values.low), number(values.high)];
   legend = { title, map: colors, low, high };
@@ -148,6 +152,7 @@ function inspect() {
 
 function showPlace() {
   const at = state.kept ?? state.pointer;
+  beside?.point(at && map.near(at));
   if (!at) {
     map.marks.place = null;
     $("place").replaceChildren(element("p", { className: "quiet" }, "Point at the map. A click keeps the place."));
@@ -209,25 +214,24 @@ function rises() {
 /** The genes that stand out against the average over the cells, and the followed ones. */
 function profile(features) {
   const values = decoder.genes(features);
-  const rows = standingOut((gene) => (isRead(gene) ? values[gene.row] - gene.mean : NaN)).map(({ gene, length }) => ({
-    name: decodedName(gene),
-    length,
-    color: length < 0 ? "#0072b2" : "#d55e00",
-    text: short(values[gene.row]),
-  }));
+  const read = genes.filter((gene) => gene.row !== undefined && isRead(gene));
+  const means = new Map(read.map((gene) => [gene, { first: values[gene.row], second: gene.mean, spread: gene.sd }]));
+  const rows = standingOut(means).map(({ gene, ...row }) => ({ ...row, name: decodedName(gene), text: short(row.first) }));
   const title = element("h3", {}, "Decoded profile: standard deviations from the average; value");
   return element("div", {}, title, bars(rows, { longest: 1 }));
 }
 
-/** Followed genes and those with the largest difference, in standard deviations, largest first. */
-function standingOut(difference, spread = (gene) => gene.sd) {
-  const usable = genes.filter((gene) => Number.isFinite(difference(gene)) && spread(gene) > 0);
-  const rows = usable.map((gene) => ({ gene, length: difference(gene) / spread(gene) }));
+/** Of genes with two means, the followed ones and those with the largest difference, in units of their spread. */
+function standingOut(means, most = N_BARS) {
+  const rows = [...means].flatMap(([gene, { first, second, spread }]) => {
+    const length = (first - second) / spread;
+    return Number.isFinite(length) ? [{ gene, first, second, length, color: length < 0 ? "#0072b2" : "#d55e00" }] : [];
+  });
   const followed = rows.filter(({ gene }) => state.followed.includes(genes.indexOf(gene)));
   const others = rows
     .filter((row) => !followed.includes(row))
     .sort((a, b) => Math.abs(b.length) - Math.abs(a.length))
-    .slice(0, Math.max(N_BARS - followed.length, 4));
+    .slice(0, Math.max(most - followed.length, 4));
   return [...followed, ...others].sort((a, b) => b.length - a.length);
 }
 
@@ -286,84 +290,4 @@ function showPath() {
   if (gap > 0) notes.push(`Gray: no cells there (${percent(gap)} of the path), so the line is an extrapolation.`);
   $("path").replaceChildren(...notes.map((note) => element("p", { className: "quiet" }, note)), ...charts);
   map.drawOverlay();
-}
-
-// ---- the selection ----
-
-/** Select the visible cells in a shape, or nothing. */
-async function select(shape) {
-  state.shape = shape;
-  chosen = shape && cells.inside(shape);
-  const column = currentColumn();
-  const hidden = state.hidden[columns.indexOf(column)];
-  if (chosen && hidden?.size) column.codes.forEach((code, cell) => hidden.has(code) && (chosen[cell] = 0));
-  map.marks.shape = shape;
-  map.points.choose(chosen);
-  map.draw();
-  remember();
-  $("selectionSection").hidden = !shape;
-  if (!shape) return;
-  $("selection").replaceChildren(element("p", { className: "quiet" }, "Measuring …"));
-  await decoded;
-  if (state.shape === shape) showSelection();
-}
-
-function showSelection() {
-  const n = chosen.reduce((sum, one) => sum + one, 0);
-  const area = cells.area(state.shape);
-  const rows = [
-    ["cells", `${n.toLocaleString("en")} (${percent(n / cells.n)})`],
-    ["area on the map", `${short(area.map)} (${percent(area.mapShare)})`],
-    ["area in the data", `${short(area.data)} (${percent(area.dataShare)})`],
-  ];
-  const list = rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]);
-  const parts = [element("dl", { className: "numbers" }, ...list)];
-  if (n > 0 && groups()) parts.push(shares(groups(), n));
-  if (n > 0 && n < cells.n) parts.push(topGenes());
-  if (n > 0) parts.push(button(contents.names ? "Save cell names (CSV)" : "Save cell numbers (CSV)", saveCells));
-  $("selection").replaceChildren(...parts);
-}
-
-function shares(column, n) {
-  const counts = new Array(column.categories.length + 1).fill(0);
-  chosen.forEach((one, cell) => (counts[column.codes[cell]] += one));
-  const rows = counts
-    .map((count, code) => ({
-      name: column.categories[code] ?? "missing",
-      length: count,
-      color: column.colors[code] ?? map.theme("missing"),
-      text: percent(count / n),
-    }))
-    .filter(({ length }) => length > 0)
-    .sort((a, b) => b.length - a.length)
-    .slice(0, N_BARS);
-  return element("div", {}, element("h3", {}, "Share of ", named(column.name)), bars(rows, { centered: false }));
-}
-
-function topGenes() {
-  const useMeasured = genes.every(({ levels }) => levels);
-  const rest = chosen.map((one) => 1 - one);
-  const [inside, outside] = useMeasured ? [] : [cells.decodedMeans(chosen), cells.decodedMeans(rest)];
-  const measured = new Map(useMeasured ? genes.map((gene) => [gene, measuredMeans(gene, chosen)]) : []);
-  const value = (gene, of) => measured.get(gene)?.[of] ?? (of === "selected" ? inside : outside)[gene.row];
-  const usable = (gene) => useMeasured || isRead(gene);
-  const difference = (gene) => (usable(gene) ? value(gene, "selected") - value(gene, "rest") : NaN);
-  const spread = (gene) => measured.get(gene)?.spread ?? gene.sd;
-  const rows = standingOut(difference, spread).map(({ gene, length }) => ({
-    name: gene.name,
-    length,
-    color: length < 0 ? "#0072b2" : "#d55e00",
-    text: short(value(gene, "selected")),
-  }));
-  const kind = useMeasured ? "measured" : "decoded";
-  const title = `Mean ${kind} expression: selection minus rest, in standard deviations; mean of the selection`;
-  return element("div", {}, element("h3", {}, title), bars(rows));
-}
-
-function saveCells() {
-  let text = csvRow([contents.names ? "cell" : "number", ...contents.axes]);
-  chosen.forEach((one, cell) => {
-    if (one) text += csvRow([contents.names ? contents.names[cell] : cell, cells.x(cell), cells.y(cell)]);
-  });
-  save("scgeoae-selection.csv", "text/csv", text);
 }

@@ -1,11 +1,17 @@
 // The cells as points, drawn pixel by pixel: a million take some tens of milliseconds, without a graphics card.
 
-const MARGIN = 24; // pixels around the visible part, so that points at its border are whole
+const MARGIN = 64; // pixels around the visible part, so that points at its border are whole
 
 /** Pack a color "#rrggbb" into the number that ImageData holds (little-endian). */
 function packedColor(hex) {
   const number = parseInt(hex.slice(1), 16);
   return (0xff000000 | ((number & 0xff) << 16) | (number & 0xff00) | (number >> 16)) >>> 0;
+}
+
+/** The color "#rrggbb" of a packed one. */
+function unpackedColor(packed) {
+  const parts = [packed & 0xff, (packed >> 8) & 0xff, (packed >> 16) & 0xff];
+  return `#${parts.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** Mix two packed colors; `share` of the second, 0 to 256. */
@@ -16,6 +22,9 @@ function mixed(first, second, share) {
   return (0xff000000 | outer | green) >>> 0;
 }
 
+/** The largest radius of a disc. */
+const LARGEST = MARGIN - 2;
+
 /** The pixels of a disc: offsets from its center and coverage, 0 to 256; whole pixels if it is tiny. */
 function disc(radius) {
   const pixels = [];
@@ -23,7 +32,7 @@ function disc(radius) {
     for (const [dx, dy] of [[0, 0], [1, 0], [0, 1], [1, 1]]) pixels.push({ dx, dy, coverage: 256 });
     return pixels;
   }
-  const reach = Math.min(Math.ceil(radius), MARGIN - 1);
+  const reach = Math.ceil(radius);
   for (let dy = -reach; dy <= reach; dy++) {
     for (let dx = -reach; dx <= reach; dx++) {
       const coverage = Math.min(Math.max(radius + 0.5 - Math.hypot(dx, dy), 0), 1);
@@ -55,6 +64,14 @@ class Points {
   place(cells, moved = null) {
     this.x = Float32Array.from(this.order, (cell) => cells.x(cell) + (moved ? moved[2 * cell] : 0));
     this.y = Float32Array.from(this.order, (cell) => cells.y(cell) + (moved ? moved[2 * cell + 1] : 0));
+    this.extent = [Infinity, -Infinity, Infinity, -Infinity]; // a cell without coordinates is not a number
+    for (let i = 0; i < this.n; i++) {
+      const [x, y] = [this.x[i], this.y[i]];
+      if (x < this.extent[0]) this.extent[0] = x;
+      if (x > this.extent[1]) this.extent[1] = x;
+      if (y < this.extent[2]) this.extent[2] = y;
+      if (y > this.extent[3]) this.extent[3] = y;
+    }
   }
 
   /** Set the color number of each cell, and the packed colors; 0 hides a cell. */
@@ -77,13 +94,11 @@ class Points {
   draw(pixels, width, height, view, radius, background, limit = Infinity) {
     const start = performance.now();
     const n = Math.min(this.n, Math.max(2000, Math.round(limit / this.perPoint)));
-    const stamp = disc(radius);
+    const stamp = disc(Math.min(radius, LARGEST));
     const offsets = Int32Array.from(stamp, ({ dx, dy }) => dy * width + dx);
     const coverage = Uint16Array.from(stamp, (pixel) => pixel.coverage);
     const reach = Math.max(...stamp.map(({ dx }) => dx));
-    const faint = this.palette.map((color) => color && mixed(background, color, 40));
-    for (const pass of this.chosen ? [0, 1] : [1]) {
-      const palette = pass ? this.palette : faint;
+    for (const [pass, palette] of this.#passes(background)) {
       for (let i = 0; i < n; i++) {
         if (this.chosen && this.chosen[i] !== pass) continue;
         const color = palette[this.codes[i]];
@@ -99,6 +114,34 @@ class Points {
       }
     }
     this.perPoint = (performance.now() - start) / n;
+    return n;
+  }
+
+  /** Whether cells are chosen (1) or not (0) and their colors, in the order of drawing. */
+  #passes(background) {
+    const faint = this.palette.map((color) => color && mixed(background, color, 40));
+    return this.chosen ? [[0, faint], [1, this.palette]] : [[1, this.palette]];
+  }
+
+  /** The cells in an image of this width and height, in the order of drawing: their places and packed colors. */
+  *visible(width, height, view, radius, background) {
+    for (const [pass, palette] of this.#passes(background)) {
+      for (let i = 0; i < this.n; i++) {
+        const color = palette[this.codes[i]];
+        if (color === 0 || (this.chosen && this.chosen[i] !== pass)) continue;
+        const x = (this.x[i] - view.x) * view.scale + width / 2;
+        const y = (view.y - this.y[i]) * view.scale + height / 2;
+        if (x > -radius && y > -radius && x < width + radius && y < height + radius) yield { x, y, color };
+      }
+    }
+  }
+
+  /** How many cells lie outside a frame. */
+  outside([left, right, bottom, top]) {
+    let n = 0;
+    for (let i = 0; i < this.n; i++) {
+      if (this.x[i] < left || this.x[i] > right || this.y[i] < bottom || this.y[i] > top) n += 1;
+    }
     return n;
   }
 }

@@ -25,7 +25,8 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     adata
         Annotated data matrix with a result, or a model (:func:`scgeoae.read_model`).
     points
-        Map coordinates (m, d).
+        Map coordinates (m, d). Those that were read off a bent map (:func:`scgeoae.tl.lens`) go through
+        ``scgeoae.get.model(adata).lens.inverse`` first.
     key
         Name of the result.
     space
@@ -74,7 +75,7 @@ def decode(adata: AnnData | MapModel, points: np.ndarray, *, key: str = DEFAULT_
     result, model = opened(adata, key)
     surface = model.surface if result is None else result.surface
     points = check_points(points, model.n_components)
-    read = model.space(space)
+    read = model.space(space, None if result is None else key)
     profiles = np.empty((len(points), len(read.names)), dtype=np.float32)
     for where in blocks(len(points), max(len(read.names), model.n_features)):
         profiles[where] = read.values(surface.decode(points[where]))

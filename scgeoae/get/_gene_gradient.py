@@ -37,7 +37,8 @@ def gene_gradient(
     adata
         Annotated data matrix with a result, or a model (:func:`scgeoae.read_model`), which knows genes.
     points
-        Map coordinates (m, d).
+        Map coordinates (m, d). Those that were read off a bent map (:func:`scgeoae.tl.lens`) go through
+        ``scgeoae.get.model(adata).lens.inverse`` first.
     key
         Name of the result.
     genes
@@ -74,8 +75,8 @@ def gene_gradient(
     >>> rises = scgeoae.get.gene_gradient(adata, adata.obsm["X_geoae"][:5])
     >>> names = rises.var_names[rises.X[0].argsort()[::-1][:3]]  # what changes most at the first cell
     """
-    _, model = opened(adata, key)
-    surface, space = model.surface, model.space("genes")
+    result, model = opened(adata, key)
+    surface, space = model.surface, model.space("genes", None if result is None else key)
     points = check_points(points, model.n_components)
     chosen = space.positions(genes)
     made = described(model, space, points)[:, chosen].copy()

@@ -31,7 +31,9 @@ def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
     -------
     The model, on the host. ``encode`` takes cells (n, D) in input units to the map (n, d), ``decode`` goes back,
     ``pushforward`` returns the tangents as well; ``autoencoder`` is the torch module, in evaluation mode. ``unit``,
-    ``region`` and ``input`` tell the scale of the map, the part that cells occupy, and how the input is made.
+    ``region`` and ``input`` tell the scale of the map, the part that cells occupy, and how the input is made. ``lens``
+    bends the map, if there is one (:func:`scgeoae.tl.lens`), ``lens.inverse`` takes points (m, 2) of the bent map to
+    the true one, and ``bent_surface.metric`` returns the metric of the bent map there.
 
     Raises
     ------

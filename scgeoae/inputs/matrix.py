@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 ALL = slice(None)
-RUN = 1_000
-"""Rows that are read together where a sample of all rows is read."""
+RUN, N_RUNS = 1_000, 10
+"""Rows, at most, that are read together where a sample of all rows is read, and the least number of such runs."""
 
 
 def is_streamed(values: Any) -> bool:
@@ -138,7 +138,7 @@ class Matrix:
     def spread(self, n: int) -> Iterator[slice]:
         """Iterate over about ``n`` rows, or all if there are fewer, in short slices spread evenly over all rows."""
         n_rows = self.shape[0]
-        run = min(self._block_size, RUN)
+        run = min(self._block_size, RUN, -(-n // N_RUNS))
         starts = np.arange(0, n_rows, run) if n >= n_rows else np.linspace(0, n_rows - run, -(-n // run)).astype(int)
         for start in starts.tolist():
             yield slice(start, min(start + run, n_rows))

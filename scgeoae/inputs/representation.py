@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from .._checks import check_adata
-from .._lookup import PCA_KEYS, gene_names, names_of_layers
+from .._lookup import PCA_KEYS, gene_names, matrix_of
 from .matrix import Matrix
 from .rows import DenseRows, ReadRows, StreamedRows
 
@@ -147,6 +147,8 @@ def expression(adata: AnnData, layer: str | None = None, *, use_raw: bool = Fals
 def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:
     if name not in adata.obsm:
         advice = "Run `sc.pp.pca` first, or pass use_rep='X' or layer." if name in PCA_KEYS else "Choose one of them."
+        if (longer := f"X_{name}") in adata.obsm:
+            advice = f"Pass use_rep={longer!r}."
         msg = f"Did not find .obsm[{name!r}]; .obsm holds {list(adata.obsm) or 'nothing'}. {advice}"
         raise KeyError(msg)
     source = f"obsm[{name!r}]"
@@ -169,16 +171,14 @@ def _of_obsm(adata: AnnData, name: str, n_pcs: int | None) -> Representation:
 
 def _expression(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     """`X` or a layer, and its name; the names of its genes are unique."""
-    if layer is not None and layer not in adata.layers:
-        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
-        raise KeyError(msg)
-    if layer is None and adata.X is None:
+    values, source = matrix_of(adata, layer)
+    if values is None:
         msg = "adata.X is None. Fill it with expression, or choose a layer or an obsm."
         raise ValueError(msg)
     if not gene_names(adata).is_unique:
         msg = "The variable names are not unique, but genes are matched by name. Run `adata.var_names_make_unique()`."
         raise ValueError(msg)
-    return (adata.X, "X") if layer is None else (adata.layers[layer], f"layers[{layer!r}]")
+    return values, source
 
 
 def _var_mask(adata: AnnData, mask_var: str | np.ndarray | None) -> np.ndarray | None:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .._checks import seed_of
-from .._lookup import PCA_KEYS, column, embedding_key, matched
+from .._checks import instead, seed_of
+from .._lookup import PCA_KEYS, column, embedding_key, groups_of, matched
 from ..result import Result
 from . import density, distances, neighborhoods
 from . import groups as group_measures
@@ -43,6 +43,7 @@ VARYING_FOR = "The quality of a map"
 """What error messages call undefined if all points are equal."""
 
 
+@instead()
 def embedding_quality(
     adata: AnnData,
     bases: Sequence[str],
@@ -115,8 +116,8 @@ def embedding_quality(
         If a map, the data or the labels are missing.
     ValueError
         If `bases` is empty or names a map twice, a map is constant or not finite, k is not below half the number of
-        cells, or the labels name one class; if cells of `adata` are not in `other`, or several cells of one of them
-        have the same name.
+        cells, or the labels are measurements or name one class; if cells of `adata` are not in `other`, or several
+        cells of one of them have the same name.
 
     References
     ----------
@@ -150,8 +151,10 @@ def embedding_quality(
     maps = [_map(adata, name) for name in names]
     k = check_neighbors(k, adata.n_obs, below_half=True)
     sampling: dict[str, Any] = {"max_cells": max_cells, "rng": seed_of(rng)}
-    classes = None if labels is None else column(adata, labels)
-    if classes is not None:
+    classes = None
+    if labels is not None:
+        groups_of(adata, labels)  # refuses measurements
+        classes = column(adata, labels)
         check_neighbors(k, len(label_measures.as_labeled(maps[0], classes)[1]))
     data, several = Points(X), [Points(Z) for Z in maps]
     kinds = [

@@ -8,6 +8,7 @@ from matplotlib import rcParams
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from .._checks import instead
 from ..fields import ALPHA_PATH, Keys, read_table
 from ._scatter import finish, new_axes
 
@@ -20,6 +21,7 @@ CURVES = {"reconstruction": ("all cells", "C0", "o"), "validation_reconstruction
 """Label, color and marker of each column."""
 
 
+@instead()
 def alpha_path(
     adata: AnnData,
     *,

@@ -9,6 +9,7 @@ from matplotlib import rcParams
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import LogLocator
 
+from .._checks import instead
 from .._lookup import labels_of, palette_of
 from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import PLAIN, draw_dumbbells, write_ratios
@@ -31,6 +32,7 @@ BEYOND = 1e9
 """Where intervals without an upper end lead."""
 
 
+@instead()
 def cluster_areas(
     adata: AnnData,
     *,

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
+from .._checks import instead
 from ..fields import DEFAULT_KEY, Keys, read_table
 from ._dumbbells import draw_dumbbells, write_ratios
 from ._scatter import finish, new_axes
@@ -26,6 +27,7 @@ CLOSER, FARTHER = "C0", "C1"
 """Colors of pairs that look closer or farther apart than they are."""
 
 
+@instead()
 def cluster_distances(
     adata: AnnData,
     *,

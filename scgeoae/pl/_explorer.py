@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._checks import check_points
+from .._lookup import embedding_key
 from ..explore import Explorer, contents, page
 from ..fields import DEFAULT_KEY
 from ..result import Result
@@ -32,6 +33,7 @@ def explorer(
     paths: Mapping[str, np.ndarray] | None = None,
     layer: str | None = None,
     use_raw: bool | None = None,
+    beside: str | None = None,
 ) -> Explorer:
     """Make an interactive page of a map that decodes the place under the pointer.
 
@@ -39,11 +41,12 @@ def explorer(
     the decoder, so at the pointer it shows the indicatrix beside the undistorted circle, the relative determinant, the
     anisotropy, and the decoded profile: the genes that differ most from the average over the map. Cells are colored by
     columns of `obs` or by genes, measured or decoded. Two clicks show genes along the straight path between them. A
-    selection shows shares of groups, its area on the map and in the data, and its genes. The page explains itself.
+    selection shows shares of groups, its area on the map and in the data, and its genes, and two selections are
+    compared. All of it also works by the keyboard; the page explains itself, and its address holds what it shows.
 
     The page can be passed on, with what is in it: the coordinates, determinants and anisotropies of all cells, the
-    columns of `obs` that `color` names, the genes as described there, and the decoder without the rest of the genes. It
-    holds no other column and, unless `cell_names`, no names of cells.
+    columns of `obs` that `color` names, the genes as described there, the coordinates `beside`, and the decoder without
+    the rest of the genes. It holds no other column and, unless `cell_names`, no names of cells.
 
     On maps of more than two dimensions, the other coordinates of a place are those of the nearest cell.
 
@@ -52,12 +55,12 @@ def explorer(
     adata
         Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae` or :func:`scgeoae.tl.fit_decoder`.
     path
-        Write the page to this file, whole or not at all.
+        Write the page to this file (.html), whole or not at all.
     key
         Name of the result.
     color
-        Columns of `obs` to color the cells by: numbers, or up to 1,000 groups, in the colors that scanpy stores; or
-        genes, as measured.
+        Columns of `obs` to color the cells by: numbers, or up to 1,000 groups, in the colors that scanpy has stored
+        or would choose; or genes, as measured.
     genes
         Genes to include, measured and decoded. By default 200: those whose decoded expression tells the groups of the
         first column of groups in `color` apart, of each group in turn, or else those that vary most over the map; in
@@ -75,6 +78,10 @@ def explorer(
         Read measured values from this layer, or from `adata.raw`, as in :func:`scanpy.pl.embedding`. By default they
         come from the matrix that the model reads genes of, and those of genes that it lacks from `adata.raw`, unless
         ``use_raw=False``.
+    beside
+        Draw these coordinates of the cells in a second picture beside the map: a name in `obsm`, with or without
+        ``X_``, of two columns, such as ``"spatial"`` or ``"umap"``. What is selected or pointed at in one of the
+        pictures stands out in both. The second axis of ``"spatial"`` points down, as in the image of a tissue.
 
     Returns
     -------
@@ -83,10 +90,11 @@ def explorer(
     Raises
     ------
     KeyError
-        If there is no result under this key, no such column of `obs`, gene or layer.
+        If there is no result under this key, no such column of `obs`, gene, layer or name in `obsm`.
     ValueError
-        If there is no cell, the map has one dimension, `dimensions` are not dimensions of the map, a column has too
-        many groups, a path is not one of the map, or there is no `adata.raw`.
+        If the name of the file does not end in .html or .htm, there is no cell, the map has one dimension, `dimensions`
+        are not dimensions of the map, a column has too many groups, a path is not one of the map, the coordinates
+        beside it do not have two columns, or there is no `adata.raw`.
     TypeError
         If a column holds what is neither a number nor a group.
     OSError
@@ -106,6 +114,9 @@ def explorer(
         if target.is_dir():
             msg = f"{str(target)!r} is a directory; name a file in it."
             raise IsADirectoryError(msg)
+        if target.suffix.lower() not in {".html", ".htm"}:
+            msg = f"The explorer writes an HTML page, so {str(target)!r} must end in .html or .htm."
+            raise ValueError(msg)
         check_writable(target)
     result = Result(adata, key)
     n_components = coordinates_to_draw(result.coordinates(), dimensions, "the explorer").shape[1]
@@ -126,6 +137,7 @@ def explorer(
             paths=checked,
             layer=layer,
             use_raw=use_raw,
+            beside=None if beside is None else embedding_key(adata, beside),
         )
     )
     if target is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from .._checks import instead
 from ..fields import DEFAULT_KEY
 from ..result import TERMS, Result
 from ._scatter import finish, new_axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@instead()
 def history(
     adata: AnnData,
     *,

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
+from .._checks import instead
 from ..metrics.quality import GROUPS, MEASURES
 from ._scatter import finish, new_axes
 
@@ -24,6 +25,7 @@ MISSING = "-"
 """What is printed where there is no value."""
 
 
+@instead()
 def quality(
     table: pd.DataFrame,
     *,

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from pandas.api.types import infer_dtype
 from scipy.spatial import KDTree
 
-from .._checks import check_dimensions, check_points
+from .._checks import INSTEAD, check_dimensions, check_points
 from .._lookup import column, holds_numbers
 from ..result import Result, frame_of
 from ._key import Key
@@ -44,7 +44,7 @@ NOT_PASSED_ON = {
     "basis": "Pass key, the name of a result.",
     "components": "Pass dimensions, which count from 0.",
     "projection": "Maps are drawn in two dimensions.",
-    "save": "Pass show=False and save the figure: ax.figure.savefig(path).",
+    "save": INSTEAD["save"],
 }
 """Arguments of :func:`scanpy.pl.embedding` that plots of a map do not take, and what to pass instead."""
 
@@ -132,7 +132,8 @@ class View:
             far = f",\n{between:.2g} between groups" if abs(self.length_between - 1) > A_THIRD else ""
             lines.append([bar, TextArea(f"{length:g} in the data, locally{far}")])
         if self.largest is not None:
-            lines.append([TextArea(f"bent: areas up to {self.largest:.2g} times")])
+            most = f"{self.largest:.2g}"
+            lines.append([TextArea("true areas" if most == "1" else f"bent: areas up to {most} times")])
         if n_outside := int(self.outside.sum()):
             symbol = DrawingArea(6, 6)
             symbol.add_artist(Line2D([3], [3], linestyle="", marker="^", **OUTSIDE, color=color))

@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from .._lookup import column, embedding_key, groups_of
 from ..fields import DEFAULT_KEY, Keys
+from ..result import check_verdict
 from ._scatter import finish, scatter, settle, view_of_basis
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def verdict(
     KeyError
         If there is no such map or column, or the map has no verdict.
     ValueError
-        If the map has one dimension, the dimensions are not those of the map, the column holds measurements, or
-        `groupby` is passed together with `ax`.
+        If the map was changed after its verdict, it has one dimension, the dimensions are not those of the map, the
+        column holds measurements, or `groupby` is passed together with `ax`.
 
     Examples
     --------
@@ -89,6 +90,7 @@ def verdict(
     if not {"null_quantiles"} <= set(entry) or keys.verdict_colors not in adata.uns:
         msg = f"Did not find in .uns the null of {keys.verdict!r}. {advice}"
         raise KeyError(msg)
+    check_verdict(adata, keys)
     if ax is not None and groupby is not None:
         msg = "With ax only the map is drawn; groupby is for a panel beside it."
         raise ValueError(msg)

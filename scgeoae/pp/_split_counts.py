@@ -10,13 +10,14 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._checks import LARGEST, check_adata, refuse_masked
-from .._lookup import names_of_layers
+from .._checks import LARGEST, check_adata, instead, refuse_masked
+from .._lookup import matrix_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@instead()
 def split_counts(
     adata: AnnData, *, layer: str | None = None, share: float = 0.5, rng: int | np.random.Generator | None = 0
 ) -> tuple[AnnData, AnnData]:
@@ -107,10 +108,7 @@ def _counts(adata: AnnData, layer: str | None) -> Any:
     if adata.isbacked:
         msg = "adata is backed: both halves are made in memory. Call `adata.to_memory()` first."
         raise ValueError(msg)
-    if layer is not None and layer not in adata.layers:
-        msg = f"Did not find .layers[{layer!r}]; .layers holds {names_of_layers(adata) or 'nothing'}."
-        raise KeyError(msg)
-    counts, source = (adata.X, "X") if layer is None else (adata.layers[layer], f"layers[{layer!r}]")
+    counts, source = matrix_of(adata, layer)
     refuse_masked(counts, source)
     is_sparse = sparse.issparse(counts) and counts.format in {"csr", "csc"}
     if not (is_sparse or isinstance(counts, np.ndarray)) or counts.dtype.kind not in "fiu":

@@ -138,12 +138,12 @@ class MapModel:
         """Whether decoded inputs can be read as genes."""
         return self.readout is not None or self.input.projection is not None
 
-    def space(self, name: str) -> Space:
+    def space(self, name: str, key: str | None = None) -> Space:
         """Return what decoded inputs are read as: the ``"input"`` itself or ``"genes"``.
 
-        Raises a `ValueError` if the model does not hold how.
+        Raises a `ValueError`, which names the ``key`` of the result in an AnnData, if the model does not hold how.
         """
-        return space_of(self, name)
+        return space_of(self, name, key)
 
     @property
     def device(self) -> torch.device:

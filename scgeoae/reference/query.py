@@ -11,7 +11,7 @@ from scanpy import logging as logg
 from .._checks import check_adata
 from .._lookup import PCA_KEYS
 from ..core.evaluation import describe
-from ..core.rows import block_size, check_finite, row_blocks
+from ..core.rows import check_finite, row_blocks
 from ..fingerprint import Values, compare, warn_if_unknown
 from ..inputs import ReadRows, choose, genes
 from .preparation import COMPATIBLE, DETECTED, PREPARATIONS, is_scaled, recognize
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 N_LISTED = 5
 """Missing genes that a message lists at most."""
 
-QUERY_SAMPLE, RUN = 500, 50
-"""How many cells of a query, at most, tell how they were prepared, and how many of them are read together."""
+QUERY_SAMPLE = 500
+"""About how many cells of a query tell how they were prepared."""
 
 ZERO_SHARE = 0.1
 """Least share of entries at the reference's zero level for a query to count as scaled with the reference's numbers.
@@ -316,7 +316,7 @@ def _scaling_of(
     """
     scaling = None if projection.scaling is None else projection.scaling.subset(present)
     values = x.value_range()
-    sample = _sample_of(x)
+    sample = np.concatenate([np.empty((0, x.shape[1])), *map(x.dense, x.spread(QUERY_SAMPLE))])
     found = recognize(sample, values)
     if scaling is not None and values.low < 0:  # scaled values are below 0 in part
         if recipe.signed:  # as they were before scaling, too: a zero leaves no trace
@@ -344,13 +344,6 @@ def _scaling_of(
         f"land in the wrong place. {remedy}."
     )
     raise ValueError(msg)
-
-
-def _sample_of(x: Matrix) -> np.ndarray:
-    """Read some cells (n, g), float64, in short runs spread evenly over all."""
-    n, run = x.shape[0], min(RUN, block_size(x.shape[1]))
-    every = range(0, n, run) if n <= QUERY_SAMPLE else np.linspace(0, n - run, QUERY_SAMPLE // run).astype(int).tolist()
-    return np.concatenate([np.empty((0, x.shape[1])), *(x.dense(slice(i, min(i + run, n))) for i in every)])
 
 
 def _is_scaled_as(scaling: Scaling, var: pd.DataFrame, names: np.ndarray, x: np.ndarray) -> bool:

@@ -176,8 +176,10 @@ class Space(NamedTuple):
         return found
 
 
-def space_of(model: MapModel, space: str) -> Space:
+def space_of(model: MapModel, space: str, key: str | None = None) -> Space:
     """Return the space of the ``"input"`` or of the ``"genes"``: by the readout, or else by the projection.
+
+    Messages name the ``key`` of the result, if the model is that of an AnnData.
 
     Raises
     ------
@@ -205,9 +207,10 @@ def space_of(model: MapModel, space: str) -> Space:
     if projection is not None:
         affine, linear = projection.undo, projection.undo_differential
         return Space(projection.genes, affine, linear, scaling=projection.scaling, layer=projection.layer)
+    call = f"scgeoae.tl.gene_readout(adata, key={key!r})" if key is not None else "scgeoae.tl.gene_readout"
     msg = (
         "The model does not know how genes became its input: it was trained on an obsm that X and varm['PCs'] do not "
-        "reproduce. Run `scgeoae.tl.gene_readout(adata)` to read genes from it, or pass space='input'."
+        f"reproduce. Run `{call}` first, to read genes from it."
     )
     raise ValueError(msg)
 

@@ -16,7 +16,7 @@ from .._checks import check_adata, real_number, seed_of
 from ..fields import ALPHA_PATH, Keys
 from ..result import distortion_summary
 from ._geometric_ae import geometric_ae
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 from .plan import plan
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ NOT_OF_A_TRAINING = ("adata", "key_added", "copy")
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
-@rank_0_logs()
+@tool()
 def alpha_path(
     adata: AnnData, alphas: Sequence[float], *, key_added: str | None = None, copy: bool = False, **arguments: Any
 ) -> AnnData | None:
@@ -100,6 +100,9 @@ def alpha_path(
         msg = "alpha_path takes alphas, not alpha."
         raise TypeError(msg)
     usual = {name: each.default for name, each in signature(geometric_ae).parameters.items()}
+    if unknown := sorted(arguments.keys() - usual.keys()):
+        msg = f"alpha_path() got an unexpected keyword argument {unknown[0]!r}"  # the words of Python
+        raise TypeError(msg)
     call = {name: value for name, value in {**usual, **arguments}.items() if name not in NOT_OF_A_TRAINING}
     seed = seed_of(call.pop("rng"))
     planned = plan(adata, **call)

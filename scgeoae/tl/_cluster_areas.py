@@ -14,7 +14,7 @@ from ..fields import DEFAULT_KEY, Keys
 from ..metrics import group_sizes
 from ..result import Result, region_of
 from ._groups import grouped_cells
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,7 +28,7 @@ FEW, WIDE = 20, 2.0
 """A size is uncertain if there are fewer cells, or if the ends of the interval differ by a larger factor."""
 
 
-@rank_0_logs()
+@tool()
 def cluster_areas(
     adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, other: AnnData | None = None, copy: bool = False
 ) -> AnnData | None:

@@ -13,7 +13,7 @@ from ..fields import DEFAULT_KEY, Keys
 from ..metrics import group_distances
 from ..result import Result, region_of
 from ._groups import grouped_cells
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,7 +22,7 @@ FAR_OFF = 2.0
 """A path on the surface that is longer than the straight line by a larger factor is noted."""
 
 
-@rank_0_logs()
+@tool()
 def cluster_distances(
     adata: AnnData, groupby: str, *, key: str = DEFAULT_KEY, other: AnnData | None = None, copy: bool = False
 ) -> AnnData | None:

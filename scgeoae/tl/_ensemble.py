@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scanpy import logging as logg
-from scanpy import settings
 from sklearn.utils.parallel import Parallel, delayed
-from tqdm import tqdm
 
 from .._checks import seed_of, whole_number
 from ..core.ensemble import axial_deviation, displacement, train_member
@@ -17,7 +15,7 @@ from ..core.neighbors import kept_neighbors
 from ..fields import DEFAULT_KEY, Field, Keys
 from ..reference import MapModel, to_state
 from ..result import Result
-from ._log import PROGRESS, finish, rank_0_logs
+from ._log import finish, timed, tool
 from .plan import stored_plan
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ N_NEIGHBORS = 15
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
-@rank_0_logs()
+@tool()
 def ensemble(
     adata: AnnData,
     n_models: int = 5,
@@ -125,10 +123,10 @@ def ensemble(
     start = logg.info(f"training {n_models} further maps on {source}")
     arguments = {"places": places, "landmarks": planned.landmarks, "bootstrap": bootstrap, "name": source}
     seeds = np.random.default_rng(seed).integers(2**63, size=n_models).tolist()
-    begun = tqdm(seeds, unit="map", disable=settings.verbosity < PROGRESS, leave=False)
-    members: list[Member] = Parallel(n_jobs, pre_dispatch="n_jobs")(
-        delayed(train_member)(planned.rows, planned.spec, member_seed, **arguments) for member_seed in begun
+    trainings = Parallel(n_jobs, pre_dispatch="n_jobs", return_as="generator")(
+        delayed(train_member)(planned.rows, planned.spec, member_seed, **arguments) for member_seed in seeds
     )
+    members: list[Member] = list(timed(trainings, n_models, "map"))
 
     stored: dict[str, Any] = {"params": {"n_models": n_models, "bootstrap": bool(bootstrap), "rng": seed}}
     if keep_models:

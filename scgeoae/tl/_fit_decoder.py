@@ -13,7 +13,7 @@ from .._lookup import embedding_key
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
 from ..result import check_names, result_fields
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 from ._origin import origin_of
 from .plan import plan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
-@rank_0_logs()
+@tool()
 def fit_decoder(
     adata: AnnData,
     basis: str,

@@ -11,12 +11,13 @@ from .._lookup import groups_of
 from ..fields import DEFAULT_KEY, Keys
 from ..reference import readout_of, with_readout
 from ..result import Result
-from ._log import finish
+from ._log import finish, tool
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@tool()
 def gene_readout(
     adata: AnnData,
     *,

@@ -12,7 +12,7 @@ from ..core.rows import check_finite
 from ..fields import Keys
 from ..reference import MapModel, recipe_of
 from ..result import check_names, result_fields
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 from ._warnings import warn_of_counts
 from .plan import plan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
-@rank_0_logs()
+@tool()
 def geometric_ae(
     adata: AnnData,
     *,

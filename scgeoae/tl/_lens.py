@@ -10,13 +10,13 @@ from .._checks import real_number
 from ..core.lens import lens as lens_of
 from ..fields import DEFAULT_KEY
 from ..result import Result, lens_fields
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@rank_0_logs()
+@tool()
 def lens(adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy: bool = False) -> AnnData | None:
     """Bend a map so that crowded places get more room, for pictures.
 
@@ -27,7 +27,9 @@ def lens(adata: AnnData, strength: float = 0.35, *, key: str = DEFAULT_KEY, copy
 
     The coordinates of the result stay as they are; plots draw the bent map if they are asked for it by ``lens=True``.
     What was bent is known: the determinant and the indicatrices of the bent map are those of its decoder, computed
-    exactly, and the graticule shows the square mesh of the true map.
+    exactly, and the graticule shows the square mesh of the true map. The functions of ``scgeoae.get`` take and return
+    points of the true map: :func:`scgeoae.get.coordinates` with ``lens=True`` bends them for a picture, and
+    ``scgeoae.get.model(adata).lens.inverse`` straightens points that were read off a bent one.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from ..inputs import resolve_device
 from ..models import read_model
 from ..reference import Labeling, MapModel, labeling, place, placed_by_neighbors, query_of, without
 from ..result import Result, check_names, lens_fields, result_fields
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ cells. Measured (``tests/benchmarks/mapping.py displaced``): 0.01 and less for c
 deviation."""
 
 
-@rank_0_logs()
+@tool()
 def map_cells(
     adata: AnnData,
     adata_ref: AnnData | MapModel | str | PathLike[str],

@@ -11,13 +11,13 @@ from ..core.evaluation import map_velocity
 from ..fields import DEFAULT_KEY, Field, Keys
 from ..reference import velocities_of
 from ..result import Result
-from ._log import finish, rank_0_logs
+from ._log import finish, tool
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@rank_0_logs()
+@tool()
 def velocity(
     adata: AnnData, velocity: str = "velocity", *, key: str = DEFAULT_KEY, copy: bool = False
 ) -> AnnData | None:

@@ -21,14 +21,18 @@ from .._lookup import embedding_key
 from ..core.fit import fit
 from ..core.neighbors import kept_neighbors
 from ..fields import DEFAULT_KEY, Field, Keys
+from ..fingerprint import Fingerprint, Values
 from ..inputs import DenseRows, choose, genes
 from ..reference import recipe_of
 from ..result import Result
-from ._log import finish, rank_0_logs
+from ..storage import to_arrays
+from ._log import finish, progress, tool
 from ._origin import DEFAULT_GRAPH, data_of, graph_of, is_tsne, is_umap, params_of_map
 from .plan import stored_plan
 
 if TYPE_CHECKING:
+    from ..core.rows import Rows
+    from ..core.spec import Spec
     from ..inputs import Representation
 
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -46,7 +50,7 @@ COLORS = {"trustworthy": "#0072b2", "uncertain": "#bdbdbd", "dubious": "#d55e00"
 
 
 @torch.inference_mode(mode=False)  # gradients are needed, also inside a `torch.no_grad` of the caller's
-@rank_0_logs()
+@tool()
 def verdict(
     adata: AnnData,
     basis: str = DEFAULT_KEY,
@@ -76,7 +80,7 @@ def verdict(
     Parameters
     ----------
     adata
-        Annotated data matrix.
+        Annotated data matrix with all cells that the map was made of.
     basis
         The map: a key of `obsm`, with or without ``X_``.
     use_rep
@@ -108,7 +112,8 @@ def verdict(
     `adata.obs['umap_chance']` : :class:`pandas.Series`, `float64`
         Share of the cells of the null that keep as many or more, the cell itself counted with them.
     `adata.uns['umap_verdict']` : :class:`dict`
-        `'params'`, and `'null_quantiles'`: quantiles 0, 0.01, …, 1 of the share that cells of the null keep.
+        `'params'`; `'null_quantiles'`: quantiles 0, 0.01, …, 1 of the share that cells of the null keep; and the
+        `'fingerprint'` of the map, by which :func:`scgeoae.pl.verdict` notices that it was made again.
     `adata.uns['umap_verdict_colors']` : :class:`numpy.ndarray` of `str`
         Colors of the verdicts.
 
@@ -119,7 +124,7 @@ def verdict(
     ValueError, TypeError
         If an argument, the map or the data are invalid, the method of the map is not known and `embed` is not passed,
         `embed` does not return a map, there are neighbors in different data of which the UMAP may be made, or the map
-        or the data changed since :func:`geometric_ae`. Nothing is written.
+        or the data changed since :func:`geometric_ae`. Nothing is written, as after a Ctrl-C.
 
     Notes
     -----
@@ -175,6 +180,7 @@ def verdict(
     start = logg.info(f"judging the neighbors on obsm[{name!r}] by {representation.source}; null: {null} exchanged")
     kept = kept_neighbors(x, [z], n_neighbors)
     shuffled = _shuffled(x, expression, seed)
+    logg.info(f"    making a map of data without structure, which takes about as long as obsm[{name!r}] took")
     places = np.asarray(make(shuffled))
     if places.shape != z.shape or places.dtype.kind != "f" or not np.isfinite(places).all():
         msg = f"embed must return finite coordinates {z.shape}; it returned {places.dtype} of shape {places.shape}."
@@ -198,6 +204,7 @@ def verdict(
         Keys.null: {
             "params": {key: value for key, value in params.items() if value is not None},
             "null_quantiles": np.quantile(expected, np.linspace(0, 1, 101)),
+            "fingerprint": {"coordinates": to_arrays(Fingerprint.of(Values.of(z), adata.obs_names))},
         },
         Keys.verdict_colors: np.array(list(COLORS.values()), dtype=object),
     }
@@ -244,7 +251,7 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
         spec = replace(planned.spec, weights={**planned.spec.weights, "landmark": 0})
         device = planned.rows.device
         representation = planned.representation if use_rep is None else choose(adata, use_rep=use_rep)
-        return representation, lambda x: fit(DenseRows(x, device), spec, seed).cells.z
+        return representation, lambda x: _trained(DenseRows(x, device), spec, seed)
     params = params_of_map(adata, name)
     if is_umap(name, params):
         graph = graph_of(adata, name, use_rep)
@@ -266,6 +273,14 @@ def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | 
         "way. Pass embed, a function that makes a map (n, d) of data (n, D)."
     )
     raise ValueError(msg)
+
+
+def _trained(rows: Rows, spec: Spec, seed: int) -> np.ndarray:
+    with progress(spec.n_steps) as show:
+        fitted = fit(rows, spec, seed, after_validation=show)
+    if fitted.history.interrupted:
+        raise KeyboardInterrupt
+    return fitted.cells.z
 
 
 def _umap(x: np.ndarray, *, graph: Mapping[str, Any], n_components: int, seed: int, **options: Any) -> np.ndarray:

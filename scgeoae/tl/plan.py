@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scanpy import logging as logg
-from scanpy import settings
-from tqdm import tqdm
 
 from .._checks import real_array, real_number, whole_number
 from ..core.fit import fit
@@ -21,7 +19,7 @@ from ..core.start import STARTS
 from ..core.terms import TERMS
 from ..fingerprint import Fingerprint, Values, compare, warn_if_unknown
 from ..inputs import choose, resolve_device
-from ._log import PROGRESS
+from ._log import progress
 from ._warnings import check_map, warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -87,12 +85,7 @@ class Plan:
         FloatingPointError
             If the training diverges or there is no map.
         """
-        with tqdm(total=self.spec.n_steps, unit="step", disable=settings.verbosity < PROGRESS, leave=False) as bar:
-
-            def show(step: int, n_steps: int) -> None:
-                bar.total = n_steps
-                bar.update(step - bar.n)
-
+        with progress(self.spec.n_steps) as show:
             fitted = fit(
                 self.rows,
                 self.spec,

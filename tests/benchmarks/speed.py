@@ -25,7 +25,9 @@ import anndata as ad
 import baselines
 import datasets
 import numpy as np
+import scanpy as sc
 import scoring
+import streaming
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -69,7 +71,7 @@ def main() -> None:
     commands.add_parser("gradients", help="hand-written gradients against autograd")
     calls_of = commands.add_parser("calls", help="whole calls against neighbors + UMAP and t-SNE")
     busy_of = commands.add_parser("busy", help="a whole call beside other programs, against a quiet machine")
-    describe_of = commands.add_parser("describe", help="map many cells: coordinates, determinants, anisotropy, errors")
+    describe_of = commands.add_parser("describe", help="map many cells, decode them and measure the map there")
     table_of = commands.add_parser("table", help="metrics.embedding_quality of five maps")
     commands.add_parser("imports", help="import scgeoae after import scanpy, and the first call's overhead")
     busy_of.add_argument("--cells", type=int, default=3000)
@@ -151,8 +153,9 @@ def recorded(call: Callable[[], None]) -> Products:
 
 
 def like(x: torch.Tensor) -> torch.Tensor:
-    """Random numbers in the layout of `x`, which may be transposed."""
-    return torch.randn(x.numel(), device=x.device).as_strided(x.shape, x.stride())
+    """Random numbers in the layout of `x`, which may be transposed or a part."""
+    length = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return torch.randn(length, device=x.device).as_strided(x.shape, x.stride())
 
 
 def our_step(n_features: int, batch: int, device: str, **changes: Any) -> Callable[[], None]:
@@ -279,10 +282,10 @@ def calls(sizes: str, methods: str, data: Path | None, set: str, limit: float | 
 
 
 def busy(cells: int, others: int, data: Path | None, set: str) -> None:
-    """Print seconds of the default call on a quiet machine and beside other processes, on one thread and on all."""
+    """Print seconds of calls on a quiet machine and beside other processes: ours on one thread and on all, UMAP."""
     X = resampled(datasets.load(set, data)[0], cells)
-    print("| threads | quiet, s | beside others, s | ratio |\n|---|---|---|---|")
-    for method in ("ours", ALL_THREADS):
+    print("| method | quiet, s | beside others, s | ratio |\n|---|---|---|---|")
+    for method in ("ours", ALL_THREADS, "UMAP"):
         seconds = []
         for n_others in (0, others):
             beside = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_others)]
@@ -325,15 +328,39 @@ def worker(method: str, file: str, answer: str) -> None:
 
 
 def describe(cells: int) -> None:
-    """Print seconds and memory of `tl.map_cells`, and the seconds of the matrix products that it needs at least."""
-    X = gaussian(cells, 50)
-    reference, _ = scoring.trained(X[:10_000], {"n_steps": 10}, seed=0)
-    model = scgeoae.get.model(reference)
-    query = ad.AnnData(obsm={"X_pca": X}, shape=(cells, 0))
-    products(model.autoencoder, X[:10_000])
-    _, least, _ = scoring.with_cost(lambda: products(model.autoencoder, X))
-    _, seconds, memory = scoring.with_cost(lambda: scgeoae.tl.map_cells(query, model))
-    print(f"describe {cells:,} x 50: {seconds:.1f} s, {seconds / least:.2f} times its matrix products, {memory:.0f} MB")
+    """Print what it costs to map, to decode and to measure many cells; the products are what a task needs at least."""
+    components = gaussian(cells, 50)
+    model = scgeoae.get.model(scoring.trained(components[:10_000], {"n_steps": 10}, seed=0)[0])
+    query = ad.AnnData(obsm={"X_pca": components}, shape=(cells, 0))
+    print("| what | cells | seconds | cells a second | seconds / those of the products | memory, MB |")
+    print("|---|---|---|---|---|---|")
+
+    def row(name: str, n: int, call: Callable[[], object], least: float | None = None) -> None:
+        _, seconds, memory = scoring.with_cost(call)
+        ratio = f"{seconds / least:.2f}" if least else ""
+        print(f"| {name} | {n:,} | {seconds:.1f} | {n / seconds:,.0f} | {ratio} | {memory:.0f} |", flush=True)
+
+    products(model.autoencoder, components[:10_000])
+    _, least, _ = scoring.with_cost(lambda: products(model.autoencoder, components))
+    row("`tl.map_cells`, 50 components", cells, lambda: scgeoae.tl.map_cells(query, model), least)
+    z = scgeoae.get.coordinates(query)
+    row("determinant and anisotropy", cells, lambda: model.surface.distortion(z))
+    row("`get.decode`, 50 components", cells, lambda: scgeoae.get.decode(model, z))
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cells.h5ad"
+        n = cells // 10
+        streaming.make(file, n, 0.07)
+        query = ad.read_h5ad(file)
+        reference = query[:: max(1, n // 5_000)].copy()
+        sc.pp.pca(reference)
+        scgeoae.tl.geometric_ae(reference, n_steps=10)
+        model = scgeoae.get.model(reference)
+        row(f"`tl.map_cells`, {query.n_vars:,} genes, sparse", n, lambda: scgeoae.tl.map_cells(query, model))
+        z = scgeoae.get.coordinates(query)
+        query = ad.read_h5ad(file, backed="r")
+        row(f"`tl.map_cells`, {query.n_vars:,} genes, on disk", n, lambda: scgeoae.tl.map_cells(query, model))
+        row(f"`get.decode`, {query.n_vars:,} genes", n, lambda: scgeoae.get.decode(model, z, space="genes"))
 
 
 @torch.no_grad()

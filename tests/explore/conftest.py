@@ -145,6 +145,31 @@ class Browser:
         self.driver.find_element("css selector", selector).click()
         self.settle()
 
+    def size(self, width: int, height: int) -> None:
+        """Make the page this large, which may be smaller than a window can be."""
+        device = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+
+    def shows(self, selector: str) -> bool:
+        """Whether the top of an element of the panel is in sight."""
+        return self.run(
+            """const boxOf = (selector) => document.querySelector(selector).getBoundingClientRect();
+            const [box, panel] = [boxOf(arguments[0]), boxOf("#panel")];
+            const bottom = Math.min(panel.bottom, window.innerHeight);
+            return box.height > 0 && box.top >= panel.top - 1 && Math.min(box.bottom, box.top + 60) <= bottom + 1;""",
+            selector,
+        )
+
+    def saved(self) -> list[str]:
+        """Return the texts of the files saved since the first call."""
+        return self.run(
+            """if (!window.files) {
+                window.files = [];
+                URL.createObjectURL = (blob) => (window.files.push(blob), "data:,");
+            }
+            return Promise.all(window.files.map((file) => file.text()));"""
+        )
+
     def colored(self) -> int:
         """Count the pixels of the map that differ from its background."""
         return self.run(
@@ -176,5 +201,6 @@ def _browser_once() -> Iterator[Browser]:
 def browser(_browser_once: Browser) -> Iterator[Browser]:
     """A headless Chromium; there must be no error in its console at the end."""
     _browser_once.driver.set_window_size(1300, 1000)
+    _browser_once.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     yield _browser_once
     assert _browser_once.errors() == []

@@ -163,7 +163,8 @@ def test_selection(decodable, node) -> None:
     code = f"""await cells.decode();
         const shape = {[[float(x), float(y)] for x, y in shape]};
         const chosen = cells.inside(shape);
-        const means = contents.genes.map((gene) => measuredMeans(gene, chosen));
+        const rest = chosen.map((one) => 1 - one);
+        const means = contents.genes.map((gene) => measuredMeans(gene, chosen, rest));
         const decoded = Array.from(cells.decodedMeans(chosen));
         const names = contents.genes.map(({{ name }}) => name);
         result = {{ names, chosen: Array.from(chosen), area: cells.area(shape), means, decoded }};"""
@@ -180,8 +181,10 @@ def test_selection(decodable, node) -> None:
     names = found["names"]
     measured = decodable[:, names].X
     tolerance = np.ptp(measured, axis=0).max() / 254
-    assert np.abs(np.array([each["selected"] for each in found["means"]]) - measured[inside].mean(0)).max() < tolerance
-    assert np.abs(np.array([each["rest"] for each in found["means"]]) - measured[~inside].mean(0)).max() < tolerance
+    assert np.abs(np.array([each["first"] for each in found["means"]]) - measured[inside].mean(0)).max() < tolerance
+    assert np.abs(np.array([each["second"] for each in found["means"]]) - measured[~inside].mean(0)).max() < tolerance
+    clipped = np.clip(measured, *np.quantile(measured, [0.001, 0.999], axis=0))
+    np.testing.assert_allclose([each["spread"] for each in found["means"]], clipped.std(0), rtol=0.01)
     decoded = scgeoae.get.decode(decodable, z[inside], space="genes")[:, names].X.mean(0)
     assert np.corrcoef(found["decoded"], decoded)[0, 1] > 0.999  # each cell counts as the tile that it lies in
 
@@ -206,12 +209,25 @@ def test_points(decodable, node) -> None:
         points.color(codes, new Uint32Array(10));
         result.push(draw());
         points.color(codes, Uint32Array.from(contents.columns[0].colors, (color) => packedColor(color)));
+        const seen = () => [...points.visible(300, 300, view, 2, 0xffffffff)];
+        const all = seen();
+        points.choose(cells.inside([[-1e9, -1e9], [0, -1e9], [0, 1e9], [-1e9, 1e9]]));
+        result.push([all.length, all.every(({ x, y }) => x > 40 && x < 260 && y > 40 && y < 260), seen()]);
+        points.choose(null);
         view.x += 1e9;
-        result.push(draw());
-        result.push([packedColor("#102030"), mixed(0xff000000, 0xffffffff, 128), disc(0.5).length]);"""
-    everything, one, none, beside, details = node(decodable, code, color="bulk_labels")
-    assert everything > one > none == beside == 0
+        result.push(draw(), seen().length);
+        result.push([packedColor("#102030"), mixed(0xff000000, 0xffffffff, 128), disc(0.5).length]);
+        result.push(unpackedColor(packedColor("#102030")));"""
+    everything, one, none, seen, beside, nothing, details, color = node(decodable, code, color="bulk_labels")
+    assert everything > one > none == beside == nothing == 0
     assert details == [0xFF302010, 0xFF7F7F7F, 4]
+    assert color == "#102030"
+    n, within, in_order = seen
+    assert n == 700
+    assert within
+    x = np.array([each["x"] for each in in_order])
+    n_left = int((scgeoae.get.coordinates(decodable)[:, 0] < 0).sum())
+    assert x[700 - n_left :].max() < x[: 700 - n_left].min() + 1  # the chosen ones come last
 
 
 def test_rows_of_a_file_hold_no_formulas(decodable, node) -> None:

@@ -118,8 +118,13 @@ def test_a_model_without_cells(projected: AnnData, tmp_path: Path) -> None:
 def test_errors(mapped: AnnData) -> None:
     with pytest.raises(ValueError, match="Unknown space 'gene'"):
         scgeoae.get.decode(mapped, np.zeros((1, 2)), space="gene")
-    with pytest.raises(ValueError, match=r"does not know how genes became its input.*scgeoae.tl.gene_readout"):
-        scgeoae.get.decode(mapped, np.zeros((1, 2)), space="genes")
+    for call in (partial(scgeoae.get.decode, space="genes"), scgeoae.get.gene_gradient):
+        for key in ("geoae", "mine"):
+            mapped.uns["mine"] = mapped.uns["geoae"]
+            with pytest.raises(ValueError, match=rf"how genes became .*gene_readout\(adata, key='{key}'\)`"):
+                call(mapped, np.zeros((1, 2)), key=key)
+        with pytest.raises(ValueError, match=r"does not know how genes became its input.*`scgeoae.tl.gene_readout`"):
+            call(scgeoae.get.model(mapped), np.zeros((1, 2)))
     with pytest.raises(ValueError, match="points must be finite"):
         scgeoae.get.decode(mapped, np.zeros((1, 3)))
     with pytest.raises(KeyError, match="results there"):

@@ -149,7 +149,7 @@ def test_a_model_without_cells(decodable: AnnData, tmp_path: Path) -> None:
 
 
 def test_errors(mapped: AnnData, decodable: AnnData) -> None:
-    with pytest.raises(ValueError, match=r"Run `scgeoae\.tl\.gene_readout\(adata\)`"):
+    with pytest.raises(ValueError, match=r"Run `scgeoae\.tl\.gene_readout\(adata, key='geoae'\)`"):
         scgeoae.get.gene_gradient(mapped, np.zeros((1, 2)))
     with pytest.raises(KeyError, match=r"Did not find \['nothing'\] among the \d+ genes"):
         scgeoae.get.gene_gradient(decodable, np.zeros((1, 2)), genes=["NKG7", "nothing"])

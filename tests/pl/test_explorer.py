@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import dask.array as da
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
 from helpers import QUICK
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 from scipy.sparse import csr_matrix
 
 import scgeoae
@@ -69,6 +72,67 @@ def test_columns(mapped) -> None:
     assert columns["constant"]["low"] == columns["constant"]["high"] == 3
     assert columns["empty"]["low"] == 0
     assert columns["nullable"]["high"] == 1
+
+
+@pytest.mark.parametrize(
+    ("cycle", "n_groups"),
+    [
+        ("matplotlib", 2),
+        ("matplotlib", 12),
+        ("scanpy", 12),
+        ("short", 12),
+        ("short", 25),
+        ("short", 60),
+        ("short", 110),
+    ],
+)
+def test_colors_are_those_of_scanpy(mapped: AnnData, cycle: str, n_groups: int) -> None:
+    """Where none are stored, they are what scanpy would store, in the natural order of texts."""
+    names = [f"group {i % n_groups}" for i in range(700)]  # "group 10" comes after "group 9"
+    mapped.obs["text"] = names
+    mapped.obs["category"] = pd.Categorical(names, categories=[f"group {i}" for i in range(n_groups + 1)])
+    mapped.obs["flag"] = [True, False] * 350
+    columns = ["text", "category", "flag"]
+    colors = {"matplotlib": mpl.rcParamsDefault["axes.prop_cycle"], "short": mpl.cycler(color=["k"])}
+    with plt.rc_context():
+        if cycle == "scanpy":
+            sc.set_figure_params()
+        else:
+            mpl.rcParams["axes.prop_cycle"] = colors[cycle]
+        made = {column["name"]: column for column in held(mapped, color=columns)["columns"]}
+        assert not {f"{name}_colors" for name in columns} & mapped.uns.keys()
+        scanpys = mapped.copy()
+        sc.pl.embedding(scanpys, "geoae", color=columns, show=False)
+    for name in columns:
+        stored = [to_hex(color) for color in scanpys.uns[f"{name}_colors"]]
+        assert made[name]["colors"] == stored[: len(made[name]["categories"])]
+    assert made["text"]["categories"] == scanpys.obs["text"].cat.categories.tolist()
+
+
+def test_beside(mapped: AnnData, tmp_path: Path) -> None:
+    """Coordinates of two columns, of a table too; cells without them are not numbers."""
+    umap = mapped.obsm["X_umap"].astype(np.float32)
+    umap[3] = np.nan
+    mapped.obsm["X_umap"] = umap
+    mapped.obsm["spatial"] = pd.DataFrame(umap, index=mapped.obs_names, columns=["x", "y"])
+    before = mapped.copy()
+    for name, sign in (("umap", 1), ("X_umap", 1), ("spatial", -1)):  # down, as in an image
+        found = held(mapped, beside=name)["beside"]
+        places = np.frombuffer(gzip.decompress(b64decode(found["coordinates"]["gzip"])), dtype=np.float32)
+        np.testing.assert_array_equal(places.reshape(-1, 2), umap * [1, sign])
+        left, right, bottom, top = found["frame"]
+        assert (left, right) < (np.nanmax(umap[:, 0]), np.inf)
+        assert right - left == pytest.approx(top - bottom)
+    np.testing.assert_array_equal(mapped.obsm["spatial"], before.obsm["spatial"])
+    assert held(mapped)["beside"] is None
+    with pytest.raises(KeyError, match=r"Did not find \.obsm\['nothing'\]"):
+        scgeoae.pl.explorer(mapped, tmp_path / "page.html", beside="nothing")
+    with pytest.raises(ValueError, match=r"shape \(700, 50\); a picture needs two columns"):
+        scgeoae.pl.explorer(mapped, tmp_path / "page.html", beside="pca")
+    mapped.obsm["spatial"][:] = np.nan
+    with pytest.raises(ValueError, match="no finite coordinates"):
+        scgeoae.pl.explorer(mapped, tmp_path / "page.html", beside="spatial")
+    assert not list(tmp_path.iterdir())
 
 
 def test_default_genes(mapped, pbmc) -> None:
@@ -246,6 +310,9 @@ def test_refused_paths(mapped, tmp_path: Path, monkeypatch) -> None:
         scgeoae.pl.explorer(mapped, tmp_path / "nowhere" / "page.html")
     with pytest.raises(IsADirectoryError, match="is a directory"):
         scgeoae.pl.explorer(mapped, tmp_path)
+    for name in ("page.png", "page.SVG", "page"):
+        with pytest.raises(ValueError, match=r"writes an HTML page, so .*page.* must end in \.html or \.htm"):
+            scgeoae.pl.explorer(mapped, tmp_path / name)
     (tmp_path / "page.html").write_text("before")
     monkeypatch.setattr("pathlib.Path.write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):

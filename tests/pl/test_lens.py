@@ -48,6 +48,11 @@ def test_cells_and_mesh(bent: AnnData) -> None:
     assert mesh.get_zorder() < ax.collections[0].get_zorder()
 
 
+def test_without_strength(mapped: AnnData) -> None:
+    scgeoae.tl.lens(mapped, 0)
+    assert "true areas" in key(scgeoae.pl.embedding(mapped, lens=True, show=False))
+
+
 def test_ellipses(bent: AnnData) -> None:
     """All stand for circles of one radius, by the metric of the bent map."""
     ax = scgeoae.pl.indicatrix(bent, lens=True, show=False)

@@ -15,6 +15,8 @@ from matplotlib.patches import Rectangle, StepPatch
 import scgeoae
 
 if TYPE_CHECKING:
+    from io import StringIO
+
     from anndata import AnnData
 
 NAMES, COLORS = ["trustworthy", "uncertain", "dubious"], ["#0072b2", "#bdbdbd", "#d55e00"]
@@ -61,6 +63,25 @@ def test_the_bar_is_drawn_on_our_map_only(judged: AnnData) -> None:
         words[basis] = " ".join(text.get_text() for text in ax.findobj(lambda artist: hasattr(artist, "get_text")))
     assert "in the data" in words["geoae"]
     assert "in the data" not in words["umap"]
+
+
+@pytest.mark.parametrize("basis", ["umap", "geoae"])
+def test_a_map_that_was_made_again_is_not_drawn_with_its_former_verdict(mapped: AnnData, basis: str, log) -> None:
+    scgeoae.tl.verdict(mapped, basis, embed=lambda x: x[:, :2].astype(float))
+    for adata in (mapped, mapped[::3].copy()):
+        scgeoae.pl.verdict(adata, basis, ax=plt.subplots()[1], show=False)
+        adata.obsm[f"X_{basis}"] = adata.obsm[f"X_{basis}"] * [-1, 1]
+        with pytest.raises(ValueError, match=rf"obsm\['X_{basis}'\] was changed after .*"):
+            scgeoae.pl.verdict(adata, basis, show=False)
+    assert "that its verdict is on" not in log.getvalue()
+
+
+def test_verdicts_of_an_earlier_version_and_damaged_ones(judged: AnnData, log: StringIO) -> None:
+    scgeoae.pl.verdict(judged, "umap", ax=plt.subplots()[1], show=False)
+    assert "cannot be checked whether obsm['X_umap'] is still the map that its verdict is on" in log.getvalue()
+    judged.uns["umap_verdict"]["fingerprint"] = {"coordinates": {}}
+    with pytest.raises(ValueError, match=r"of the verdict on obsm\['X_umap'\] is damaged: n_cells is missing"):
+        scgeoae.pl.verdict(judged, "umap", show=False)
 
 
 def test_conventions(judged: AnnData) -> None:

@@ -20,6 +20,7 @@ from scgeoae.core import fit as core_fit
 from scgeoae.reference import from_state
 
 if TYPE_CHECKING:
+    from io import StringIO
     from pathlib import Path
 
     from anndata import AnnData
@@ -111,6 +112,19 @@ def test_the_seed_decides(mapped: AnnData) -> None:
     one, again, other = (scgeoae.tl.ensemble(mapped, n_models=2, rng=rng, copy=True) for rng in (1, 1, 2))
     np.testing.assert_array_equal(maps_of(one), maps_of(again))
     assert np.abs(maps_of(one) - maps_of(other)).max() > 0.1
+
+
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_progress_and_the_time_left(mapped: AnnData, info: StringIO, monkeypatch, n_jobs: int) -> None:
+    clock = iter([0.0, 6.0, 130.0, 140.0])
+    monkeypatch.setattr("scgeoae.tl._log.perf_counter", lambda: next(clock))
+    scgeoae.tl.ensemble(mapped, n_models=3, n_jobs=n_jobs)
+    told = [line.strip() for line in info.getvalue().splitlines() if " of 3 " in line]
+    assert told == [
+        "map 1 of 3 after 6 s; about 12 s left",
+        "map 2 of 3 after 2 min; about 65 s left",
+        "map 3 of 3 after 2 min",
+    ]
 
 
 def test_resampled_cells(mapped: AnnData, monkeypatch) -> None:

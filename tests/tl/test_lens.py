@@ -54,6 +54,13 @@ def test_strength(reference) -> None:
     assert moved[0] == 0 < moved[1] < moved[2]
 
 
+def test_points_that_are_read_off_a_bent_picture(reference) -> None:
+    cells = reference.obsm["X_geoae"][:20]
+    points = get.model(reference).lens.inverse(get.coordinates(reference, lens=True)[:20])
+    np.testing.assert_allclose(points, cells, atol=1e-2)
+    np.testing.assert_allclose(get.decode(reference, points).X, get.decode(reference, cells).X, atol=1e-2)
+
+
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
 @pytest.mark.parametrize("name", ["map.h5ad", "map.zarr"])
 def test_files(name, reference, tmp_path) -> None:

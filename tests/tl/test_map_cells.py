@@ -353,7 +353,7 @@ def test_the_query_is_read_once_for_its_range_and_once_for_all_results(
     scgeoae.tl.map_cells(cells, reference)
     further = times_read - 2
     assert set(further) <= {0, 1, 2}
-    assert further.sum() == N_SLOW_CELLS + 96  # those of the fingerprint, and those that tell how it was prepared
+    assert further.sum() == N_SLOW_CELLS + 100  # those of the fingerprint, and those that tell how it was prepared
     assert np.isfinite(cells.obs["geoae_novelty"]).all()
 
 

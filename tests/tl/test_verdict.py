@@ -19,6 +19,7 @@ import scgeoae
 from scgeoae.tl import _verdict
 
 if TYPE_CHECKING:
+    from io import StringIO
     from pathlib import Path
 
     from anndata import AnnData
@@ -128,7 +129,7 @@ def test_score_and_chance_are_as_defined(rng: np.random.Generator) -> None:
 
 def test_our_map_is_made_again_with_its_arguments(mapped: AnnData, monkeypatch) -> None:
     calls, fit = [], _verdict.fit
-    monkeypatch.setattr(_verdict, "fit", lambda *arguments: calls.append(arguments) or fit(*arguments))
+    monkeypatch.setattr(_verdict, "fit", lambda *plan, **options: calls.append(plan) or fit(*plan, **options))
     before = mapped.copy()
     copy = scgeoae.tl.verdict(mapped, copy=True)
     ((rows, spec, seed),) = calls
@@ -146,6 +147,21 @@ def test_our_map_is_made_again_with_its_arguments(mapped: AnnData, monkeypatch) 
     assert list(copy.obs["geoae_verdict"].cat.categories) == ["trustworthy", "uncertain", "dubious"]
     again = scgeoae.tl.verdict(mapped, copy=True)
     pd.testing.assert_frame_equal(again.obs, copy.obs)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interruption_leaves_nothing(mapped: AnnData) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        scgeoae.tl.verdict(mapped)
+    assert not set(COLUMNS) & set(mapped.obs)
+
+
+def test_it_says_what_takes_long(mapped: AnnData, info: StringIO, capsys) -> None:
+    scgeoae.tl.verdict(mapped)
+    assert (
+        "making a map of data without structure, which takes about as long as obsm['X_geoae'] took" in info.getvalue()
+    )
+    assert "step/s]" in capsys.readouterr().err  # the progress bar of the training, with the time left
 
 
 @pytest.fixture
@@ -216,12 +232,16 @@ def test_a_new_map_drops_the_verdict_on_the_former_one(mapped: AnnData) -> None:
     assert {"umap_verdict", "umap_kept", "umap_chance"} <= set(mapped.obs)
 
 
-def test_bad_input(mapped: AnnData, scanpy_calls) -> None:
+def test_bad_input(mapped: AnnData, pbmc: AnnData, scanpy_calls) -> None:
     mapped.obsm["X_phate"] = mapped.obsm["X_umap"]
-    bad = mapped.copy()
+    bad, decoded = mapped.copy(), scgeoae.tl.fit_decoder(mapped, "umap", n_steps=5, copy=True)
     bad.obsm["X_umap"][3] = np.nan
     for adata, basis, arguments, error, message in [
         (mapped, "nothing", {}, KeyError, "nothing"),
+        (mapped, "tsne", {}, KeyError, "Run `sc.tl.tsne` first"),
+        (mapped, ["umap"], {}, TypeError, r"name of one map, a key of \.obsm, not \['umap'\]"),
+        (decoded, "geoae_umap", {}, KeyError, "Pass 'X_umap', the map that the result 'geoae_umap' is of"),
+        (pbmc, "geoae", {}, KeyError, "Run `scgeoae.tl.geometric_ae` first"),
         (mapped, "phate", {}, ValueError, r"not known how obsm\['X_phate'\] was made.*Pass embed"),
         (mapped, "umap", {"n_neighbors": 700}, ValueError, "below the number of cells"),
         (mapped, "umap", {"n_neighbors": 0}, ValueError, "n_neighbors"),
