@@ -31,10 +31,10 @@ Prints how far the earlier cells move (after an alignment by shift, rotation and
 radius) and the quality of the new map.
 `foreign`: make a UMAP and a t-SNE of all cells, drop the places of a fifth of them and place these again, by the models
 of `tl.fit_decoder`, also with other weights of the encoder, by `sc.tl.ingest` and by the mean of the 15 nearest. Prints
-the median and the 95th percentile of the distance to where the cells are, in units of the map's radius, and the share of
-correct labels. `ingest` gets the places of the reference on the UMAP of all cells, neighbors of the reference alone, and
-the components of the query, which it would center by the mean of the query. Then does what `left_out` does with the five
-largest types, on a UMAP of the reference.
+the median and the 95th percentile of the distance to where the cells are, in units of the map's radius, and the share
+of correct labels. `ingest` gets the places of the reference on the UMAP of all cells, neighbors of the reference alone,
+and the components of the query, which it would center by the mean of the query. Then does what `left_out` does with the
+five largest types, on a UMAP of the reference.
 """
 
 from __future__ import annotations
