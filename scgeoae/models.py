@@ -36,7 +36,7 @@ def write_model(
     Parameters
     ----------
     adata_or_model
-        An AnnData with a result, or a model.
+        An AnnData with a result, also of a map that was made elsewhere (:func:`scgeoae.tl.fit_decoder`), or a model.
     path
         The file; its suffix is usually ``.safetensors``.
     key

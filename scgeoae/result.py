@@ -180,13 +180,13 @@ class Result:
             return
         found = self._compared_coordinates
         if found.same is False:
-            if self.model.has_encoder:
+            if self.model.made_elsewhere and not self.mapped:
+                advice = f"Run `scgeoae.tl.fit_decoder(adata, {name!r}, key_added={key!r})` again."
+            else:
                 advice = (
                     "Write those of the result back, or train again, or fit a decoder to the map as it is now by "
                     f"`scgeoae.tl.fit_decoder(adata, {name!r}, key_added=…)`."
                 )
-            else:
-                advice = f"Run `scgeoae.tl.fit_decoder(adata, {name!r}, key_added={key!r})` again."
             msg = f"obsm[{name!r}] was changed after the result {key!r} was made: {found.why}. {advice}"
             raise ValueError(msg)
 
@@ -256,7 +256,7 @@ class Result:
     def check_trained(self) -> None:
         """Raise a `ValueError` if the map was made elsewhere, or the cells were mapped: then nothing was trained."""
         key = self.keys.key
-        if not self.model.has_encoder:
+        if self.model.made_elsewhere:
             msg = (
                 f"The result {key!r} is a decoder of obsm[{self.keys.obsm!r}], a map that was made elsewhere: training "
                 "the decoder again does not move it. Choose a result of `scgeoae.tl.geometric_ae`."
@@ -473,9 +473,9 @@ def _advice(adata: AnnData, key: str) -> str:
 
 
 def _owns_its_map(result: Result) -> bool:
-    """Whether the map was made by the model, and not elsewhere; also where the model is damaged."""
+    """Whether the coordinates were written with the result; also where the model is damaged."""
     try:
-        return result.model.has_encoder
+        return result.mapped or not result.model.made_elsewhere
     except ValueError:
         return True
 

@@ -207,6 +207,12 @@ def test_fit_decoder(cells: Path, capsys) -> None:
     there = ad.read_h5ad(output)
     assert there.uns["geoae_umap"]["params"]["basis"] == "X_umap"
     assert "patience" not in there.uns["geoae_umap"]["params"]
+    new = cells.with_name("new.h5ad")
+    run("map", cells, output, new, "--key", "geoae_umap", "--obs", "bulk_labels", "--json")
+    assert reported(capsys)["key"] == "geoae_umap"
+    mapped = ad.read_h5ad(new)  # cells of the reference: they are where they were
+    np.testing.assert_allclose(mapped.obsm["geoae_umap"], there.obsm["X_umap"], atol=1e-3)
+    assert "geoae_umap_bulk_labels" in mapped.obs
 
 
 def test_quality(result: Path, mapped: AnnData, capsys) -> None:

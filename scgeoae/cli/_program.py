@@ -186,9 +186,13 @@ MAP = Command(
     + REPLACING,
     help="""Put new cells on the map of a reference.
 
-    The reference is an output of scgeoae train, or a model file (.safetensors). Cells that the reference does not
+    The reference is an output of scgeoae train or fit-decoder, or a model file (.safetensors). Cells that it does not
     explain are flagged in obs.""",
-    examples=["new.h5ad map.h5ad new_map.h5ad --obs cell_type,tissue", "new.h5ad blood.safetensors new_map.h5ad"],
+    examples=[
+        "new.h5ad map.h5ad new_map.h5ad --obs cell_type,tissue",
+        "new.h5ad blood.safetensors new_map.h5ad",
+        "new.h5ad umap.h5ad new_umap.h5ad --key geoae_umap",
+    ],
     results={
         "cells_outside": "Number of cells that the reference does not explain.",
         "share_outside": "Share of these cells.",
@@ -220,9 +224,10 @@ FIT_DECODER = Command(
         validation_fraction=VALIDATION_FRACTION,
         patience="Stop after this many validations, of 25 steps each, without a lower loss; or null.",
     ),
-    help="""Fit a decoder to a UMAP or another map.
+    help="""Fit a decoder and an encoder to a UMAP or another map.
 
-    It shows how the map distorts the data. Choose the data that the map was made from.""",
+    They show how the map distorts the data, and place new cells on it (scgeoae map). Choose the data that the map was
+    made from.""",
     examples=["cells.h5ad umap.h5ad --basis umap"],
     results=RESULTS,
 )

@@ -35,7 +35,7 @@ class GeometricAutoencoder(nn.Module):
     hidden_dims
         Widths of the hidden layers of the encoder; the decoder mirrors them.
     with_encoder
-        `False` for the decoder of a map made elsewhere.
+        `False` for the decoder of a map made elsewhere, to which no encoder is fitted yet.
     observation
         Name of the observation model, in :data:`~scgeoae.core.observation.OBSERVATIONS`.
     generator
@@ -180,7 +180,7 @@ class GeometricAutoencoder(nn.Module):
 
     def _known_encoder(self) -> DenseNetwork:
         if self.encoder is None:
-            msg = "This model decodes a map that was made elsewhere: it has no encoder."
+            msg = "This model has no encoder: run `scgeoae.tl.fit_decoder` again."
             raise TypeError(msg)
         return self.encoder
 

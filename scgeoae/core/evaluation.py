@@ -41,7 +41,12 @@ class Cells(NamedTuple):
 @as_written()
 @torch.no_grad()
 def describe(
-    network: GeometricAutoencoder, cells: Iterable[tuple[slice, Tensor]], n: int, z: np.ndarray | None = None
+    network: GeometricAutoencoder,
+    cells: Iterable[tuple[slice, Tensor]],
+    n: int,
+    z: np.ndarray | None = None,
+    *,
+    place: Callable[[Tensor], Tensor] | None = None,
 ) -> Cells:
     """Evaluate the autoencoder at ``n`` cells in one pass over the data.
 
@@ -54,8 +59,11 @@ def describe(
     n
         How many there are.
     z
-        Their map coordinates (n, d), if they were made elsewhere; the encoder makes them by default.
+        Their map coordinates (n, d), if they were made elsewhere.
+    place
+        Places standardized cells (m, D) on the map (m, d), where `z` does not say; by default the encoder does.
     """
+    place = network.place if place is None else place
     placed, error = np.empty((n, network.n_components), dtype=np.float32), np.empty(n)
     total = torch.zeros(network.n_features + 1, dtype=torch.float64)  # of residuals, and of their squares
     start = 0
@@ -65,7 +73,7 @@ def describe(
                 x = network.standardize(block[part])
                 here = slice(start, start + len(x))
                 if z is None:
-                    latent = network.place(x)
+                    latent = place(x)
                     placed[here] = latent.cpu().numpy()
                 else:
                     latent = torch.tensor(z[here], dtype=x.dtype, device=x.device)

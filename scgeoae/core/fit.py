@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -15,6 +16,7 @@ from .autoencoder import GeometricAutoencoder
 from .batches import MAX_VALIDATION_CELLS, split
 from .calibration import calibrate, calibrate_decoder
 from .loop import train
+from .observation import Places
 from .precision import as_written
 from .rows import block_size, check_finite
 from .start import STARTS, components
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 NOISE_SHARE = 0.35
 """Default noise on the encoder's input as a share of the spacing of cells."""
+ENCODER_DECAY, ENCODER_NOISE = 0.05, 0.7
+"""Weight decay of the encoder of a map that was made elsewhere, and the noise on its input, as such a share."""
 CELLS_A_BATCH, BATCH = 0.02, (512, 2_048)
 """By default a batch holds this share of the cells, within these bounds, so that the nearest cell in it is near."""
 
@@ -71,7 +75,7 @@ def fit(
     seed
         Of the weights, the split into training and held-out cells, and the training.
     coordinates
-        Map coordinates (n, d) made elsewhere, to which only a decoder is fitted; they stay as they are.
+        Map coordinates (n, d) made elsewhere. They stay as they are: a decoder is fitted to them, and then an encoder.
     landmarks
         Places (n, d) on an earlier map near which cells should stay, NaN for cells that are free.
     name
@@ -131,7 +135,20 @@ def fit(
     if rank := processes.rank():
         generator = torch.Generator().manual_seed((seed + rank) % 2**63)
     own = replace(spec, batch_size=max(2, cast("int", spec.batch_size) // processes.count()))
-    history = train(network, own, read, index, held_out, generator, chunk=rows.chunk, after_validation=after_validation)
+    optimize = partial(train, index=index, generator=generator, chunk=rows.chunk, after_validation=after_validation)
+    history = optimize(network, own, read, held_out=held_out)
+    if coordinates is not None and not history.interrupted:
+        exchanged, noise = _exchanged(network, seed), ENCODER_NOISE * spacing(sample)
+
+        def read_exchanged(index: Tensor) -> Sample:
+            cells = read(index)
+            drawn = torch.randn(cells.x.shape, generator=generator, dtype=torch.float32)
+            return Sample(cast("Tensor", cells.coordinates), coordinates=cells.x + noise * drawn.to(rows.device))
+
+        own = replace(own, weight_decay=ENCODER_DECAY, weights={}, regularizer={})
+        held_out = Sample(cast("Tensor", held_out.coordinates), coordinates=held_out.x)
+        history.interrupted = optimize(exchanged, own, read_exchanged, held_out=held_out).interrupted
+        network.encoder = exchanged.decoder
     if spec.n_steps is None:
         spec = replace(spec, n_steps=history.records[-1].step if history.records else 1)
     if coordinates is None:
@@ -141,6 +158,20 @@ def fit(
     else:
         cells, frame = calibrate_decoder(network, rows, coordinates, center, scale)
     return Fitted(network, cells, frame, history, spec)
+
+
+def _exchanged(network: GeometricAutoencoder, seed: int) -> GeometricAutoencoder:
+    """Exchange cells and places: the decoder of this model, once fitted, is an encoder of the given one."""
+    exchanged = GeometricAutoencoder(
+        network.n_components,
+        network.n_features,
+        hidden_dims=network.hidden_dims[::-1],
+        with_encoder=False,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    exchanged.observation = Places(network.n_components)
+    exchanged.decoder.shortcut = torch.zeros(network.n_components, network.n_features, dtype=torch.float32)
+    return exchanged.to(network.device)
 
 
 def _facing(network: GeometricAutoencoder, rows: Rows, origin: Components, landmarks: np.ndarray) -> Components:

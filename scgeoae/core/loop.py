@@ -201,7 +201,8 @@ def _validate(state: State, model: GeometricAutoencoder, cells: Sample) -> tuple
     """Reconstruction, regularizer and contrast of the held-out cells; NaN without any, or without a contrast."""
     if not len(cells.x):
         return math.nan, math.nan, math.nan
-    batch = Batch.decoded(model, cells.x, place(model, cells), len(cells.x))
+    n_points = len(cells.x) if state.spec.regularizer else 0
+    batch = Batch.decoded(model, cells.x, place(model, cells), n_points)
     return tuple(processes.average(state.objective.measure(batch)).tolist())
 
 

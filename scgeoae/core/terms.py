@@ -135,7 +135,9 @@ def reconstruction(batch: Batch, *_: Any) -> Tensor:
 
 
 def regularizer(batch: Batch, spec: Spec, *_: Any) -> Tensor:
-    """Weighted sum of the named regularizers: how unevenly the decoder stretches the map."""
+    """Weighted sum of the named regularizers: how unevenly the decoder stretches the map; 0 if none is named."""
+    if not spec.regularizer:
+        return batch.z.new_zeros(())
     if batch.tangents is None:
         msg = "The batch was decoded without tangents."
         raise ValueError(msg)

@@ -23,7 +23,7 @@ def model(adata: AnnData, *, key: str = DEFAULT_KEY) -> MapModel:
     Parameters
     ----------
     adata
-        Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae`.
+        Annotated data matrix with a result of :func:`scgeoae.tl.geometric_ae` or :func:`scgeoae.tl.fit_decoder`.
     key
         Name of the result.
 

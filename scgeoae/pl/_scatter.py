@@ -171,21 +171,20 @@ def view_of(
     if graticule:
         msg = "The graticule shows what a lens has bent. Pass lens=True."
         raise ValueError(msg)
-    own = result.model.has_encoder  # lengths on maps that were made elsewhere are no distances
     return View(
         result.adata,
         result.keys.obsm,
         z,
         dimensions,
         result.frame(dimensions, outliers=outliers),
-        result.model.unit if own else None,
+        None if result.model.made_elsewhere else result.model.unit,  # lengths on such maps are no distances
         result.model.length_between,
     )
 
 
 def view_of_basis(adata: AnnData, obsm: str, dimensions: tuple[int, int], needs_two: str) -> View:
     """Decide what plots of any map show; raise as :func:`view_of` does."""
-    trained = [result for result in Result.of_map(adata, obsm) if result.model.has_encoder]
+    trained = [result for result in Result.of_map(adata, obsm) if not result.model.made_elsewhere]
     if trained:
         return view_of(trained[0], dimensions, needs_two=needs_two)
     z = check_points(adata.obsm[obsm], None, f"obsm[{obsm!r}]")

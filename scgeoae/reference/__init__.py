@@ -2,6 +2,7 @@
 
 from .labels import Labeling, labeling, tile_labels, without
 from .model import MapModel, bent_by, from_state, to_state, with_readout
+from .neighbors import placed_by_neighbors
 from .projection import Projection
 from .query import input_of, place, projected, query_of
 from .readout import Bend, Readout, Space, readout_of
@@ -21,6 +22,7 @@ __all__ = [
     "input_of",
     "labeling",
     "place",
+    "placed_by_neighbors",
     "projected",
     "query_of",
     "readout_of",

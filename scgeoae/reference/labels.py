@@ -167,7 +167,7 @@ def vote(model: MapModel, rows: Rows, reference: Rows, labels: Mapping[str, pd.C
     """
 
     def directions(x: Tensor) -> np.ndarray:
-        standard = model.standardize(x).cpu().numpy()
+        standard = model.standardize(x.to(model.device)).cpu().numpy()
         return normalize(standard) if model.n_features > MANY_FEATURES else standard
 
     x_ref = np.concatenate([directions(x) for _, x in row_blocks(reference)])

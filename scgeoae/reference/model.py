@@ -48,6 +48,9 @@ class MapModel:
         How genes are read from the input, where that was fitted (:func:`scgeoae.tl.gene_readout`).
     lens
         What bends the map in pictures (d = 2), if there is one. All else is on the true map.
+    made_elsewhere
+        Whether the map is one such as a UMAP, to which decoder and encoder were fitted
+        (:func:`scgeoae.tl.fit_decoder`): lengths on it are no distances, and it is not trained again.
     """
 
     autoencoder: GeometricAutoencoder
@@ -56,6 +59,7 @@ class MapModel:
     labels: dict[str, TileLabels] = field(default_factory=dict)
     readout: Readout | None = None
     lens: Lens | None = None
+    made_elsewhere: bool = field(default=False, metadata={"later": True})
 
     def __post_init__(self) -> None:
         projection = self.input.projection
@@ -86,7 +90,7 @@ class MapModel:
 
     @property
     def has_encoder(self) -> bool:
-        """Whether new cells have a place; not so for the decoder of a map that was made elsewhere."""
+        """Whether new cells have a place; earlier versions fitted only a decoder to a map that was made elsewhere."""
         return self.autoencoder.encoder is not None
 
     @property
@@ -202,7 +206,8 @@ def from_state(state: Mapping[str, Any]) -> MapModel:
         version = int(state["format"])
         if version <= FORMAT:
             network = GeometricAutoencoder.from_arrays(state)
-            return from_arrays(MapModel, state, {"D": network.n_features}, autoencoder=network)
+            known = {"made_elsewhere": network.encoder is None, **state}  # earlier versions did not store it
+            return from_arrays(MapModel, known, {"D": network.n_features}, autoencoder=network)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         msg = f"The stored model is damaged: {reason}."

@@ -18,7 +18,7 @@ from .preparation import COMPATIBLE, DETECTED, PREPARATIONS, is_scaled, recogniz
 from .recipe import mean_and_std, recipe_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pandas as pd
     from anndata import AnnData
@@ -258,13 +258,16 @@ class Placed(NamedTuple):
     silent: np.ndarray
 
 
-def place(model: MapModel, query: Query) -> Placed:
-    """Evaluate a model at new cells, measure their novelty and find silent ones, in one pass over the genes."""
+def place(model: MapModel, query: Query, by: Callable[[Tensor], Tensor] | None = None) -> Placed:
+    """Evaluate a model at new cells, measure their novelty and find silent ones, in one pass over the genes.
+
+    The function ``by`` places standardized cells (m, D) on the map; by default the encoder does.
+    """
     rows, novelty, n = query.rows, model.input.novelty, query.rows.shape[0]
     if not isinstance(rows, GeneRows):
-        return Placed(describe(model.autoencoder, row_blocks(rows), n), None, np.zeros(n, dtype=bool))
+        return Placed(describe(model.autoencoder, row_blocks(rows), n, place=by), None, np.zeros(n, dtype=bool))
     values, silent = np.full(n, np.nan), np.zeros(n, dtype=bool)
-    cells = describe(model.autoencoder, rows.measured(novelty, values, silent), n)
+    cells = describe(model.autoencoder, rows.measured(novelty, values, silent), n, place=by)
     if model.input.signed:
         silent[:] = False  # values below 0 are ordinary, and so is 0
     values[silent] = np.nan

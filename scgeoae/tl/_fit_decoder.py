@@ -1,4 +1,4 @@
-"""Fit a decoder to an existing map."""
+"""Fit a decoder and an encoder to an existing map."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fit_decoder(
     validation_fraction: float = 0.1,
     patience: int | None = 15,
 ) -> AnnData | None:
-    """Fit a decoder to a UMAP, a t-SNE or any other map, to see how it distorts the data.
+    """Fit a decoder and an encoder to a UMAP, a t-SNE or any other map, to see how it distorts and to place new cells.
 
     Fits a function `f` from the map to the data by least squares, ``mean |x - f(z)|^2 / (D s^2)``, with the decoder and
     the training of :func:`geometric_ae`; held-out cells decide which weights are kept. The map stays as it is. All
@@ -54,6 +54,10 @@ def fit_decoder(
     The determinant is a derivative, so it is meaningless for a decoder that follows the noise of single cells.
     `weight_decay` is the prior against this: it bounds how much one layer can stretch, and so how sharply `f` bends,
     without pulling the determinant towards any value. ``tests/benchmarks/decoders.py`` compares such priors.
+
+    Then an encoder is fitted, which changes nothing of the decoder: it minimizes the mean distance on the map between
+    ``e(x)`` and ``z``, with noise on ``x``, so that a cell of one of two islands is not put between them. With it,
+    :func:`map_cells` places new cells on the map, also from a file by :func:`scgeoae.write_model`.
 
     Parameters
     ----------
@@ -80,10 +84,10 @@ def fit_decoder(
         With 0 the fit is closest, with 1 the determinant is smoothest; the determinants of a dense cluster and of its
         surroundings then blur.
     hidden_dims, n_steps, batch_size, learning_rate, validation_fraction
-        As in :func:`geometric_ae`.
+        As in :func:`geometric_ae`, for the decoder and for the encoder.
     patience
-        Stop after this many validations, of 25 steps each, without a new lowest loss. With `None` training never stops
-        early.
+        Stop each of both after this many validations, of 25 steps each, without a new lowest loss. With `None` training
+        never stops early.
 
     Returns
     -------
@@ -96,8 +100,8 @@ def fit_decoder(
     `adata.obs['geoae_umap_reconstruction_error']` : :class:`pandas.Series`, `float64`
         Root mean square over features of what the map does not explain, in input units.
     `adata.uns['geoae_umap' | key_added]` : :class:`dict`
-        `'params'` (``params['basis']`` is `'X_umap'`), `'model'` (a decoder only), `'history'`, and `'fingerprint'`,
-        by which changes of the input and of the coordinates are noticed.
+        `'params'` (``params['basis']`` is `'X_umap'`), `'model'`, `'history'` (of the decoder), and `'fingerprint'`, by
+        which changes of the input and of the coordinates are noticed.
 
     Raises
     ------
@@ -114,6 +118,15 @@ def fit_decoder(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> scgeoae.tl.fit_decoder(adata, "umap", n_steps=100)
     >>> ax = scgeoae.pl.indicatrix(adata, key="geoae_umap", color="bulk_labels", show=False)
+
+    New cells on a UMAP:
+
+    >>> reference, query = sc.datasets.pbmc68k_reduced()[::2].copy(), adata[1::2].copy()
+    >>> scgeoae.tl.fit_decoder(reference, "umap", n_steps=100)
+    >>> del query.uns["geoae_umap"]
+    >>> scgeoae.tl.map_cells(query, reference, key="geoae_umap", obs="bulk_labels")
+    >>> query.obsm["geoae_umap"].shape
+    (350, 2)
     """
     keys = Keys.decoding(embedding_key(adata, basis), key_added)
     check_names(adata, keys, with_coordinates=False)
@@ -139,11 +152,11 @@ def fit_decoder(
         patience=patience,
     )
     seed = seed_of(rng)
-    recipe = recipe_of(adata, planned.representation, with_novelty=False)  # what fails here must not cost a training
+    recipe = recipe_of(adata, planned.representation)  # what fails here must not cost a training
 
-    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}")
+    start = logg.info(f"fitting a decoder from obsm[{keys.obsm!r}] to {planned.source}, and an encoder")
     fitted = planned.fit(seed)
-    model = MapModel(fitted.network, fitted.frame, recipe)
+    model = MapModel(fitted.network, fitted.frame, recipe, made_elsewhere=True)
 
     params = planned.params(fitted, seed)
     fingerprint = planned.fingerprint(fitted)

@@ -12,12 +12,14 @@ from ..fields import DEFAULT_KEY, Field, Keys, check_labels
 from ..fingerprint import Fingerprint, Values
 from ..inputs import resolve_device
 from ..models import read_model
-from ..reference import Labeling, MapModel, labeling, place, query_of, without
+from ..reference import Labeling, MapModel, labeling, place, placed_by_neighbors, query_of, without
 from ..result import Result, check_names, lens_fields, result_fields
 from ._log import finish, tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
 DISPLACED, MIN_DISPLACED = 0.25, 50
 """A query of at least so many cells is displaced if this share of its squared reconstruction error is common to all its
@@ -42,6 +44,12 @@ def map_cells(
     :func:`scanpy.pp.scale` contains the means and standard deviations. The query is then log-normalized expression.
     Every cell is mapped by itself: its place does not depend on the other cells of the query.
 
+    On a UMAP or another map that was made elsewhere (:func:`fit_decoder`, ``key="geoae_umap"``), a cell is placed by
+    the encoder that was fitted to the map. If `adata_ref` holds the cells of the reference, their input and
+    coordinates, its place is the geometric median of the places of the 15 reference cells that are nearest in the
+    input, nearer ones counting more, and of the encoder's place: a cell whose neighbors lie on two islands is put on
+    that of most, not between them. A cell that lies on the map already is put where it is.
+
     A warning says if the query is displaced as a whole, as by a batch effect: if a quarter of its squared
     reconstruction error is common to all its cells.
 
@@ -57,8 +65,8 @@ def map_cells(
         (as the reference itself is). If the reference was trained on an `obsm` that is not a PCA of its `X` (Harmony,
         scVI), the query must hold an `obsm` of the same name, in the same space.
     adata_ref
-        An AnnData with a result of :func:`scgeoae.tl.geometric_ae`, a model (:func:`scgeoae.get.model`), or the path of
-        a file by :func:`scgeoae.write_model`. Never modified.
+        An AnnData with a result of :func:`scgeoae.tl.geometric_ae` or :func:`scgeoae.tl.fit_decoder`, a model
+        (:func:`scgeoae.get.model`), or the path of a file by :func:`scgeoae.write_model`. Never modified.
     key
         Name of the result in `adata_ref`, and of the one that is written.
     obs
@@ -72,10 +80,11 @@ def map_cells(
 
     Returns
     -------
-    `None`, or the copy if `copy=True`. Sets these fields, those of another `key` under its name:
+    `None`, or the copy if `copy=True`. Sets these fields, those of another `key` under its name (a UMAP of the query's
+    own stays as it is: the coordinates on that of the reference are ``obsm['geoae_umap']``):
 
     `adata.obsm['X_geoae']` : :class:`numpy.ndarray` (n, d), `float32`
-        Map coordinates; a length is a distance in the reference's input.
+        Map coordinates; a length is a distance in the reference's input, but for maps that were made elsewhere.
     `adata.obs['geoae_det']` : :class:`pandas.Series`, `float64`
         Relative determinant, times the average over the reference.
     `adata.obs['geoae_anisotropy']` : :class:`pandas.Series`, `float64`
@@ -113,7 +122,8 @@ def map_cells(
         If the reference holds no result, the query no such layer or `obsm`, or `adata_ref` no such label.
     ValueError
         If too many genes are missing, the query was scaled by itself, values are not finite, the model file is damaged,
-        the model has no encoder, or `adata` is `adata_ref`. Nothing is written then.
+        the model has no encoder (earlier versions fitted only a decoder to a UMAP), or `adata` is `adata_ref`. Nothing
+        is written then.
     TypeError
         If `adata_ref` is something else.
     OSError
@@ -156,13 +166,14 @@ def map_cells(
     check_labels(keys, names)
     labels = _labeling(model, reference, names)
     query = query_of(adata, model)
+    by = _neighbors(model, reference)
 
     start = logg.info(f"mapping {adata.n_obs} cells")
     if names and reference is not None and reference.other_cells:
         logg.warning(
             f"{reference.other_cells}: new cells get the labels of these cells alone, also cells of other types."
         )
-    cells, novelty, silent = place(model, query)
+    cells, novelty, silent = place(model, query, by)
     if silent.any():
         logg.warning(
             f"{silent.sum()} of the {len(silent)} cells of the query express no gene of the model: they are flagged as "
@@ -200,6 +211,18 @@ def _labeling(model: MapModel, result: Result | None, names: Sequence[str]) -> L
     return labeling(model, result.adata, names, result.rows)
 
 
+def _neighbors(model: MapModel, result: Result | None) -> Callable[[Tensor], Tensor] | None:
+    """Return what places new cells on a map that was made elsewhere, if there are cells that lie on it."""
+    if not model.made_elsewhere or result is None or result.mapped:
+        return None
+    try:
+        rows = result.rows()
+    except (KeyError, TypeError, ValueError) as error:
+        logg.warning(f"New cells are placed by the encoder alone, without the cells of the reference: {error.args[0]}")
+        return None
+    return placed_by_neighbors(model, rows, result.coordinates())
+
+
 def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
     """Return the model of the reference, on its device, and its result, if there are any cells.
 
@@ -218,6 +241,9 @@ def _reference(adata_ref: Any, key: str) -> tuple[MapModel, Result | None]:
         msg = f"adata_ref must be an AnnData, a model or the path of a model file, not {type(adata_ref).__name__}."
         raise TypeError(msg)
     if not model.has_encoder:
-        msg = "The reference is a decoder of a map that was made elsewhere: it has no encoder, new cells have no place."
+        msg = (
+            "The reference has no encoder that places new cells: its decoder was fitted to a map by an earlier version "
+            "of scgeoae, or interrupted. Run `scgeoae.tl.fit_decoder` again."
+        )
         raise ValueError(msg)
     return model, result

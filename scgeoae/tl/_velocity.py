@@ -65,7 +65,7 @@ def velocity(
         If there is no such result, layer or `obsm`, or the input of the model is missing.
     ValueError
         If the velocities are infinite or do not fit the model, the model does not know how genes became its input, or
-        it is a decoder of a map that was made elsewhere, which has no encoder.
+        the map was made elsewhere: an encoder that was fitted to it says where cells lie, not where they move.
 
     Notes
     -----
@@ -86,8 +86,11 @@ def velocity(
     """
     result = Result(adata, key)
     model, keys = result.model, result.keys
-    if not model.has_encoder:
-        msg = f"The result {key!r} is a decoder of a map that was made elsewhere: it has no encoder to map velocities."
+    if model.made_elsewhere:
+        msg = (
+            f"The map of the result {key!r} was made elsewhere: an encoder that was fitted to it says where cells lie, "
+            "not where they move. Choose a result of `scgeoae.tl.geometric_ae`."
+        )
         raise ValueError(msg)
     read, width = velocities_of(adata, model, velocity)
     rows = result.rows()

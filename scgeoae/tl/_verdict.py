@@ -244,7 +244,7 @@ def _shuffled(x: np.ndarray, expression: Any, seed: int) -> np.ndarray:
 
 def _method(adata: AnnData, name: str, z: np.ndarray, seed: int, use_rep: str | None) -> tuple[Representation, Embed]:
     """Find what the map ``obsm[name]`` was made from, or ``use_rep``, and how to make such a map of other data."""
-    trained = [result for result in Result.of_map(adata, name) if result.model.has_encoder]
+    trained = [result for result in Result.of_map(adata, name) if not result.model.made_elsewhere]
     if trained:
         trained[0].check_coordinates()
         planned = stored_plan(trained[0])

@@ -31,14 +31,8 @@ SMALL_COUNTS = 20
 
 
 def check_map(fitted: Fitted, rows: Rows) -> None:
-    """Log a warning for uneven or singular determinants, elongation, dead axes and poor reconstruction.
-
-    Of the decoder of a map that was made elsewhere, only a singular one is of the decoder's making.
-    """
+    """Log a warning for uneven or singular determinants, elongation, dead axes and poor reconstruction."""
     network, cells = fitted.network, fitted.cells
-    if network.encoder is None:
-        warn_of_singular_decoder(cells)
-        return
     if processes.rank() > 0:
         return  # the first process warns
     if not warn_of_singular_decoder(cells) and fitted.spec.weights.get("regularizer"):

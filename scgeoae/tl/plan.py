@@ -20,7 +20,7 @@ from ..core.terms import TERMS
 from ..fingerprint import Fingerprint, Values, compare, warn_if_unknown
 from ..inputs import choose, resolve_device
 from ._log import progress
-from ._warnings import check_map
+from ._warnings import check_map, warn_of_singular_decoder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ class Plan:
     chosen
         The arguments that chose the data and the landmarks.
     coordinates
-        Map coordinates (n, d) made elsewhere, to which only a decoder is fitted.
+        Map coordinates (n, d) made elsewhere, to which a decoder and an encoder are fitted.
     landmarks
         Places (n, d) near which cells should stay, NaN for cells that are free.
     """
@@ -103,7 +103,10 @@ class Plan:
             )
         if history.interrupted:
             logg.warning("Training was interrupted: the best weights so far are kept, params['interrupted'] is True.")
-        check_map(fitted, self.rows)
+        if self.coordinates is None:
+            check_map(fitted, self.rows)
+        else:  # all else is of the map's making
+            warn_of_singular_decoder(fitted.cells)
         return fitted
 
     def fingerprint(self, fitted: Fitted) -> dict[str, Fingerprint]:

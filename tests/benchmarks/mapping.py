@@ -7,6 +7,7 @@
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py displaced --data DIR``
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py laboratories --data DIR`` (needs symphonypy)
 ``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py grow --data DIR``
+``OMP_NUM_THREADS=1 python tests/benchmarks/mapping.py foreign --data DIR``
 
 `halves`: train on half of the cells and map the other half. Prints the accuracy of labels, the share of mapped cells
 that are flagged, and the correlation of decoded genes with the expression that the principal components keep.
@@ -28,6 +29,12 @@ map's radius, as the mean over types.
 `grow`: map all cells after a map without the third-largest type, from scratch and with landmarks of several weights.
 Prints how far the earlier cells move (after an alignment by shift, rotation and reflection, in units of the map's
 radius) and the quality of the new map.
+`foreign`: make a UMAP and a t-SNE of all cells, drop the places of a fifth of them and place these again, by the models
+of `tl.fit_decoder`, also with other weights of the encoder, by `sc.tl.ingest` and by the mean of the 15 nearest. Prints
+the median and the 95th percentile of the distance to where the cells are, in units of the map's radius, and the share
+of correct labels. `ingest` gets the places of the reference on the UMAP of all cells, neighbors of the reference alone,
+and the components of the query, which it would center by the mean of the query. Then does what `left_out` does with the
+five largest types, on a UMAP of the reference.
 """
 
 from __future__ import annotations
@@ -45,14 +52,17 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy.linalg import orthogonal_procrustes
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 import scgeoae
 from scgeoae.core.evaluation import describe
 from scgeoae.core.rows import row_blocks
 from scgeoae.inputs import DenseRows
+from scgeoae.reference import neighbors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
 SETS = "pbmc3k,cite_cbmc_top2000,human_kidney_top2000"
@@ -67,12 +77,22 @@ SHARES = (1, 0.5, 0.25)
 """Of the counts of a query that `left_out` maps."""
 STRENGTHS = (0, 0.5, 1)
 """Of made laboratories: standard deviation of the logarithm of the share of the molecules of a gene that is found."""
-FLAGS = ("geoae_outside", "geoae_novel")
+FLAGS = ("outside", "novel")
+ENCODER_SHARES = (0, 0.1, 1)
+"""Weights of the encoder that `foreign` compares with the usual one."""
+N_LEFT_OUT = 5
+"""Largest cell types that `foreign` leaves out, one at a time."""
 
 
 def labeled(data: Path, name: str) -> AnnData:
     """Return log-normalized expression of the labeled cells, their types in ``obs["label"]``."""
     return datasets.log_normalized(counts_of(data, name))
+
+
+def bundled(name: str) -> AnnData:
+    """Return a set without genes, its features as `X`."""
+    x, labels = datasets.load(name)
+    return ad.AnnData(x, obs=pd.DataFrame({"label": labels.astype(str)}, index=[str(i) for i in range(len(x))]))
 
 
 def counts_of(data: Path, name: str) -> AnnData:
@@ -186,18 +206,35 @@ def missing(adata: AnnData, name: str, seed: int, data: Path) -> None:
         )
 
 
-def left_out(adata: AnnData, queries: dict[float, AnnData], name: str, label: str) -> pd.DataFrame:
+def draw(adata: AnnData) -> None:
+    """Scale, reduce, draw a UMAP and fit a decoder and an encoder to it."""
+    sc.pp.scale(adata, max_value=10)
+    sc.pp.pca(adata, n_comps=datasets.N_PCS)
+    sc.pp.neighbors(adata, use_rep="X_pca")
+    sc.tl.umap(adata)
+    scgeoae.tl.fit_decoder(adata, "umap")
+
+
+def left_out(
+    adata: AnnData,
+    queries: dict[float, AnnData],
+    name: str,
+    label: str,
+    prepare: Callable[[AnnData], None] = train,
+    key: str = "geoae",
+) -> pd.DataFrame:
     """Train without one type of cells; map it and a fifth of the other cells."""
     missing, rest = (np.flatnonzero((adata.obs["label"] == label) == chosen) for chosen in (True, False))
     kept, held_out = datasets.split(len(rest))
     reference = adata[rest[kept]].copy()
-    train(reference)
+    prepare(reference)
     rows = []
     for share, query in queries.items():
         foreign, known = (query[cells].copy() for cells in (missing, rest[held_out]))
         for cells in (foreign, known):
-            scgeoae.tl.map_cells(cells, reference)
-        rows += [(flag, share, foreign.obs[flag].mean(), 1 - known.obs[flag].mean()) for flag in FLAGS]
+            scgeoae.tl.map_cells(cells, reference, key=key)
+        shares = [[cells.obs[f"{key}_{flag}"].mean() for flag in FLAGS] for cells in (foreign, known)]
+        rows += [(flag, share, found, 1 - false) for flag, found, false in zip(FLAGS, *shares, strict=True)]
     table = pd.DataFrame(rows, columns=["flag", "share", "sensitivity", "specificity"])
     print(f"{name} without {label} ({len(missing)} cells)\n{as_text(table)}", flush=True)
     return table
@@ -300,17 +337,72 @@ def grow(adata: AnnData, name: str, seed: int) -> None:
         )
 
 
+def foreign(adata: AnnData, name: str, seed: int) -> None:
+    """Place cells on a UMAP and a t-SNE that lack them, and flag cells of a type that these lack."""
+    use_rep, log = "X", adata.copy()
+    if name not in datasets.BUNDLED:  # these have no genes
+        use_rep = "X_pca"
+        sc.pp.scale(adata, max_value=10)
+        sc.pp.pca(adata, n_comps=datasets.N_PCS)
+    sc.pp.neighbors(adata, use_rep=use_rep)
+    sc.tl.umap(adata)
+    sc.tl.tsne(adata, use_rep=use_rep)
+    adata.obs["label"] = adata.obs["label"].astype("category")
+    kept, held_out = datasets.split(adata.n_obs, seed=seed)
+    for basis in ("umap", "tsne"):
+        places, key = adata.obsm[f"X_{basis}"], f"geoae_{basis}"
+        radius = np.sqrt(places.var(0).sum())
+        reference, query = adata[kept].copy(), adata[held_out].copy()
+        del query.obsm, query.uns
+        if use_rep == "X_pca":
+            query.obsm["X_pca"] = adata.obsm["X_pca"][held_out]
+        scgeoae.tl.fit_decoder(reference, basis)
+        ways = {}
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "map.safetensors"
+            scgeoae.write_model(reference, file, key=key, obs="label")
+            for way, reference_of in {"reference's cells": reference, "model file": file}.items():
+                new = scgeoae.tl.map_cells(query, reference_of, key=key, obs="label", copy=True)
+                ways[way] = new.obsm[key], new.obs[f"{key}_label"]
+        for share in ENCODER_SHARES:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(neighbors, "ENCODER_SHARE", share)
+                new = scgeoae.tl.map_cells(query, reference, key=key, obs="label", copy=True)
+            ways[f"reference's cells, encoder's share {share}"] = new.obsm[key], new.obs[f"{key}_label"]
+        sc.pp.neighbors(reference, use_rep=use_rep)
+        if basis == "umap":
+            new = sc.tl.ingest(query, reference, obs="label", embedding_method="umap", inplace=False)
+            ways["ingest"] = new.obsm["X_umap"], new.obs["label"]
+        known, new = (cells.X if use_rep == "X" else cells.obsm["X_pca"] for cells in (reference, query))
+        nearest = NearestNeighbors(n_neighbors=N_NEIGHBORS).fit(known).kneighbors(new, return_distance=False)
+        voted = KNeighborsClassifier(N_NEIGHBORS).fit(known, reference.obs["label"]).predict(new)
+        ways["mean of 15 nearest"] = reference.obsm[f"X_{basis}"][nearest].mean(1), voted
+        for way, (z, found) in ways.items():
+            away = np.linalg.norm(z - places[held_out], axis=1) / radius
+            right = np.mean(np.asarray(found).astype(str) == query.obs["label"].astype(str).to_numpy())
+            print(
+                f"{name}, seed {seed}, {basis}, {way}: away by {np.median(away):.3f} (95 % below "
+                f"{np.quantile(away, 0.95):.3f}), labels {right:.3f}",
+                flush=True,
+            )
+    if name in datasets.BUNDLED:
+        return
+    types = log.obs["label"].value_counts().index[:N_LEFT_OUT]
+    table = pd.concat([left_out(log, {1: log}, name, label, draw, "geoae_umap") for label in types])
+    print(f"{name}, UMAP, mean of {N_LEFT_OUT} types\n{as_text(table)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow"]
+        "what", choices=["halves", "labels", "missing", "left_out", "displaced", "laboratories", "grow", "foreign"]
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of .h5ad files with raw counts")
     parser.add_argument("--sets", default=SETS, help="names with commas between (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits")
     arguments = parser.parse_args()
     for name in arguments.sets.split(","):
-        adata = labeled(arguments.data, name)
+        adata = bundled(name) if name in datasets.BUNDLED else labeled(arguments.data, name)
         if arguments.what != "left_out":
             functions = {
                 "halves": halves,
@@ -318,10 +410,11 @@ def main() -> None:
                 "missing": partial(missing, data=arguments.data),
                 "displaced": displaced,
                 "grow": grow,
+                "foreign": foreign,
                 "laboratories": laboratories,
             }
             for seed in range(arguments.seeds):
-                cells = counts_of(arguments.data, name) if arguments.what == "laboratories" else adata
+                cells = counts_of(arguments.data, name) if arguments.what == "laboratories" else adata.copy()
                 functions[arguments.what](cells, name, seed)
         else:
             counts = counts_of(arguments.data, name)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).with_name("golden") / "format_1.safetensors"
 EXPECTED = MODEL.with_suffix(".npz")
+DECODER = MODEL.with_name("format_1_decoder.safetensors")
+"""Of a map that was made elsewhere, when an encoder was not yet fitted to such maps."""
 
 
 def expressed(n: int, seed: int) -> AnnData:
@@ -91,3 +93,14 @@ def test_it_is_written_again_as_it_is(tmp_path: Path) -> None:
     again, golden = (measured(path) for path in (tmp_path / "model", MODEL))
     for name, value in golden.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
+def test_a_decoder_without_an_encoder(tmp_path: Path) -> None:
+    """It is read as ever; to place new cells, it has to be fitted again."""
+    model = scgeoae.read_model(DECODER)
+    assert model.made_elsewhere
+    assert scgeoae.get.decode(model, [[0.0, 0.0]], space="genes").shape == (1, 12)
+    scgeoae.write_model(model, tmp_path / "model")
+    for path in (DECODER, tmp_path / "model"):
+        with pytest.raises(ValueError, match=r"no encoder.* Run `scgeoae.tl.fit_decoder` again"):
+            scgeoae.tl.map_cells(expressed(40, seed=1), path)

@@ -1,4 +1,4 @@
-"""A decoder for a map that was made elsewhere: known Jacobians, the user's coordinates, every view of the result."""
+"""A model of a map that was made elsewhere: known Jacobians and places, the user's coordinates, every view of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from helpers import QUICK
 from scipy.stats import spearmanr
 
 import scgeoae
+from scgeoae.core import fit as core_fit
+from scgeoae.core import loop
 from scgeoae.core.evaluation import Cells
+from scgeoae.core.loop import History
 from scgeoae.tl._warnings import warn_of_singular_decoder
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+
+    from scgeoae.core.autoencoder import GeometricAutoencoder
 
 COLUMNS = ["geoae_umap_det", "geoae_umap_anisotropy", "geoae_umap_reconstruction_error"]
 
@@ -70,7 +75,7 @@ def test_fields(decoded: AnnData, pbmc: AnnData) -> None:
 
 def test_stored_numbers_are_those_of_the_model(decoded: AnnData) -> None:
     model = scgeoae.get.model(decoded, key="geoae_umap")
-    assert not model.has_encoder
+    assert model.made_elsewhere
     with torch.no_grad():
         x = model.decode(torch.from_numpy(decoded.obsm["X_umap"].astype(np.float32)))
     error = np.sqrt(np.square(x.numpy() - decoded.obsm["X_pca"]).mean(1))
@@ -97,12 +102,75 @@ def test_every_view_works(decoded: AnnData, tmp_path: Path) -> None:
     scgeoae.pl.cluster_areas(back, **key, show=False)
 
 
-def test_a_decoder_holds_the_pca_but_nothing_about_new_cells(pbmc: AnnData) -> None:
+def test_it_holds_how_new_cells_are_read(pbmc: AnnData) -> None:
     sc.pp.pca(pbmc, n_comps=20)
     scgeoae.tl.fit_decoder(pbmc, "umap", n_steps=5)
     recipe = scgeoae.get.model(pbmc, key="geoae_umap").input
     assert recipe.projection.loadings.shape[1] == 20
-    assert recipe.novelty is None
+    assert recipe.novelty is not None
+
+
+def test_the_encoder_changes_nothing_of_the_decoder(pbmc: AnnData, decoded: AnnData, monkeypatch) -> None:
+    begun = []
+
+    def only_the_decoder(model: GeometricAutoencoder, *arguments: object, **options: object) -> History:
+        begun.append(model)
+        return loop.train(model, *arguments, **options) if len(begun) == 1 else History()
+
+    monkeypatch.setattr(core_fit, "train", only_the_decoder)
+    fit(pbmc)
+    assert len(begun) == 2
+    for name in COLUMNS:
+        np.testing.assert_array_equal(pbmc.obs[name], decoded.obs[name])
+    points = np.linspace([-5.0, -5.0], [10.0, 10.0], 9)
+    both = (scgeoae.get.metric(adata, points, key="geoae_umap") for adata in (pbmc, decoded))
+    np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize("shift", [0, 1e4])
+def test_new_cells_lie_where_the_map_puts_them(sheet: tuple[AnnData, np.ndarray], tmp_path: Path, shift: float) -> None:
+    """On a smooth map: by the encoder, with and without the cells, and in a file."""
+    sheet[0].obsm["X_umap"] += shift
+    reference, new = sheet[0][:800].copy(), sheet[0][800:].copy()
+    places = new.obsm.pop("X_umap")
+    scgeoae.tl.fit_decoder(reference, "umap", n_steps=300)
+    scgeoae.write_model(reference, tmp_path / "model", key="geoae_umap")
+    model, back = scgeoae.get.model(reference, key="geoae_umap"), scgeoae.read_model(tmp_path / "model")
+    assert back.made_elsewhere
+    radius = np.sqrt(places.var(0).sum())
+    found = []
+    for source in (reference, model, tmp_path / "model"):
+        mapped = scgeoae.tl.map_cells(new, source, key="geoae_umap", copy=True)
+        found.append(mapped.obsm["geoae_umap"])
+        away = np.linalg.norm(found[-1] - places, axis=1) / radius
+        assert np.median(away) < 0.07  # the noise of the data alone moves a cell by 0.05
+        assert np.quantile(away, 0.95) < 0.18
+        assert mapped.obs["geoae_umap_outside"].mean() < 0.1
+        assert (mapped.obs["geoae_umap_det"] > 0).all()
+    np.testing.assert_array_equal(found[1], found[2])
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_noise_does_not_put_cells_between_islands(rng: np.random.Generator) -> None:
+    """Two overlapping clouds on two far islands: each cell is placed on one of them, by the encoder too."""
+    kind = np.repeat([0, 1], 400)
+    x = rng.normal(size=(800, 6)) + 2.5 * kind[:, None] * [1, 0, 0, 0, 0, 0]
+    z = 100.0 * kind[:, None] * [1, 0] + rng.normal(size=(800, 2))
+    order = rng.permutation(800)
+    reference, new = (made_of(x[part], z[part]) for part in np.split(order, [600]))
+    scgeoae.tl.fit_decoder(reference, "umap", n_steps=300)
+    for source in (reference, scgeoae.get.model(reference, key="geoae_umap")):
+        found = scgeoae.tl.map_cells(new, source, key="geoae_umap", copy=True).obsm["geoae_umap"]
+        assert np.mean((found[:, 0] > 10) & (found[:, 0] < 90)) < 0.08
+        assert np.mean((found[:, 0] > 50) == kind[order[600:]]) > 0.8
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_fit_places_no_cells(pbmc: AnnData) -> None:
+    reference = fit(pbmc, copy=True)
+    assert reference.uns["geoae_umap"]["params"]["interrupted"]
+    with pytest.raises(ValueError, match=r"no encoder.*interrupted. Run `scgeoae.tl.fit_decoder` again"):
+        scgeoae.tl.map_cells(pbmc, reference, key="geoae_umap")
 
 
 def test_a_known_jacobian_is_recovered(sheet: tuple[AnnData, np.ndarray]) -> None:

@@ -14,10 +14,12 @@ import scanpy as sc
 import torch
 from helpers import QUICK
 from scipy import sparse
+from scipy.optimize import minimize
 
 import scgeoae
 from scgeoae.fingerprint import N_SLOW_CELLS
 from scgeoae.inputs import Matrix, ValueRange
+from scgeoae.reference.neighbors import geometric_median
 from scgeoae.reference.novelty import Novelty
 
 if TYPE_CHECKING:
@@ -1103,3 +1105,99 @@ def test_a_query_that_is_displaced_as_a_whole(cells: AnnData, log: StringIO, shi
     assert ("displaced as a whole" in log.getvalue()) == (shift > 0)
     scgeoae.tl.map_cells(query[:9].copy(), reference)
     assert log.getvalue().count("displaced") == (shift > 0)
+
+
+@pytest.fixture(scope="module")
+def _on_umap(_cells: AnnData) -> AnnData:
+    """A reference with a map that was made elsewhere: two of its components, bent."""
+    adata = _cells[::2].copy()
+    sc.pp.pca(adata, n_comps=N_PCS)
+    adata.obsm["X_umap"] = np.sinh(adata.obsm["X_pca"][:, :2] / adata.obsm["X_pca"][:, :2].std(0)) + 7
+    scgeoae.tl.fit_decoder(adata, "umap", **QUICK)
+    return adata
+
+
+@pytest.fixture
+def on_umap(_on_umap: AnnData) -> AnnData:
+    return _on_umap.copy()
+
+
+UMAP = {"key": "geoae_umap", "obs": "bulk_labels"}
+
+
+def test_cells_of_another_map_come_back(on_umap: AnnData, cells: AnnData) -> None:
+    """A cell that lies on it already is where it was; a map of the query's own stays as it is."""
+    query = cells[::2].copy()
+    query.obsm["X_umap"] = own = np.zeros((query.n_obs, 2))
+    for _ in range(2):  # a second time, over the first
+        scgeoae.tl.map_cells(query, on_umap, **UMAP)
+        assert_same_place(query.obsm["geoae_umap"], on_umap.obsm["X_umap"])
+    np.testing.assert_array_equal(query.obsm["X_umap"], own)
+    for name in ("det", "anisotropy", "reconstruction_error"):
+        np.testing.assert_allclose(query.obs[f"geoae_umap_{name}"], on_umap.obs[f"geoae_umap_{name}"], rtol=1e-2)
+    assert query.obs["geoae_umap_outside"].mean() < 0.05
+    assert query.obs["geoae_umap_novel"].mean() < 0.1
+    assert (query.obs["geoae_umap_bulk_labels"].astype(str) == query.obs["bulk_labels"].astype(str)).mean() > 0.7
+    assert scgeoae.pl.indicatrix(query, key="geoae_umap", show=False).get_xlabel() == "geoae_umap1"
+    with pytest.raises(ValueError, match="made elsewhere"):
+        scgeoae.tl.ensemble(query, key="geoae_umap")
+
+
+@pytest.mark.parametrize("source", [lambda a: a, lambda a: scgeoae.get.model(a, key="geoae_umap")])
+def test_one_by_one_equals_all_at_once_on_another_map(on_umap: AnnData, cells: AnnData, source: Callable) -> None:
+    source, some = source(on_umap), cells[1::40].copy()
+    arguments = {"key": "geoae_umap", "obs": "bulk_labels" if source is on_umap else None, "copy": True}
+    at_once = scgeoae.tl.map_cells(some, source, **arguments)
+    singles = ad.concat([scgeoae.tl.map_cells(some[i].copy(), source, **arguments) for i in range(some.n_obs)])
+    assert_same_place(singles.obsm["geoae_umap"], at_once.obsm["geoae_umap"])
+    np.testing.assert_allclose(singles.obs["geoae_umap_det"], at_once.obs["geoae_umap_det"], rtol=1e-4)
+    for name in at_once.obs.columns.difference(some.obs.columns):
+        if not isinstance(at_once.obs[name].iloc[0], float):
+            assert singles.obs[name].tolist() == at_once.obs[name].tolist(), name
+
+
+def test_without_the_input_of_the_reference_the_encoder_places_alone(
+    on_umap: AnnData, cells: AnnData, log: StringIO
+) -> None:
+    new = cells[1::2].copy()
+    by_encoder = scgeoae.tl.map_cells(new, scgeoae.get.model(on_umap, key="geoae_umap"), key="geoae_umap", copy=True)
+    assert "encoder alone" not in log.getvalue()
+    with_cells = scgeoae.tl.map_cells(new, on_umap, key="geoae_umap", copy=True)
+    bare = ad.AnnData(obs=on_umap.obs, obsm={"X_umap": on_umap.obsm["X_umap"]}, uns=on_umap.uns)
+    without = scgeoae.tl.map_cells(new, bare, key="geoae_umap", copy=True)
+    assert "placed by the encoder alone" in log.getvalue()
+    assert_same_place(without.obsm["geoae_umap"], by_encoder.obsm["geoae_umap"])
+    assert not np.allclose(with_cells.obsm["geoae_umap"], by_encoder.obsm["geoae_umap"], rtol=1e-3)
+    again = scgeoae.tl.map_cells(new, with_cells, key="geoae_umap", copy=True)  # mapped cells say nothing new
+    assert_same_place(again.obsm["geoae_umap"], by_encoder.obsm["geoae_umap"])
+
+
+def test_another_map_refuses_what_was_prepared_otherwise(on_umap: AnnData, cells: AnnData) -> None:
+    query = cells[1::2].copy()
+    sc.pp.scale(query)
+    with pytest.raises(ValueError, match="Pass log-normalized values"):
+        scgeoae.tl.map_cells(query, on_umap, key="geoae_umap")
+    on_umap.obsm["X_umap"][:, 0] += 1
+    with pytest.raises(ValueError, match=r"was changed after.*Run `scgeoae.tl.fit_decoder"):
+        scgeoae.tl.map_cells(cells[1::2].copy(), on_umap, key="geoae_umap")
+
+
+def test_the_median_is_where_the_distances_are_least(rng: np.random.Generator) -> None:
+    points, weights = rng.normal(size=(20, 9, 2)), rng.uniform(0.5, 2, (20, 9))
+    found = geometric_median(1e-3 * points + 50, weights)
+    for center, some, weight in zip(found, points, weights, strict=True):
+
+        def total(z: np.ndarray, some: np.ndarray = some, weight: np.ndarray = weight) -> float:
+            return float(weight @ np.linalg.norm(some - z, axis=1))
+
+        least = minimize(total, some.mean(0), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
+        assert total(1e3 * (center - 50)) == pytest.approx(least.fun, rel=1e-4)
+
+
+def test_the_median_is_on_the_island_of_most(rng: np.random.Generator) -> None:
+    islands = np.repeat([[0.0, 0.0], [100.0, 0.0]], [9, 6], axis=0) + rng.normal(size=(15, 2))
+    assert np.linalg.norm(geometric_median(islands[None], np.ones((1, 15)))) < 5
+    alone = geometric_median(islands[None], np.r_[np.ones(14), 1e6][None])
+    np.testing.assert_allclose(alone[0], islands[-1], atol=1e-6)
+    same = np.full((1, 4, 3), 5.0)
+    np.testing.assert_array_equal(geometric_median(same, np.ones((1, 4))), same[:, 0])
