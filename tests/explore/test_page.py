@@ -648,6 +648,7 @@ def test_many_cells(browser, decodable, tmp_path: Path) -> None:
     assert f"{expected:,} (" in browser.text("#selection")
     browser.saved()
     browser.click("[data-action=saveSVG]")  # more cells than shapes: an image, as fine as the PNG
+    browser.until("window.files.length")
     (image,) = ElementTree.fromstring(browser.saved()[0]).findall(".//{*}image")
     assert browser.run(SIZE_OF_IMAGE, image.get("href")) == browser.run(
         "return [2 * explorer.map.width, 2 * explorer.map.height]"

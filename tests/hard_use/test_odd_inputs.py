@@ -542,7 +542,7 @@ def fit(adata: AnnData, **arguments: Any) -> None:
 
 def encode(adata: AnnData) -> None:
     fitted = tl.fit_decoder(adata, "odd", use_rep="X", **BRIEF, copy=True)
-    get.model(fitted, key="geoae_odd").encode(adata.X)
+    tl.map_cells(cells(5, seed=2), fitted, key="geoae_odd")
 
 
 def all_views(adata: AnnData) -> None:
